@@ -1,0 +1,268 @@
+//! The account of every mirrored message.
+//!
+//! **Problem.** "Nothing was lost" is only worth something if it can be checked. Counting attempts (pushes,
+//! retries, acks) does not say whether *this* message arrived.
+//!
+//! **Decision.** A message that the tap has seen opens one linear token, an [`Entry`]. Whoever holds it must
+//! settle it exactly once: [`Entry::confirm`] with a proof, or [`Entry::shed`] with a reason. The token cannot be
+//! cloned; dropping it unsettled is a bug of ours that settles it as `shed(internal)` and raises
+//! [`Account::internal`], which must read zero.
+//!
+//! **The equation.** `seen = confirmed + acked_only + in_flight + spooled + unconfirmed + shed`, at rest exactly,
+//! live within the few counters that are being moved at that moment.
+//!
+//! **Limits.** Counters live in memory and are lost with the process.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::Serialize;
+
+use crate::session::Key;
+
+/// What proved that a message has arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Proof {
+    /// Our own subscription delivered it with the right length and checksum.
+    ReadBack,
+    /// Realtime said ok and nobody reads this topic back. Shown apart: accepted is not delivered.
+    AckedOnly,
+}
+
+/// Why a message that the tap saw is not in Realtime. The label of the metric, the word in reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Shed {
+    /// The queue between data thread and side thread was full.
+    QueueFull,
+    /// The byte budget of the pod was used up.
+    Budget,
+    /// Larger than what the mirror copies.
+    TooLarge,
+    /// The tap lost track of the stream (compression, protocol violation).
+    Lost,
+    /// The breaker was open: Realtime may not be used.
+    BreakerOpen,
+    /// Realtime was not joined and the backlog was full or too old.
+    Disconnected,
+    /// Over the plan's message budget.
+    Quota,
+    /// Realtime refused the batch for good.
+    Refused,
+    /// Published and acknowledged three times and never read back.
+    Unconfirmed,
+    /// The process was stopping and the flush had no time left.
+    Shutdown,
+    /// The process before this one ended without settling it.
+    Crash,
+    /// A token was dropped unsettled: a bug of ours.
+    Internal,
+}
+
+impl Shed {
+    /// Every reason, in label order.
+    pub const ALL: [Self; 12] = [
+        Self::QueueFull,
+        Self::Budget,
+        Self::TooLarge,
+        Self::Lost,
+        Self::BreakerOpen,
+        Self::Disconnected,
+        Self::Quota,
+        Self::Refused,
+        Self::Unconfirmed,
+        Self::Shutdown,
+        Self::Crash,
+        Self::Internal,
+    ];
+
+    /// The metric label.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::QueueFull => "queue_full",
+            Self::Budget => "budget",
+            Self::TooLarge => "too_large",
+            Self::Lost => "lost",
+            Self::BreakerOpen => "breaker_open",
+            Self::Disconnected => "disconnected",
+            Self::Quota => "quota",
+            Self::Refused => "refused",
+            Self::Unconfirmed => "unconfirmed",
+            Self::Shutdown => "shutdown",
+            Self::Crash => "crash",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+/// The account of one process.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    seen: AtomicU64,
+    confirmed: AtomicU64,
+    acked_only: AtomicU64,
+    shed: [AtomicU64; Shed::ALL.len()],
+    open: AtomicU64,
+}
+
+impl Ledger {
+    /// An empty account.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self::default())
+    }
+
+    /// Opens the token of a message that the tap has just seen.
+    #[must_use]
+    pub fn open(self: &Arc<Self>, key: Key) -> Entry {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        self.seen.fetch_add(1, Ordering::Relaxed);
+        Entry { key, ledger: Some(Arc::clone(self)) }
+    }
+
+    /// The figures of this moment.
+    #[must_use]
+    pub fn account(&self) -> Account {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Account {
+            seen: read(&self.seen),
+            confirmed: read(&self.confirmed),
+            acked_only: read(&self.acked_only),
+            in_flight: read(&self.open),
+            shed: std::array::from_fn(|i| read(&self.shed[i])),
+        }
+    }
+}
+
+/// One message's token. Not `Clone`; settle it by [`confirm`](Self::confirm) or [`shed`](Self::shed).
+#[derive(Debug)]
+#[must_use = "an entry that is dropped unsettled counts as a bug of ours"]
+pub struct Entry {
+    key: Key,
+    ledger: Option<Arc<Ledger>>,
+}
+
+impl Entry {
+    /// Whose token this is.
+    #[must_use]
+    pub const fn key(&self) -> Key {
+        self.key
+    }
+
+    /// Settles: the message arrived.
+    pub fn confirm(mut self, how: Proof) {
+        if let Some(ledger) = self.ledger.take() {
+            let counter = match how {
+                Proof::ReadBack => &ledger.confirmed,
+                Proof::AckedOnly => &ledger.acked_only,
+            };
+            counter.fetch_add(1, Ordering::Relaxed);
+            ledger.open.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Settles: the message is not in Realtime, and this is why.
+    pub fn shed(mut self, why: Shed) {
+        self.settle_as(why);
+    }
+
+    fn settle_as(&mut self, why: Shed) {
+        if let Some(ledger) = self.ledger.take() {
+            ledger.shed[why as usize].fetch_add(1, Ordering::Relaxed);
+            ledger.open.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.settle_as(Shed::Internal);
+    }
+}
+
+/// The ledger's figures at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// Messages that the tap saw and that the mirror was asked to carry.
+    pub seen: u64,
+    /// Read back.
+    pub confirmed: u64,
+    /// Acknowledged where nobody reads back.
+    pub acked_only: u64,
+    /// Tokens that are open now.
+    pub in_flight: u64,
+    shed: [u64; Shed::ALL.len()],
+}
+
+impl Account {
+    /// Messages shed for this reason.
+    #[must_use]
+    pub const fn shed(&self, why: Shed) -> u64 {
+        self.shed[why as usize]
+    }
+
+    /// Messages shed for any reason.
+    #[must_use]
+    pub fn shed_total(&self) -> u64 {
+        self.shed.iter().sum()
+    }
+
+    /// The reasons that occurred, with their counts.
+    pub fn shed_by_reason(&self) -> impl Iterator<Item = (Shed, u64)> + '_ {
+        Shed::ALL.into_iter().map(|why| (why, self.shed(why))).filter(|(_, count)| *count > 0)
+    }
+
+    /// What the equation lacks: zero at rest.
+    #[must_use]
+    pub fn imbalance(&self) -> i64 {
+        let settled = self.confirmed + self.acked_only + self.in_flight + self.shed_total();
+        i64::try_from(i128::from(self.seen) - i128::from(settled)).unwrap_or(i64::MAX)
+    }
+
+    /// Tokens that were dropped unsettled: must be zero.
+    #[must_use]
+    pub const fn internal(&self) -> u64 {
+        self.shed(Shed::Internal)
+    }
+}
+
+impl Serialize for Shed {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::{Direction, Seq, SessionNo};
+
+    fn key(seq: u64) -> Key {
+        Key { session: SessionNo(1), dir: Direction::Down, seq: Seq(seq) }
+    }
+
+    #[test]
+    fn every_way_to_settle_closes_the_account() {
+        let ledger = Ledger::new();
+        let entries: Vec<Entry> = (1..=4).map(|seq| ledger.open(key(seq))).collect();
+        assert_eq!(ledger.account().in_flight, 4);
+        let mut entries = entries.into_iter();
+        entries.next().unwrap().confirm(Proof::ReadBack);
+        entries.next().unwrap().confirm(Proof::AckedOnly);
+        entries.next().unwrap().shed(Shed::Quota);
+        assert_eq!(ledger.account().imbalance(), 0);
+        drop(entries);
+        let account = ledger.account();
+        assert_eq!((account.seen, account.confirmed, account.acked_only, account.in_flight), (4, 1, 1, 0));
+        assert_eq!(account.shed(Shed::Quota), 1);
+        assert_eq!(account.internal(), 1, "the fourth was dropped unsettled");
+        assert_eq!(account.imbalance(), 0);
+    }
+
+    #[test]
+    fn the_index_of_a_reason_is_its_place_in_the_list() {
+        for (place, why) in Shed::ALL.into_iter().enumerate() {
+            assert_eq!(why as usize, place);
+        }
+    }
+}

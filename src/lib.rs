@@ -1,0 +1,36 @@
+//! crossfade moves a live WebSocket service to Supabase Realtime with a fader instead of a cut-over.
+//!
+//! ```text
+//!                        ┌────────── rollout (percent, rules, flags)
+//!                        ▼
+//! client ─▶ listen ─▶ upgrade ─▶ lane ─▶ tunnel ◀═══ bytes, untouched ═══▶ legacy service     proxy/, ws/, hot/
+//!                        ▲         ▲        │ tap: try_send, never waits                      tap/
+//!                        │         │        ▼
+//!                   breaker ───────┘   classify ─▶ redact ─▶ collapse ─▶ batch ─▶ publish     mirror/, envelope/
+//!                        ▲                                                           │
+//!                        └──── outcomes ◀── ledger ◀── read-back ◀── Realtime ◀──────┘        realtime/
+//!                                                └─▶ releases the windows of hot sessions
+//! admin: metrics, health                     everything below the tunnel may lag or die; the tunnel may not notice
+//! ```
+//!
+//! The rooms, in the order in which a message meets them, are the modules below. `docs/architecture.md` states
+//! the invariants and names the test that proves each.
+
+pub mod session;
+
+pub mod budget;
+pub mod ledger;
+
+pub mod config;
+pub mod proxy;
+pub mod rollout;
+pub mod ws;
+pub mod tap;
+pub mod hot;
+pub mod envelope;
+pub mod mirror;
+pub mod realtime;
+pub mod breaker;
+pub mod admin;
+pub mod emulator;
+pub mod demo;
