@@ -176,6 +176,11 @@ impl Relay {
         outbox.push(std::mem::take(&mut self.control));
     }
 
+    /// The stream cannot be followed any more: what was collected of a control frame passes as it is.
+    pub fn abandon_control(&mut self, outbox: &mut Outbox) {
+        outbox.push(std::mem::take(&mut self.control));
+    }
+
     /// The service's close frame is whole: it ends the window and passes after it.
     pub fn close_end(&mut self, outbox: &mut Outbox) {
         let close = std::mem::take(&mut self.control);
@@ -294,10 +299,9 @@ impl Relay {
         self.window.waiting() > 0
     }
 
-    /// How messages reached the client.
-    #[must_use]
-    pub const fn stats(&self) -> &RelayStats {
-        &self.stats
+    /// How messages reached the client since the last call.
+    pub fn take_stats(&mut self) -> RelayStats {
+        std::mem::take(&mut self.stats)
     }
 
     fn count(&mut self, how: Released) {

@@ -345,7 +345,7 @@ mod relay {
         relay.data(b", second half", &mut outbox);
         relay.message_end(Route::Publish, now);
         assert_eq!(drained(&mut relay, &mut outbox), b"onetwo, first half, second half");
-        assert_eq!(relay.stats().switched_back, 1);
+        assert_eq!(relay.take_stats().switched_back, 1);
         assert!(relay.is_passing());
     }
 
