@@ -7,7 +7,7 @@ use crate::hot::{Direct, Outbox, Relay, Route};
 use crate::ledger::Shed;
 use crate::session::{Direction, Key, Seq, SessionNo};
 use crate::tap::Tap;
-use crate::ws::{Assembler, Boundary, Limits, Negotiated, Step, Walker};
+use crate::ws::{Assembler, Boundary, FrameKind, Limits, Negotiated, Step, Walker};
 
 /// One direction's observer. The walker is always on; copies are made only where the mirror wants them.
 #[derive(Debug)]
@@ -44,8 +44,6 @@ pub(super) enum CloseAt {
     Begun,
 }
 
-/// RFC 6455 section 5.5.1.
-pub(super) const OPCODE_CLOSE: u8 = 0x8;
 
 impl DirectionTap {
     pub(super) fn new(session: SessionNo, dir: Direction) -> Self {
@@ -60,22 +58,17 @@ impl DirectionTap {
         }
     }
 
-    /// Copies messages into `tap` from now on.
-    pub(super) fn mirror_into(&mut self, tap: Tap, path: Arc<str>, limits: Limits, negotiated: &Negotiated) {
-        let (deflate, lost) = match negotiated {
-            Negotiated::None => (None, false),
-            Negotiated::Deflate(params) => (Some(*params), false),
-            Negotiated::Unknown => (None, true),
-        };
-        let mut assembler = Assembler::new(self.session, self.dir, limits, deflate);
-        if lost {
-            assembler.give_up();
-        }
-        if let Some(walker) = self.walker.as_mut() {
-            walker.allow_extension_bits(!matches!(negotiated, Negotiated::None));
-        }
-        let assembler = Box::new(assembler);
-        self.mirror = Some(Mirror { tap, path, assembler, copying: false, compressed: deflate.is_some() });
+    /// The same tap for a session with these extensions.
+    pub(super) fn negotiated(mut self, extensions: Negotiated) -> Self {
+        self.walker = self.walker.map(|walker| walker.negotiated(extensions));
+        self
+    }
+
+    /// Copies messages into `tap` from the first byte on.
+    pub(super) fn mirror_into(&mut self, tap: Tap, path: Arc<str>, limits: Limits, extensions: Negotiated) {
+        let assembler = Box::new(Assembler::new(self.session, self.dir, limits, extensions));
+        let compressed = matches!(extensions, Negotiated::Deflate(_));
+        self.mirror = Some(Mirror { tap, path, assembler, copying: false, compressed });
     }
 
     /// Where in the stream of frames this direction stands.
@@ -104,11 +97,12 @@ impl DirectionTap {
         let (mut at, mut close) = (0, None);
         for step in walker.feed(chunk) {
             if let Step::Header { bytes, head: Some(head) } = &step
-                && head.opcode == OPCODE_CLOSE
+                && head.kind == FrameKind::Close
             {
-                close = close.or(Some(if bytes.len() == head.header_len() { CloseAt::Whole(at) } else { CloseAt::Begun }));
+                let whole = bytes.len() == head.encode().len();
+                close = close.or(Some(if whole { CloseAt::Whole(at) } else { CloseAt::Begun }));
             }
-            at += step.bytes().len();
+            at += step_len(&step);
             let ended = if let Step::MessageEnd { seq, .. } = step { Some(seq) } else { None };
             *messages += u64::from(ended.is_some());
             let Some(mirror) = mirror.as_mut() else { continue };
@@ -152,7 +146,7 @@ impl DirectionTap {
                 Step::Header { bytes, head: None } => header.extend_from_slice(bytes),
                 Step::Header { bytes, head: Some(head) } => {
                     header.extend_from_slice(bytes);
-                    *in_control = head.is_control();
+                    *in_control = head.kind.is_control();
                     if *in_control {
                         relay.control(header);
                     } else {
@@ -163,9 +157,9 @@ impl DirectionTap {
                 }
                 Step::Body { bytes, .. } if *in_control => relay.control(bytes),
                 Step::Body { bytes, .. } => relay.data(bytes, outbox),
-                Step::FrameEnd(head) if head.is_control() => {
+                Step::FrameEnd(head) if head.kind.is_control() => {
                     *in_control = false;
-                    if head.opcode == OPCODE_CLOSE { relay.close_end(outbox) } else { relay.control_end(outbox) }
+                    if head.kind == FrameKind::Close { relay.close_end(outbox) } else { relay.control_end(outbox) }
                 }
                 Step::FrameEnd(_) => {}
                 Step::MessageEnd { .. } => {
@@ -209,5 +203,15 @@ impl Mirror {
             Err(Shed::Lost) => Route::Direct(Direct::Untracked),
             Err(_) => Route::Direct(Direct::Shed),
         }
+    }
+}
+
+/// How many bytes of the chunk a step stands for.
+const fn step_len(step: &Step<'_>) -> usize {
+    match step {
+        Step::Header { bytes, .. } | Step::Body { bytes, .. } | Step::Lost { bytes, .. } | Step::Opaque { bytes } => {
+            bytes.len()
+        }
+        Step::FrameEnd(_) | Step::MessageEnd { .. } => 0,
     }
 }

@@ -81,6 +81,8 @@ pub struct Ended {
 
 /// Reads and writes in one wake-up before other sessions get their turn.
 const ROUNDS_MAX: u32 = 32;
+/// What the service hears when we close (RFC 6455 section 7.4.1).
+const GOING_AWAY: u16 = 1001;
 /// A session whose window overflowed stays on legacy for this long.
 const FULL_HOLD_OFF: Duration = Duration::from_secs(60);
 
@@ -351,7 +353,7 @@ impl Tunnel {
         }
         let at_boundary = matches!(self.down.tap.boundary(), Boundary::Message | Boundary::Frame);
         if self.cell.relay.borrow().is_none() && at_boundary && !self.down.eof {
-            self.down.outbox.extend(&crate::ws::close_frame(code, None));
+            self.down.outbox.extend(&crate::ws::close(code, "", None));
             self.closing = Closing::ClientTold;
         }
     }
@@ -516,7 +518,7 @@ fn end_before_close(leg: &mut Leg, chunk: &[u8], worker: &Worker) -> bool {
     match guarded(&mut leg.tap, chunk, worker.now(), worker) {
         Some(CloseAt::Whole(at)) => {
             leg.outbox.extend(chunk.get(..at).unwrap_or(chunk));
-            leg.outbox.extend(&crate::ws::close_frame(1001, Some(worker.mask_key())));
+            leg.outbox.extend(&crate::ws::close(GOING_AWAY, "", Some(worker.mask_key())));
             true
         }
         // Its first byte went out with the chunk before: let the client's own close pass.
