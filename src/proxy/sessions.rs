@@ -11,6 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
+
 use crate::hot::{Direct, Fallback, ReadBack, RelayStats, WindowEvent};
 use crate::session::{Direction, Seq, SessionNo};
 use crate::tap::{Opened, Tap};
@@ -97,6 +99,8 @@ pub struct Sessions {
     policy: Cell<Policy>,
     /// The side thread was found silent; nobody is hot until it beats again.
     side_stuck: Cell<bool>,
+    /// Rung when the first session begins to wait, so that the tick starts.
+    stirred: Notify,
     tap: Option<Tap>,
     counters: Arc<SessionCounters>,
 }
@@ -114,6 +118,7 @@ impl Sessions {
             to_move: RefCell::default(),
             policy: Cell::new(Policy::PASSTHROUGH),
             side_stuck: Cell::new(false),
+            stirred: Notify::new(),
             tap,
             counters,
         }
@@ -279,7 +284,16 @@ impl Sessions {
     }
 
     pub(super) fn watch(&self, cell: &Rc<SessionCell>) {
-        self.watched.borrow_mut().entry(cell.no).or_insert_with(|| Rc::clone(cell));
+        let mut watched = self.watched.borrow_mut();
+        if watched.is_empty() {
+            self.stirred.notify_one();
+        }
+        watched.entry(cell.no).or_insert_with(|| Rc::clone(cell));
+    }
+
+    /// Completes when a session has begun to wait.
+    pub(super) async fn stirred(&self) {
+        self.stirred.notified().await;
     }
 
     pub(super) fn lane_changed(&self, cell: &SessionCell, to: Lane) {
