@@ -162,6 +162,11 @@ impl Assembler {
         self.lost
     }
 
+    #[cfg(test)]
+    pub(super) fn inflater_mut(&mut self) -> Option<&mut Inflater> {
+        self.inflater.as_deref_mut()
+    }
+
     fn begin_frame(&mut self, head: &Head) {
         if head.kind.is_control() {
             return;

@@ -157,7 +157,7 @@ impl Inflater {
         self.wake(budget)?;
         let mut rest = wire;
         while !rest.is_empty() {
-            self.inflate(&mut rest, budget, sink)?;
+            self.inflate(&mut rest, sink)?;
         }
         Ok(())
     }
@@ -224,6 +224,9 @@ impl Inflater {
         if self.live.is_some() {
             return Ok(());
         }
+        if let Some(history) = &mut self.history {
+            history.reserve(budget)?;
+        }
         let lease = budget.try_take(LIVE_BYTES).ok_or(Unpaid)?;
         // Fewer window bits than 15 save nothing, and below 9 this constructor's sibling would panic.
         let state = Decompress::new(false);
@@ -247,12 +250,7 @@ impl Inflater {
 
     /// One call of the decompressor: at most [`OUT_BYTES`] of output, `rest` moves behind what was read. Calls
     /// go on while output may be pending, even when `rest` is empty.
-    fn inflate(
-        &mut self,
-        rest: &mut &[u8],
-        budget: &Arc<Budget>,
-        sink: &mut dyn FnMut(&[u8]),
-    ) -> Result<(), InflateFault> {
+    fn inflate(&mut self, rest: &mut &[u8], sink: &mut dyn FnMut(&[u8])) -> Result<(), InflateFault> {
         loop {
             let Some(live) = &mut self.live else { return Err(InflateFault::Corrupt) };
             let (read_before, wrote_before) = (live.state.total_in(), live.state.total_out());
@@ -266,7 +264,7 @@ impl Inflater {
             let out = usize::try_from(wrote).ok().and_then(|size| live.out.get(..size)).unwrap_or_default();
             sink(out);
             if let Some(history) = &mut self.history {
-                history.push(out, budget)?;
+                history.push(out);
             }
             self.progress.ended = false;
             self.account(read, wrote)?;
@@ -318,7 +316,7 @@ pub(super) enum Sabotage {
     ForgetTail,
     /// They are put back even after a final block.
     TailAfterFinal,
-    /// Without takeover, the state of one message reaches into the next.
+    /// Without takeover, the state after a fault reaches into the next message.
     ForgetReset,
     /// A fresh decompressor starts without the window.
     ForgetWindow,

@@ -9,7 +9,8 @@ use crate::budget::Budget;
 /// The largest window of RFC 1951, and of RFC 7692 with 15 window bits.
 pub(super) const WINDOW_BYTES: usize = 32 * 1024;
 
-/// A ring of at most [`WINDOW_BYTES`], grown as it fills.
+/// A ring of at most [`WINDOW_BYTES`], paid for in full before its first byte: running out of budget half-way would
+/// cost the direction.
 #[derive(Debug, Default)]
 pub(super) struct History {
     ring: PaidBuf,
@@ -18,14 +19,16 @@ pub(super) struct History {
 }
 
 impl History {
+    /// Makes and pays the room; does nothing when that has been done.
+    pub(super) fn reserve(&mut self, budget: &Arc<Budget>) -> Result<(), Unpaid> {
+        self.ring.grow(WINDOW_BYTES - self.ring.len(), WINDOW_BYTES, budget)
+    }
+
     /// Appends what was inflated; only the end of it matters.
-    pub(super) fn push(&mut self, out: &[u8], budget: &Arc<Budget>) -> Result<(), Unpaid> {
+    pub(super) fn push(&mut self, out: &[u8]) {
         let out = out.get(out.len().saturating_sub(WINDOW_BYTES)..).unwrap_or(out);
         let (fill, wrap) = out.split_at(out.len().min(WINDOW_BYTES - self.ring.len()));
-        if !fill.is_empty() {
-            self.ring.grow(fill.len(), WINDOW_BYTES, budget)?;
-            self.ring.bytes_mut().extend_from_slice(fill);
-        }
+        self.ring.bytes_mut().extend_from_slice(fill);
         let ring = self.ring.bytes_mut();
         let room = WINDOW_BYTES - self.oldest;
         let (end, start) = wrap.split_at(wrap.len().min(room));
@@ -35,7 +38,6 @@ impl History {
             }
         }
         self.oldest = (self.oldest + wrap.len()) % WINDOW_BYTES;
-        Ok(())
     }
 
     /// The window in order, oldest byte first.
@@ -63,18 +65,21 @@ mod tests {
         ) {
             let budget = Budget::new(1 << 20);
             let mut history = History::default();
+            history.reserve(&budget).unwrap();
+            history.reserve(&budget).unwrap();
             let mut all: Vec<u8> = Vec::new();
             for (i, size) in sizes.into_iter().enumerate() {
                 let piece: Vec<u8> = (0..size).map(|at| (at * 7 + all.len() * 13 + i) as u8).collect();
                 all.extend(&piece);
-                history.push(&piece, &budget).unwrap();
+                history.push(&piece);
                 if look & (1 << i) != 0 {
                     let tail = &all[all.len().saturating_sub(WINDOW_BYTES)..];
                     prop_assert!(history.window() == tail);
                 }
             }
             prop_assert!(history.window() == &all[all.len().saturating_sub(WINDOW_BYTES)..]);
-            prop_assert!(budget.used() <= WINDOW_BYTES as u64);
+            prop_assert_eq!(budget.used(), WINDOW_BYTES as u64);
+            prop_assert_eq!(history.ring.bytes_mut().capacity(), WINDOW_BYTES);
         }
     }
 }

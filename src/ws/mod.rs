@@ -35,7 +35,7 @@
 //! | copied message | 1 MiB ([`Limits::message_bytes`]) | numbered, `too_large`, streams on |
 //! | open message | paid from the budget, at most twice what has arrived (512 bytes at least) | numbered, `budget` |
 //! | inflated message | 16 MiB, 200 : 1 ([`InflateCaps`]) | `too_large`; with takeover the direction is lost |
-//! | decompressor | 56 KiB while awake, 32 KiB window, both paid | `budget`; with takeover the direction is lost |
+//! | decompressor | 56 KiB while awake, and with takeover 32 KiB of window, all paid before the first byte | `budget`; with takeover the direction is lost |
 //!
 //! Text is not checked for UTF-8, close codes are not interpreted, pings are not answered: nothing here has a say.
 
