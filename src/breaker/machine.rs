@@ -23,8 +23,8 @@ pub struct Breaker {
     config: Config,
     inner: Inner,
     mode: Mode,
-    evidence: Evidence,
-    past: Past,
+    pub(super) evidence: Evidence,
+    pub(super) past: Past,
     /// While observing: no further would-trip report before.
     quiet_until: Option<Instant>,
     probes_taken: u64,
