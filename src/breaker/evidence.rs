@@ -118,15 +118,14 @@ impl Evidence {
 
     /// The first trigger that fires, in the order from certain to statistical.
     pub(super) fn fired(&mut self, config: &Config, now: Instant) -> Option<Trip> {
-        let trips = [
-            self.connect_trip(config),
-            self.stall_trip(config, now),
-            self.burn_trip(config, now),
-            self.error_trip(config, now),
-            self.match_trip(config, now),
-            self.latency_trip(config, now),
-        ];
-        trips.into_iter().flatten().find(|trip| !config.off.contains(&trip.trigger))
+        let on = |trip: &Trip| !config.off.contains(&trip.trigger);
+        // One after the other: an unhealthy moment must not reach the last one, which learns what is healthy.
+        self.connect_trip(config)
+            .or_else(|| self.stall_trip(config, now).filter(on))
+            .or_else(|| self.burn_trip(config, now).filter(on))
+            .or_else(|| self.error_trip(config, now).filter(on))
+            .or_else(|| self.match_trip(config, now).filter(on))
+            .or_else(|| self.latency_trip(config, now).filter(on))
     }
 
     /// Only the connection attempts: what counts while nothing is published.

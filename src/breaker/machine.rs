@@ -7,18 +7,15 @@ use std::time::{Duration, Instant};
 use super::config::{Config, LONGEST};
 use super::evidence::{Evidence, Figures};
 use super::outcome::{Outcome, ProbeEnd, Trigger, Trip};
+use super::past::{FULL, Past, next_step_after, share_after};
 use super::sabotage::Sabotage;
-use super::saved::{SAVED_VERSION, Saved, SavedOpen};
+use super::saved::{SAVED_VERSION, Saved, SavedOpen, millis};
 use super::state::{Admission, Change, Force, Mode, Probe, Publish, State};
 
 /// Changes kept for a caller that does not poll; beyond, the oldest is dropped and counted.
 const CHANGES_MAX: usize = 64;
 /// While anything is in a sliding window it is looked at this often, since time alone can tip a ratio.
 const TICK: Duration = Duration::from_secs(1);
-/// Whole share.
-const FULL: u16 = 1_000;
-/// Doubling stops here: far beyond any `cooldown_max`.
-const DOUBLINGS_MAX: u32 = 20;
 
 /// A circuit breaker: pure, one per process. See the room's essay.
 #[derive(Debug)]
@@ -26,14 +23,8 @@ pub struct Breaker {
     config: Config,
     inner: Inner,
     mode: Mode,
-    evidence: Evidence,
-    seed: u64,
-    /// Openings in a row without a complete return.
-    openings: u32,
-    /// The next closing is a return and therefore paced.
-    paced: bool,
-    /// When each counted trip stops counting, oldest first.
-    trips: VecDeque<Instant>,
+    pub(super) evidence: Evidence,
+    pub(super) past: Past,
     /// While observing: no further would-trip report before.
     quiet_until: Option<Instant>,
     probes_taken: u64,
@@ -59,10 +50,7 @@ impl Breaker {
             config,
             inner: Inner::HalfOpen { since: now, good: 0, next: now, flying: None },
             mode: Mode::Auto,
-            seed,
-            openings: 0,
-            paced: false,
-            trips: VecDeque::new(),
+            past: Past::new(seed),
             quiet_until: None,
             probes_taken: 0,
             seen: now,
@@ -131,7 +119,7 @@ impl Breaker {
         let state = match self.inner {
             Inner::Open { latched: true, .. } => None,
             Inner::Open { until, .. } => Some(until),
-            Inner::Closed { since, paced, .. } => paced.then(|| self.next_step(since)).flatten(),
+            Inner::Closed { since, paced, .. } => paced.then(|| self.next_step(since, self.seen)).flatten(),
             Inner::HalfOpen { since, next, flying, .. } => {
                 let probe = flying.map_or(next, |(_, deadline)| deadline);
                 // A probe that is due and not taken must not keep the caller busy.
@@ -204,28 +192,27 @@ impl Breaker {
     /// What should be written to disk after every change, for the next process.
     #[must_use]
     pub fn save(&self, now: Instant, now_unix_ms: u64) -> Saved {
-        let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
         let open = match self.inner {
             Inner::Open { until, trip, latched, .. } => {
                 Some(SavedOpen { trip, left_ms: millis(until.saturating_duration_since(now)), latched })
             }
             _ => None,
         };
-        let window = self.config.latch_window.min(LONGEST);
-        let age = |ends: &Instant| millis(window.saturating_sub(ends.saturating_duration_since(now)));
-        let returning = match self.inner {
-            Inner::Closed { since, paced, .. } => paced && self.share(since, paced, now) < FULL,
-            _ => self.paced,
+        let paced = match self.inner {
+            Inner::Closed { paced, .. } => paced,
+            _ => self.past.paced,
         };
-        Saved {
+        let mut saved = Saved {
             version: SAVED_VERSION,
             at_unix_ms: now_unix_ms,
             open,
             forced_open: self.mode == Mode::ForcedOpen,
-            openings: self.openings,
-            paced: returning,
-            trips_ago_ms: self.trips.iter().map(age).collect(),
-        }
+            paced,
+            openings: 0,
+            trips_ago_ms: Vec::new(),
+        };
+        self.past.save(&mut saved, &self.config, now);
+        saved
     }
 
     /// Takes over what the process before this one had saved. It can delay the return, grow the next cool-down
@@ -234,26 +221,19 @@ impl Breaker {
     pub fn restore(&mut self, saved: &Saved, now: Instant, now_unix_ms: u64) {
         self.advance(now);
         let age = saved.age(now_unix_ms);
-        let window = self.config.latch_window.min(LONGEST);
-        let stale = age >= window;
+        let stale = age >= self.config.latch_window.min(LONGEST);
         if let Some(open) = saved.open {
             let left = Duration::from_millis(open.left_ms).saturating_sub(age);
             let left = left.min(self.config.cooldown_max.min(LONGEST) * 2);
             if open.latched || (!stale && !left.is_zero()) {
-                let latched = open.latched || self.latched();
-                self.inner = Inner::Open { since: now, until: now + left, trip: open.trip, latched };
+                self.inner =
+                    Inner::Open { since: now, until: now + left, trip: open.trip, latched: open.latched };
             }
-        }
-        if saved.open.is_none() && self.evidence.sabotaged.is(Sabotage::ClosesFromSavedState) {
+        } else if self.evidence.sabotaged.is(Sabotage::ClosesFromSavedState) {
             self.close(now);
         }
         if !stale {
-            self.openings = self.openings.max(saved.openings.min(DOUBLINGS_MAX));
-            self.paced |= saved.paced;
-            let ages = saved.trips_ago_ms.iter().take(self.config.latch_trips);
-            let left = ages.map(|ms| window.saturating_sub(Duration::from_millis(*ms).saturating_add(age)));
-            self.trips.extend(left.filter(|left| !left.is_zero()).map(|left| now + left));
-            self.trips.make_contiguous().sort_unstable();
+            self.past.restore(saved, &self.config, (age, now));
         }
         if saved.forced_open {
             self.force_open(now);
@@ -326,10 +306,9 @@ impl Breaker {
     /// To open. Only a trip out of closed counts for the latch: an outage that outlasts its cool-downs is one
     /// trip, however often a probe fails.
     fn open(&mut self, trip: Trip, now: Instant) {
-        let latched = matches!(self.inner, Inner::Closed { .. }) && self.count_trip(now);
-        let until = now + self.next_cooldown();
-        self.openings = self.openings.saturating_add(1);
-        self.paced = true;
+        let trips = matches!(self.inner, Inner::Closed { .. });
+        let latched = trips && self.past.trip_latches(&self.config, now);
+        let until = now + self.past.opening(&self.config);
         self.evidence.clear();
         self.inner = Inner::Open { since: now, until, trip: trip.trigger, latched };
         self.tell(Change::Opened { trip, until, latched });
@@ -343,7 +322,7 @@ impl Breaker {
 
     fn close(&mut self, now: Instant) {
         self.evidence.clear();
-        let paced = self.paced && !self.evidence.sabotaged.is(Sabotage::ForgetsThePace);
+        let paced = self.past.paced && !self.evidence.sabotaged.is(Sabotage::ForgetsThePace);
         let share_permille = self.share(now, paced, now);
         self.inner = Inner::Closed { since: now, paced, told: share_permille };
         self.tell(Change::Closed { share_permille });
@@ -352,10 +331,9 @@ impl Breaker {
     /// Moves the paced return on; at its end the past is forgiven.
     fn pace(&mut self, since: Instant, paced: bool, told: u16, now: Instant) {
         let share_permille = self.share(since, paced, now);
-        let over = paced && now >= self.return_end(since);
+        let over = paced && self.next_step(since, now).is_none();
         if over {
-            self.openings = 0;
-            self.paced = false;
+            self.past.returned();
         }
         self.inner = Inner::Closed { since, paced: paced && !over, told: share_permille };
         if share_permille != told {
@@ -365,7 +343,7 @@ impl Breaker {
 
     fn force_open(&mut self, now: Instant) {
         if !matches!(self.inner, Inner::Open { .. }) {
-            self.paced = true;
+            self.past.paced = true;
             self.evidence.clear();
             self.inner = Inner::Open { since: now, until: now, trip: Trigger::Forced, latched: false };
             self.tell(Change::Opened { trip: Trip::bare(Trigger::Forced), until: now, latched: false });
@@ -374,8 +352,7 @@ impl Breaker {
     }
 
     fn reset(&mut self, now: Instant) {
-        self.trips.clear();
-        self.openings = 0;
+        self.past.reset();
         if let Inner::Open { since, trip, .. } = self.inner {
             self.inner = Inner::Open { since, until: now, trip, latched: false };
         }
@@ -389,66 +366,15 @@ impl Breaker {
         }
     }
 
-    /// Notes a trip; true when it is the one that latches.
-    fn count_trip(&mut self, now: Instant) -> bool {
-        self.trips.retain(|ends| *ends > now);
-        self.trips.push_back(now + self.config.latch_window.min(LONGEST));
-        while self.trips.len() > self.config.latch_trips.max(1) {
-            self.trips.pop_front();
-        }
-        self.trips.len() >= self.config.latch_trips.max(1)
-            && !self.evidence.sabotaged.is(Sabotage::NeverLatches)
-    }
-
-    /// `cooldown × 2ⁿ`, capped, then changed by up to ± `jitter`.
-    fn next_cooldown(&mut self) -> Duration {
-        let grows = !self.evidence.sabotaged.is(Sabotage::CooldownNeverGrows);
-        let doublings = if grows { self.openings.min(DOUBLINGS_MAX) } else { 0 };
-        let max = self.config.cooldown_max.min(LONGEST);
-        let plain = self.config.cooldown.checked_mul(1 << doublings).map_or(max, |long| long.min(max));
-        let jitter = self.config.jitter.clamp(0.0, 1.0);
-        plain.mul_f64(1.0 + jitter * (2.0 * self.draw() - 1.0))
-    }
-
-    /// A number in [0, 1) out of the seed (splitmix64).
-    #[expect(clippy::cast_precision_loss, reason = "53 bits fit exactly")]
-    fn draw(&mut self) -> f64 {
-        self.seed = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.seed;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((mixed ^ (mixed >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
-    }
-
-    /// The share that a return begun at `since` has reached.
+    /// The share that a closing at `since` has reached.
     fn share(&self, since: Instant, paced: bool, now: Instant) -> u16 {
-        if !paced {
-            return FULL;
-        }
-        let mut left = now.saturating_duration_since(since);
-        for step in &self.config.pace {
-            if left < step.hold {
-                return step.share_permille.min(FULL);
-            }
-            left -= step.hold;
-        }
-        FULL
+        if paced { share_after(&self.config.pace, now.saturating_duration_since(since)) } else { FULL }
     }
 
-    /// When the next step of the return begins, or the return ends.
-    fn next_step(&self, since: Instant) -> Option<Instant> {
-        let mut at = since;
-        for step in &self.config.pace {
-            at += step.hold.min(LONGEST);
-            if at > self.seen {
-                return Some(at);
-            }
-        }
-        None
-    }
-
-    fn return_end(&self, since: Instant) -> Instant {
-        self.config.pace.iter().fold(since, |at, step| at + step.hold.min(LONGEST))
+    /// When the return that began at `since` moves on, or ends.
+    fn next_step(&self, since: Instant, now: Instant) -> Option<Instant> {
+        let elapsed = now.saturating_duration_since(since);
+        next_step_after(&self.config.pace, elapsed).map(|after| since + after)
     }
 
     fn half_open_end(&self, since: Instant) -> Instant {
@@ -457,10 +383,6 @@ impl Breaker {
 
     const fn half_open(&self) -> bool {
         matches!(self.inner, Inner::HalfOpen { .. })
-    }
-
-    const fn latched(&self) -> bool {
-        matches!(self.inner, Inner::Open { latched: true, .. })
     }
 
     /// True when traffic may reach Realtime, so that outcomes mean something.

@@ -47,6 +47,7 @@ mod evidence;
 mod latency;
 mod machine;
 mod outcome;
+mod past;
 mod sabotage;
 mod saved;
 mod state;

@@ -57,6 +57,11 @@ pub enum SavedError {
     Version(u32),
 }
 
+/// Whole milliseconds, for the file.
+pub(super) fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
 impl Saved {
     /// Reads a saved file.
     ///

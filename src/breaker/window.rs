@@ -199,7 +199,7 @@ mod tests {
         #[test]
         fn the_window_equals_a_recount_of_all_samples(
             moves in prop::collection::vec((0_u64..20_000, 0_u64..5, 0_u64..5), 1..200),
-            seconds in 10_u64..60,
+            seconds in 10_u32..60,
         ) {
             let start = origin();
             let mut window = Window::new(seconds * SECOND, SECOND, start);
@@ -209,7 +209,7 @@ mod tests {
                 at_ms += step_ms;
                 window.add(Tally { good, bad }, start + Duration::from_millis(at_ms));
                 all.push((at_ms / 1_000, Tally { good, bad }));
-                let held = all.iter().filter(|(second, _)| second + seconds > at_ms / 1_000);
+                let held = all.iter().filter(|(second, _)| second + u64::from(seconds) > at_ms / 1_000);
                 let (good, bad) = held.fold((0, 0), |(g, b), (_, t)| (g + t.good, b + t.bad));
                 prop_assert_eq!(window.last_tally(), Tally { good, bad });
             }
