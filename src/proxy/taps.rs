@@ -22,6 +22,9 @@ pub(super) struct DirectionTap {
     /// The frame in progress is a control frame.
     in_control: bool,
     pub(super) messages: u64,
+    /// Sabotage: what a bug in here would do.
+    #[cfg(test)]
+    pub(super) panics: bool,
 }
 
 #[derive(Debug)]
@@ -55,6 +58,8 @@ impl DirectionTap {
             header: Vec::new(),
             in_control: false,
             messages: 0,
+            #[cfg(test)]
+            panics: false,
         }
     }
 
@@ -88,6 +93,8 @@ impl DirectionTap {
 
     /// Looks at bytes that pass, and says where a close frame begins in them.
     pub(super) fn observe(&mut self, chunk: &[u8], now: Instant) -> Option<CloseAt> {
+        #[cfg(test)]
+        assert!(!self.panics, "sabotage");
         let Self { walker: Some(walker), mirror, messages, session, dir, .. } = self else { return None };
         if let Some(mirror) = mirror.as_mut()
             && walker.boundary() == Boundary::Message
@@ -125,6 +132,10 @@ impl DirectionTap {
     pub(super) fn stop(&mut self) {
         self.walker = None;
         self.mirror = None;
+        #[cfg(test)]
+        {
+            self.panics = false;
+        }
     }
 
     /// Cuts bytes of a hot session into messages for its relay.
