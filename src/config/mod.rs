@@ -252,12 +252,7 @@ fn build(r: &Reader<'_>) -> Result<Config, Problem> {
         service: Service { name: r.value(&vars::SERVICE)?.0, pod },
         proxy: proxy(r)?,
         supabase: supabase(r)?,
-        rollout: Rollout {
-            percent: r.value(&vars::ROLLOUT_PERCENT)?,
-            lane: r.value(&vars::ROLLOUT_LANE)?,
-            key: r.value(&vars::ROLLOUT_KEY)?.0,
-            salt: r.value(&vars::ROLLOUT_SALT)?.0,
-        },
+        rollout: rollout(r)?,
         mirror: mirror(r)?,
         hot: Hot {
             deadline: r.value(&vars::HOT_DEADLINE)?.0,
@@ -298,6 +293,15 @@ fn proxy(r: &Reader<'_>) -> Result<Proxy, Problem> {
     })
 }
 
+fn rollout(r: &Reader<'_>) -> Result<Rollout, Problem> {
+    Ok(Rollout {
+        percent: r.value(&vars::ROLLOUT_PERCENT)?,
+        lane: r.value(&vars::ROLLOUT_LANE)?,
+        key: r.value(&vars::ROLLOUT_KEY)?.0,
+        salt: r.value(&vars::ROLLOUT_SALT)?.0,
+    })
+}
+
 fn mirror(r: &Reader<'_>) -> Result<Mirror, Problem> {
     Ok(Mirror {
         percent: r.value(&vars::MIRROR_PERCENT)?,
@@ -329,11 +333,14 @@ fn log_settings(r: &Reader<'_>) -> Result<Log, Problem> {
     Ok(Log { filter: r.value(&vars::LOG)?.0, format: r.value(&vars::LOG_FORMAT)? })
 }
 
-/// How the log is written while the rest of the configuration may still be wrong: never an error.
-#[must_use]
-pub fn log_of(strings: &Strings) -> Log {
-    let fallback = Log { filter: "info".to_owned(), format: LogFormat::Json };
-    log_settings(&Reader::new(strings)).unwrap_or(fallback)
+impl Rollout {
+    /// The rollout alone, for questions that need nothing else.
+    ///
+    /// # Errors
+    /// The first wrong variable of the rollout.
+    pub fn load(strings: &Strings) -> Result<Self, Problems> {
+        rollout(&Reader::new(strings)).map_err(|problem| Problems(vec![problem]))
+    }
 }
 
 impl fmt::Display for Service {

@@ -33,6 +33,14 @@ impl fmt::Display for Percent {
     }
 }
 
+impl std::str::FromStr for Percent {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::parse(text)
+    }
+}
+
 impl Value for Percent {
     const KIND: &'static str = "percentage";
     const UNIT: &'static str = "%";

@@ -329,13 +329,6 @@ fn a_block_of_all_addresses_holds_all() {
 }
 
 #[test]
-fn the_log_can_be_set_up_before_the_rest_is_right() {
-    let strings = Strings::of([("CROSSFADE_LOG", "debug"), ("CROSSFADE_LISTEN", "nonsense")]);
-    assert_eq!(log_of(&strings).filter, "debug");
-    assert_eq!(log_of(&Strings::of([("CROSSFADE_LOG", "nonsense")])).filter, "info");
-}
-
-#[test]
 fn host_names_become_names() {
     assert_eq!(Name::of_host(Some("app-0.ns\n")), "app-0.ns");
     assert_eq!(Name::of_host(Some("ü b")), "--b");
