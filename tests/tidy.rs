@@ -78,16 +78,26 @@ const FOUNDATION: &[&str] = &["session", "budget", "ledger"];
 const ESSAY_LINES_MIN: usize = 10;
 
 struct Source {
+    /// Only compiled for tests: a module declared under `#[cfg(test)]`.
+    is_test: bool,
     /// Relative to the crate, with forward slashes.
     name: String,
     text: String,
 }
 
 impl Source {
-    fn is_test(&self) -> bool {
-        self.name.contains("/tests/")
-            || self.name.ends_with("/tests.rs")
-            || self.name.ends_with("/sabotage.rs")
+    /// Paths, without an ending, of the modules that this file declares for tests only.
+    fn test_modules(&self) -> Vec<String> {
+        let folder = match self.name.strip_suffix("mod.rs").or_else(|| self.name.strip_suffix("lib.rs")) {
+            Some(folder) => folder.to_owned(),
+            None => self.name.trim_end_matches(".rs").to_owned() + "/",
+        };
+        let lines: Vec<&str> = self.text.lines().collect();
+        let declared = lines.windows(2).filter(|pair| pair[0] == "#[cfg(test)]").filter_map(|pair| {
+            let (_, module) = pair[1].strip_suffix(';')?.split_once("mod ")?;
+            Some(format!("{folder}{module}"))
+        });
+        declared.collect()
     }
 
     /// The lines before the first inline test module.
@@ -144,7 +154,22 @@ fn sources() -> Vec<Source> {
     let mut paths = Vec::new();
     files_under(&root().join("src"), &mut paths);
     let rust = paths.into_iter().filter(|path| path.extension().is_some_and(|ext| ext == "rs"));
-    rust.map(|path| Source { name: name_of(&path), text: fs::read_to_string(&path).unwrap() }).collect()
+    let read = |path: PathBuf| Source {
+        is_test: false,
+        name: name_of(&path),
+        text: fs::read_to_string(path).unwrap(),
+    };
+    let mut all: Vec<Source> = rust.map(read).collect();
+    let tests: Vec<String> = all.iter().flat_map(Source::test_modules).collect();
+    for source in &mut all {
+        source.is_test = tests.iter().any(|module| {
+            source
+                .name
+                .strip_prefix(module.as_str())
+                .is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
+        });
+    }
+    all
 }
 
 fn none(rule: &str, broken: Vec<String>) {
@@ -153,7 +178,7 @@ fn none(rule: &str, broken: Vec<String>) {
 
 #[test]
 fn files_are_short() {
-    let broken = sources().into_iter().filter(|source| !source.is_test()).filter_map(|source| {
+    let broken = sources().into_iter().filter(|source| !source.is_test).filter_map(|source| {
         let lines = source.body().count();
         (lines > FILE_LINES_MAX).then(|| format!("{}: {lines} lines", source.name))
     });
@@ -163,7 +188,7 @@ fn files_are_short() {
 #[test]
 fn pure_files_do_not_touch_the_world() {
     let mut broken = Vec::new();
-    for source in sources().iter().filter(|source| !source.is_shell() && !source.is_test()) {
+    for source in sources().iter().filter(|source| !source.is_shell() && !source.is_test) {
         for (number, line) in source.code() {
             broken.extend(
                 WORLD
@@ -177,32 +202,9 @@ fn pure_files_do_not_touch_the_world() {
 }
 
 #[test]
-fn the_shell_list_has_no_dead_folders_of_finished_rooms() {
-    let all = sources();
-    let under_construction = |shell: &str| {
-        let room = shell.trim_start_matches("src/").split('/').next().unwrap_or_default();
-        let rooms = all.iter().filter(|source| source.room() == room).count();
-        rooms <= 1
-    };
-    let dead = SHELLS.iter().filter(|shell| {
-        !under_construction(shell)
-            && !all.iter().any(|source| source.name == **shell || source.name.starts_with(**shell))
-    });
-    // Rooms may choose between a file and a folder of the same name; either keeps the other entry alive.
-    let twin = |shell: &&&str| {
-        let other = shell
-            .strip_suffix('/')
-            .map_or_else(|| shell.replace(".rs", "/"), |folder| format!("{folder}.rs"));
-        SHELLS.contains(&other.as_str())
-    };
-    let broken: Vec<String> = dead.filter(|shell| !twin(shell)).map(|shell| (*shell).to_owned()).collect();
-    none("these shells no longer exist; shorten the list:", broken);
-}
-
-#[test]
 fn rooms_know_only_their_neighbours() {
     let mut broken = Vec::new();
-    for source in sources().iter().filter(|source| !source.is_test()) {
+    for source in sources().iter().filter(|source| !source.is_test) {
         let room = source.room().to_owned();
         let Some((_, known)) = KNOWS.iter().find(|(name, _)| *name == room) else { continue };
         for (number, line) in source.code() {
@@ -322,13 +324,22 @@ fn the_repository_knows_no_workplace() {
 
 #[test]
 fn the_rules_bite() {
-    let source = |name: &str, text: &str| Source { name: name.to_owned(), text: text.to_owned() };
+    let source =
+        |name: &str, text: &str| Source { is_test: false, name: name.to_owned(), text: text.to_owned() };
     let tested = source(
         "src/ws/x.rs",
         "//! x\nuse tokio::x;\n// tokio::y\n#[cfg(test)]\nmod tests {\n    use tokio::z;\n}\n",
     );
     assert_eq!(tested.code().filter(|(_, line)| line.contains("tokio::")).count(), 1);
     assert!(!tested.is_shell() && source("src/proxy/tunnel.rs", "").is_shell());
+    assert_eq!(
+        source("src/ws/mod.rs", "#[cfg(test)]\nmod tests;\nmod walk;\n").test_modules(),
+        ["src/ws/tests"]
+    );
+    assert_eq!(
+        source("src/budget.rs", "#[cfg(test)]\npub(crate) mod model;\n").test_modules(),
+        ["src/budget/model"]
+    );
     assert_eq!(tested.room(), "ws");
     assert_eq!(source("src/budget.rs", "").room(), "budget");
     assert_eq!(rooms_named("use crate::{ws::Walker, hot}; // crate::mirror"), ["ws", "hot", "mirror"]);
