@@ -36,3 +36,6 @@ pub mod realtime;
 pub mod rollout;
 pub mod tap;
 pub mod ws;
+
+pub mod cli;
+pub mod telemetry;

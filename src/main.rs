@@ -1,1 +1,20 @@
-fn main() {}
+//! The binary: environment and arguments in, exit code out. Everything else is the library's.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+
+use crossfade::cli::{self, Exit, Streams};
+use crossfade::config::Strings;
+
+fn main() -> ExitCode {
+    // Rustls takes its cryptography from the process; docs/decisions/0004-tls-provider.md says why it is ring.
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        return Exit::Bug.into();
+    }
+    let strings = Strings::from_env();
+    // Unlocked streams: the log writes to standard error from every thread.
+    let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
+    let mut streams = Streams { out: &mut out, err: &mut err };
+    let run = || cli::main(std::env::args_os(), &strings, &mut streams);
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or(Exit::Bug).into()
+}

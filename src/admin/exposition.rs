@@ -1,0 +1,150 @@
+//! From the families to Prometheus' own types, and to the document.
+//! Collecting reads the snapshot once per scrape; nothing is kept between scrapes.
+
+use std::fmt;
+
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::{self, MetricFamily, MetricType};
+use prometheus::{Error, Registry};
+
+use super::histogram::{EDGES, Readings};
+use super::metrics::{FAMILIES, Family, LABELS_MAX, Samples, Scrape, Snapshot};
+use super::process;
+
+/// Shows a snapshot to Prometheus; the closure is asked once per scrape.
+pub struct SnapshotCollector<F> {
+    snapshot: F,
+    descs: Vec<Desc>,
+}
+
+impl<F> fmt::Debug for SnapshotCollector<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SnapshotCollector({} families)", self.descs.len())
+    }
+}
+
+impl<F: Fn() -> Snapshot + Send + Sync> SnapshotCollector<F> {
+    /// A collector over `snapshot`.
+    ///
+    /// # Errors
+    /// A family has a name or label that Prometheus refuses: a bug of ours.
+    pub fn new(snapshot: F) -> Result<Self, Error> {
+        let desc = |family: &Family| {
+            let labels = Some(family.label).filter(|label| !label.is_empty()).map(str::to_owned);
+            let none = std::collections::HashMap::default();
+            Desc::new(family.name.to_owned(), family.help.to_owned(), labels.into_iter().collect(), none)
+        };
+        let descs = FAMILIES.iter().map(desc).collect::<Result<_, _>>()?;
+        Ok(Self { snapshot, descs })
+    }
+}
+
+impl<F: Fn() -> Snapshot + Send + Sync> Collector for SnapshotCollector<F> {
+    fn desc(&self) -> Vec<&Desc> {
+        self.descs.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let (snapshot, process) = ((self.snapshot)(), process::read());
+        let scrape = Scrape { snapshot: &snapshot, process: &process };
+        FAMILIES.iter().map(|family| family.collect(&scrape)).collect()
+    }
+}
+
+/// A registry with every family of ours.
+///
+/// # Errors
+/// See [`SnapshotCollector::new`].
+pub fn registry(snapshot: impl Fn() -> Snapshot + Send + Sync + 'static) -> Result<Registry, Error> {
+    let registry = Registry::new();
+    registry.register(Box::new(SnapshotCollector::new(snapshot)?))?;
+    Ok(registry)
+}
+
+impl Family {
+    fn collect(&self, scrape: &Scrape<'_>) -> MetricFamily {
+        let metrics = match (self.read)(scrape) {
+            Samples::One(value) => value.map(|value| self.metric(None, value)).into_iter().collect(),
+            Samples::Labelled(rows) => rows
+                .into_iter()
+                .take(LABELS_MAX)
+                .map(|(label, value)| self.metric(Some(label), value))
+                .collect(),
+            Samples::Latency(readings) => vec![latency(&readings)],
+        };
+        let mut family = MetricFamily::default();
+        family.set_name(self.name.to_owned());
+        family.set_help(self.help.to_owned());
+        family.set_field_type(self.kind);
+        family.set_metric(metrics);
+        family
+    }
+
+    fn metric(&self, label: Option<&str>, value: f64) -> proto::Metric {
+        let pair = |text: &str| {
+            let mut pair = proto::LabelPair::default();
+            pair.set_name(self.label.to_owned());
+            pair.set_value(text.to_owned());
+            pair
+        };
+        let mut metric = proto::Metric::from_label(label.map(pair).into_iter().collect());
+        if self.kind == MetricType::COUNTER {
+            let mut counter = proto::Counter::default();
+            counter.set_value(value);
+            metric.set_counter(counter);
+        } else {
+            let mut gauge = proto::Gauge::default();
+            gauge.set_value(value);
+            metric.set_gauge(gauge);
+        }
+        metric
+    }
+}
+
+fn latency(readings: &Readings) -> proto::Metric {
+    let mut total = 0;
+    let mut buckets = Vec::with_capacity(EDGES.len());
+    for (edge, count) in EDGES.into_iter().zip(readings.counts) {
+        total += count;
+        let mut bucket = proto::Bucket::default();
+        bucket.set_upper_bound(edge);
+        bucket.set_cumulative_count(total);
+        buckets.push(bucket);
+    }
+    let mut histogram = proto::Histogram::default();
+    histogram.set_bucket(buckets);
+    histogram.set_sample_count(readings.counts.iter().sum());
+    histogram.set_sample_sum(readings.seconds);
+    let mut metric = proto::Metric::default();
+    metric.set_histogram(histogram);
+    metric
+}
+
+/// The whole of `docs/metrics.md`.
+#[must_use]
+pub fn markdown() -> String {
+    let mut out = String::from(MARKDOWN_HEAD);
+    for family in &FAMILIES {
+        let kind = match family.kind {
+            MetricType::COUNTER => "counter",
+            MetricType::HISTOGRAM => "histogram",
+            _ => "gauge",
+        };
+        let label = if family.label.is_empty() { "" } else { &format!("`{}`", family.label) };
+        out.push_str(&format!("| `{}` | {kind} | {label} | {} |\n", family.name, family.help));
+    }
+    out
+}
+
+const MARKDOWN_HEAD: &str = "# Metrics
+
+<!-- Generated from the families in src/admin/metrics.rs by `BLESS=1 cargo test --test docs`. Do not edit. -->
+
+`GET /metrics` on `CROSSFADE_METRICS_LISTEN` answers in the Prometheus text format. Units are base units (seconds,
+bytes); counters end in `_total`. Label values are words of closed lists: never a user, a session, a topic, an
+address or a path. One process shows at most 1,000 series. The edges of the latency histogram include 0.1 s and
+0.5 s.
+
+| metric | type | label | meaning |
+| --- | --- | --- | --- |
+";

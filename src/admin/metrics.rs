@@ -1,0 +1,226 @@
+//! The metric families, each declared once, and the [`Snapshot`] that they are read from.
+//! Names and labels are an interface: `tests/snapshots/metrics.txt` holds them, and a change is a visible diff.
+
+use prometheus::proto::MetricType;
+
+use super::histogram::Readings;
+use super::process::Process;
+use crate::ledger::{Account, Shed};
+
+/// The most series of one process.
+pub const SERIES_MAX: usize = 1000;
+
+/// The most values of one label.
+pub const LABELS_MAX: usize = 32;
+
+/// States of the breaker, in label order.
+const BREAKER_STATES: [&str; 3] = ["closed", "open", "half_open"];
+
+/// Every figure at one moment. Labels are words of closed enums (`as_str()`).
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Open sessions by lane.
+    pub sessions: Vec<(&'static str, u64)>,
+    /// Sessions since the start, by the lane at the upgrade.
+    pub sessions_total: Vec<(&'static str, u64)>,
+    /// Upgrade requests by outcome.
+    pub upgrades: Vec<(&'static str, u64)>,
+    /// Data messages that the tap saw pass, by direction.
+    pub messages: Vec<(&'static str, u64)>,
+    /// Bytes that passed the tunnels, by direction.
+    pub bytes: Vec<(&'static str, u64)>,
+    /// Messages of the mirror by what became of them; see [`with_account`](Self::with_account).
+    pub mirror_messages: Vec<(&'static str, u64)>,
+    /// Messages that the mirror shed, by reason.
+    pub mirror_shed: Vec<(&'static str, u64)>,
+    /// Messages whose token is open.
+    pub mirror_in_flight: u64,
+    /// What the ledger's equation lacks.
+    pub ledger_imbalance: i64,
+    /// `closed`, `open` or `half_open`; empty where there is no breaker.
+    pub breaker_state: &'static str,
+    /// Trips by trigger.
+    pub breaker_trips: Vec<(&'static str, u64)>,
+    /// From publish to read-back.
+    pub readback: Readings,
+    /// Whether the link is joined.
+    pub realtime_connected: bool,
+    /// The effective share of the users on the Realtime side, in percent.
+    pub rollout_percent: f64,
+}
+
+impl Snapshot {
+    /// Fills in what the ledger knows. Every reason is shown, so that an alert finds its zero.
+    #[must_use]
+    pub fn with_account(mut self, account: &Account) -> Self {
+        self.mirror_messages = vec![
+            ("seen", account.seen),
+            ("confirmed", account.confirmed),
+            ("acked_only", account.acked_only),
+        ];
+        self.mirror_shed = Shed::ALL.into_iter().map(|why| (why.as_str(), account.shed(why))).collect();
+        self.mirror_in_flight = account.in_flight;
+        self.ledger_imbalance = account.imbalance();
+        self
+    }
+}
+
+/// One family: how it is called and how it is read.
+pub(super) struct Family {
+    pub(super) name: &'static str,
+    pub(super) kind: MetricType,
+    /// The label's name, or nothing.
+    pub(super) label: &'static str,
+    pub(super) help: &'static str,
+    pub(super) read: fn(&Scrape<'_>) -> Samples,
+}
+
+/// What one scrape looks at.
+pub(super) struct Scrape<'a> {
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) process: &'a Process,
+}
+
+/// The samples of one family.
+pub(super) enum Samples {
+    One(Option<f64>),
+    Labelled(Vec<(&'static str, f64)>),
+    Latency(Readings),
+}
+
+const fn counter(
+    name: &'static str,
+    label: &'static str,
+    help: &'static str,
+    read: fn(&Scrape<'_>) -> Samples,
+) -> Family {
+    Family { name, kind: MetricType::COUNTER, label, help, read }
+}
+
+const fn gauge(
+    name: &'static str,
+    label: &'static str,
+    help: &'static str,
+    read: fn(&Scrape<'_>) -> Samples,
+) -> Family {
+    Family { name, kind: MetricType::GAUGE, label, help, read }
+}
+
+/// Every family, in the order of the document.
+pub(super) static FAMILIES: [Family; 24] = [
+    gauge("crossfade_sessions", "lane", "Open sessions.", |s| counts(&s.snapshot.sessions)),
+    counter(
+        "crossfade_sessions_total",
+        "lane",
+        "Sessions since the start, by the lane at the upgrade.",
+        |s| counts(&s.snapshot.sessions_total),
+    ),
+    counter("crossfade_upgrades_total", "outcome", "Upgrade requests, by what became of them.", |s| {
+        counts(&s.snapshot.upgrades)
+    }),
+    counter("crossfade_messages_total", "direction", "Data messages that the tap saw pass.", |s| {
+        counts(&s.snapshot.messages)
+    }),
+    counter("crossfade_bytes_total", "direction", "Bytes that passed the tunnels.", |s| {
+        counts(&s.snapshot.bytes)
+    }),
+    counter(
+        "crossfade_mirror_messages_total",
+        "state",
+        "Messages of the mirror: seen, and settled how.",
+        |s| counts(&s.snapshot.mirror_messages),
+    ),
+    counter(
+        "crossfade_mirror_shed_total",
+        "reason",
+        "Messages that the mirror did not deliver, and why.",
+        |s| counts(&s.snapshot.mirror_shed),
+    ),
+    gauge("crossfade_mirror_in_flight", "", "Messages whose account is open.", |s| {
+        one(float(s.snapshot.mirror_in_flight))
+    }),
+    gauge("crossfade_ledger_imbalance", "", "Seen minus every way to be settled; zero at rest.", |s| {
+        one(s.snapshot.ledger_imbalance as f64)
+    }),
+    gauge("crossfade_breaker_state", "state", "1 for the state that the breaker is in.", |s| {
+        let hot = |state| (state, f64::from(u8::from(state == s.snapshot.breaker_state)));
+        Samples::Labelled(BREAKER_STATES.map(hot).to_vec())
+    }),
+    counter("crossfade_breaker_trips_total", "trigger", "Trips of the breaker.", |s| {
+        counts(&s.snapshot.breaker_trips)
+    }),
+    Family {
+        name: "crossfade_readback_seconds",
+        kind: MetricType::HISTOGRAM,
+        label: "",
+        help: "From publishing a batch to reading it back.",
+        read: |s| Samples::Latency(s.snapshot.readback),
+    },
+    gauge("crossfade_realtime_connected", "", "1 while the link to Realtime is joined.", |s| {
+        one(f64::from(u8::from(s.snapshot.realtime_connected)))
+    }),
+    gauge(
+        "crossfade_rollout_percent",
+        "",
+        "Effective share of the users on the Realtime side, in percent.",
+        |s| one(s.snapshot.rollout_percent),
+    ),
+    counter(
+        "crossfade_log_suppressed_total",
+        "",
+        "Log events that were not written because their place repeats.",
+        |_| one(float(crate::telemetry::suppressed())),
+    ),
+    gauge(
+        "crossfade_metric_label_overflow",
+        "",
+        "Label values left out of this scrape; must be zero.",
+        |s| one(float(overflow(s))),
+    ),
+    gauge("crossfade_build_info", "version", "Always 1; the label tells the version.", |_| {
+        Samples::Labelled(vec![(env!("CARGO_PKG_VERSION"), 1.0)])
+    }),
+    counter("process_cpu_seconds_total", "", "CPU time of user and kernel.", |s| {
+        Samples::One(s.process.cpu_seconds)
+    }),
+    gauge("process_start_time_seconds", "", "Start of the process, as Unix time.", |s| {
+        Samples::One(s.process.start_time_seconds)
+    }),
+    gauge("process_threads", "", "Threads of the operating system.", |s| Samples::One(s.process.threads)),
+    gauge("process_virtual_memory_bytes", "", "Virtual memory.", |s| Samples::One(s.process.virtual_bytes)),
+    gauge("process_resident_memory_bytes", "", "Resident memory.", |s| {
+        Samples::One(s.process.resident_bytes)
+    }),
+    gauge("process_open_fds", "", "Open file descriptors.", |s| Samples::One(s.process.open_fds)),
+    gauge("process_max_fds", "", "Limit of open file descriptors.", |s| Samples::One(s.process.max_fds)),
+];
+
+fn one(value: f64) -> Samples {
+    Samples::One(Some(value))
+}
+
+/// Prometheus has floats only; counters are exact up to 2^53.
+fn float(count: u64) -> f64 {
+    count as f64
+}
+
+fn counts(labelled: &[(&'static str, u64)]) -> Samples {
+    Samples::Labelled(labelled.iter().map(|(label, count)| (*label, float(*count))).collect())
+}
+
+fn overflow(scrape: &Scrape<'_>) -> u64 {
+    let s = scrape.snapshot;
+    [
+        &s.sessions,
+        &s.sessions_total,
+        &s.upgrades,
+        &s.messages,
+        &s.bytes,
+        &s.mirror_messages,
+        &s.mirror_shed,
+        &s.breaker_trips,
+    ]
+    .iter()
+    .map(|labelled| labelled.len().saturating_sub(LABELS_MAX) as u64)
+    .sum()
+}

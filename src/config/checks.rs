@@ -1,0 +1,120 @@
+//! Rules between variables. Each looks at the variables that it needs and says nothing when one of them is
+//! wrong by itself, so that one mistake is reported once.
+
+use std::net::SocketAddr;
+
+use super::choices::{Readback, RolloutLane};
+use super::numbers::Percent;
+use super::reader::{Problem, Reader, problem};
+use super::var::About;
+use super::vars;
+
+/// A rule: the problem, if there is one.
+pub(super) type Check = fn(&Reader<'_>) -> Option<Problem>;
+
+/// Every rule.
+pub(super) const ALL: [Check; 9] = [
+    a_project_needs_a_key,
+    a_key_needs_a_project,
+    a_rollout_needs_a_project,
+    native_needs_a_public_key,
+    hot_needs_every_read_back,
+    a_window_fits_the_pod,
+    a_message_fits_the_buffer,
+    settling_ends_before_the_grace,
+    listeners_are_apart,
+];
+
+fn has_key(r: &Reader<'_>) -> bool {
+    r.is_set(&vars::SUPABASE_KEY.about) || r.is_set(&vars::SUPABASE_SERVICE_ROLE_KEY.about)
+}
+
+fn rolls_out(r: &Reader<'_>) -> Option<RolloutLane> {
+    let percent = r.right(&vars::ROLLOUT_PERCENT)?;
+    if percent > Percent::ZERO { r.right(&vars::ROLLOUT_LANE) } else { None }
+}
+
+fn broken(about: &About, what: &str) -> Option<Problem> {
+    Some(problem(about, what.to_owned()))
+}
+
+fn a_project_needs_a_key(r: &Reader<'_>) -> Option<Problem> {
+    if !r.is_set(&vars::SUPABASE_URL.about) || has_key(r) {
+        return None;
+    }
+    broken(&vars::SUPABASE_KEY.about, "is required with SUPABASE_URL")
+}
+
+fn a_key_needs_a_project(r: &Reader<'_>) -> Option<Problem> {
+    if r.is_set(&vars::SUPABASE_URL.about) || !has_key(r) {
+        return None;
+    }
+    broken(&vars::SUPABASE_URL.about, "is required with a key")
+}
+
+fn a_rollout_needs_a_project(r: &Reader<'_>) -> Option<Problem> {
+    rolls_out(r)?;
+    if r.is_set(&vars::SUPABASE_URL.about) || has_key(r) {
+        return None;
+    }
+    broken(&vars::SUPABASE_URL.about, "and a key are required while CROSSFADE_ROLLOUT_PERCENT is above 0")
+}
+
+fn native_needs_a_public_key(r: &Reader<'_>) -> Option<Problem> {
+    if rolls_out(r)? != RolloutLane::Native || r.is_set(&vars::SUPABASE_ANON_KEY.about) {
+        return None;
+    }
+    broken(&vars::SUPABASE_ANON_KEY.about, "is required with CROSSFADE_ROLLOUT_LANE=native")
+}
+
+fn hot_needs_every_read_back(r: &Reader<'_>) -> Option<Problem> {
+    if rolls_out(r)? != RolloutLane::Hot || !matches!(r.right(&vars::READBACK)?, Readback::Sample(_)) {
+        return None;
+    }
+    let mut found = problem(&vars::READBACK.about, "leaves hot sessions without their read-back".to_owned());
+    found.example = "for example CROSSFADE_READBACK=hot".to_owned();
+    Some(found)
+}
+
+fn a_window_fits_the_pod(r: &Reader<'_>) -> Option<Problem> {
+    if r.right(&vars::WINDOW_SESSION)? <= r.right(&vars::WINDOW_POD)? {
+        return None;
+    }
+    broken(&vars::WINDOW_SESSION.about, "is larger than CROSSFADE_WINDOW_POD")
+}
+
+fn a_message_fits_the_buffer(r: &Reader<'_>) -> Option<Problem> {
+    if r.right(&vars::MESSAGE_MAX)? <= r.right(&vars::BUFFER)? {
+        return None;
+    }
+    broken(&vars::MESSAGE_MAX.about, "is larger than CROSSFADE_BUFFER")
+}
+
+fn settling_ends_before_the_grace(r: &Reader<'_>) -> Option<Problem> {
+    if r.right(&vars::DRAIN_SETTLE)? < r.right(&vars::DRAIN_GRACE)?.0 {
+        return None;
+    }
+    broken(&vars::DRAIN_SETTLE.about, "is not shorter than CROSSFADE_DRAIN_GRACE")
+}
+
+fn listeners_are_apart(r: &Reader<'_>) -> Option<Problem> {
+    let listen = r.right(&vars::LISTEN)?;
+    let metrics = r.right(&vars::METRICS_LISTEN)?;
+    let admin = r.right(&vars::ADMIN_LISTEN)?;
+    if clash(listen, metrics) {
+        return broken(&vars::METRICS_LISTEN.about, "takes the port of CROSSFADE_LISTEN");
+    }
+    if clash(listen, admin) {
+        return broken(&vars::ADMIN_LISTEN.about, "takes the port of CROSSFADE_LISTEN");
+    }
+    if clash(metrics, admin) {
+        return broken(&vars::ADMIN_LISTEN.about, "takes the port of CROSSFADE_METRICS_LISTEN");
+    }
+    None
+}
+
+/// Port 0 asks the system for a free port each time.
+fn clash(a: SocketAddr, b: SocketAddr) -> bool {
+    let overlap = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
+    a.port() != 0 && a.port() == b.port() && overlap
+}

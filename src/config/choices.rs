@@ -1,0 +1,224 @@
+//! Parsers of words: closed choices, names, texts.
+//! Each choice is an enum with one word per variant; the words are the interface.
+
+use tracing_subscriber::EnvFilter;
+
+use super::numbers::Percent;
+use super::var::{Value, choose};
+
+/// The lane of the cohort.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RolloutLane {
+    /// Legacy messages wait for their way through Realtime.
+    Hot,
+    /// The upgrade goes to Supabase itself.
+    Native,
+}
+
+impl Value for RolloutLane {
+    const KIND: &'static str = "hot | native";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        choose(text, &[("hot", Self::Hot), ("native", Self::Native)])
+    }
+}
+
+/// What is read back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readback {
+    /// Everything that is mirrored.
+    All,
+    /// What a hot session awaits.
+    Hot,
+    /// This share of the sessions.
+    Sample(Percent),
+}
+
+impl Value for Readback {
+    const KIND: &'static str = "all | hot | sample:PERCENT";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        if let Some(share) = text.strip_prefix("sample:") {
+            return Percent::parse(share).map(Self::Sample).map_err(|why| format!("has a share that {why}"));
+        }
+        choose(text, &[("all", Self::All), ("hot", Self::Hot)])
+            .map_err(|_| "is neither all, hot nor sample:PERCENT".to_owned())
+    }
+}
+
+/// Directions that are redacted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Redact {
+    /// What clients send.
+    Up,
+    /// Both directions.
+    Both,
+    /// Nothing.
+    Off,
+}
+
+impl Value for Redact {
+    const KIND: &'static str = "up | both | off";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        choose(text, &[("up", Self::Up), ("both", Self::Both), ("off", Self::Off)])
+    }
+}
+
+/// Who holds the breaker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BreakerMode {
+    /// Its own triggers.
+    Auto,
+    /// A person: Realtime may not be used.
+    ForcedOpen,
+    /// A person: Realtime is used whatever happens.
+    ForcedClosed,
+    /// Triggers are counted and do nothing.
+    ObserveOnly,
+}
+
+impl Value for BreakerMode {
+    const KIND: &'static str = "auto | forced_open | forced_closed | observe_only";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let words = [
+            ("auto", Self::Auto),
+            ("forced_open", Self::ForcedOpen),
+            ("forced_closed", Self::ForcedClosed),
+            ("observe_only", Self::ObserveOnly),
+        ];
+        choose(text, &words)
+    }
+}
+
+/// The Phoenix serializer version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Vsn {
+    /// JSON objects.
+    V1,
+    /// JSON arrays and binary pushes.
+    V2,
+}
+
+impl Value for Vsn {
+    const KIND: &'static str = "1.0.0 | 2.0.0";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        choose(text, &[("1.0.0", Self::V1), ("2.0.0", Self::V2)])
+    }
+}
+
+/// The Supabase plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plan {
+    /// Free.
+    Free,
+    /// Pro with the spend cap.
+    Pro,
+    /// Pro without the spend cap.
+    ProNocap,
+    /// Team.
+    Team,
+}
+
+impl Plan {
+    /// Messages per second that the plan allows: sends and deliveries together, as a 60 s average.
+    #[must_use]
+    pub const fn messages_per_second(self) -> u32 {
+        match self {
+            Self::Free => 100,
+            Self::Pro => 500,
+            Self::ProNocap | Self::Team => 2500,
+        }
+    }
+}
+
+impl Value for Plan {
+    const KIND: &'static str = "free | pro | pro_nocap | team";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let words =
+            [("free", Self::Free), ("pro", Self::Pro), ("pro_nocap", Self::ProNocap), ("team", Self::Team)];
+        choose(text, &words)
+    }
+}
+
+/// How events are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object per line.
+    Json,
+    /// For people.
+    Text,
+}
+
+impl Value for LogFormat {
+    const KIND: &'static str = "json | text";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        choose(text, &[("json", Self::Json), ("text", Self::Text)])
+    }
+}
+
+/// A log filter that the subscriber accepts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogFilter(pub String);
+
+impl Value for LogFilter {
+    const KIND: &'static str = "log filter";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let wrong =
+            || "is not a level (error, warn, info, debug, trace) or a list of target=level".to_owned();
+        // A bare word would be taken for a target and switch the whole log off.
+        let level = |word: &str| ["off", "error", "warn", "info", "debug", "trace"].contains(&word);
+        if text.split(',').any(|part| !part.contains(['=', '[']) && !level(part.trim())) {
+            return Err(wrong());
+        }
+        EnvFilter::try_new(text).map(|_| Self(text.to_owned())).map_err(|_| wrong())
+    }
+}
+
+/// A part of a topic name: 1 to 63 letters, digits, `.`, `_`, `-`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Name(pub String);
+
+const NAME_MAX: usize = 63;
+
+fn is_name_char(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')
+}
+
+impl Name {
+    /// A host name made fit for topics; `pod` where there is none.
+    #[must_use]
+    pub fn of_host(host: Option<&str>) -> String {
+        let fit = |c: char| if is_name_char(c) { c } else { '-' };
+        let name: String = host.unwrap_or_default().trim().chars().take(NAME_MAX).map(fit).collect();
+        if name.is_empty() { "pod".to_owned() } else { name }
+    }
+}
+
+impl Value for Name {
+    const KIND: &'static str = "name";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        if text.len() <= NAME_MAX && text.chars().all(is_name_char) {
+            return Ok(Self(text.to_owned()));
+        }
+        Err(format!("is not a name of at most {NAME_MAX} letters, digits, '.', '_' and '-'"))
+    }
+}
+
+/// Any text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Text(pub String);
+
+impl Value for Text {
+    const KIND: &'static str = "text";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        Ok(Self(text.to_owned()))
+    }
+}
