@@ -244,9 +244,13 @@ async fn session(worker: Rc<Worker>, upgraded: Upgraded, open: Open) {
     let counted = OpenSession::count(&worker, upgraded.head.verdict.lane);
     let id = upgraded.head.id;
     let ended = tunnel::run(upgraded, Rc::clone(&worker)).await;
-    worker.shared.counters.bytes_up.add_n(ended.up);
-    worker.shared.counters.bytes_down.add_n(ended.down);
-    tracing::debug!(session = %id, why = ?ended.why, up = ended.up, down = ended.down, "a session ended");
+    tracing::debug!(
+        session = %id,
+        why = ended.cause.as_str(),
+        bytes_up = ended.bytes_up,
+        bytes_down = ended.bytes_down,
+        "a session ended"
+    );
     // In this order: the drain takes connections without a session for plain ones.
     drop(open);
     drop(counted);

@@ -1,37 +1,24 @@
-//! The part of a worker that is not a session: hears policy, notices and the drain, and keeps the tick.
+//! The part of a worker that is not a session: hears the policy and the drain, and keeps the tick.
 
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
-
 use super::cell::Order;
-use super::sessions::{Notice, TICK};
+use super::drain::Phase;
+use super::sessions::TICK;
 use super::worker::Worker;
-use super::Policy;
 
-/// How open sessions are ended when the process stops.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Closing {
-    /// The close code that clients get.
-    pub code: u16,
-    /// The closes are spread over this time.
-    pub spread: Duration,
-    /// Sessions that are still open after this are cut.
-    pub deadline: Duration,
-}
-
-/// Turns in which the closes of a drain happen.
+/// Turns in which the closes of a drain happen, and the time between two of them: clients that are told one after
+/// the other do not all reconnect in the same instant.
 const TURNS: u32 = 20;
+const TURN: Duration = Duration::from_millis(50);
 
-/// Applies every policy that is published, delivers notices, and ticks while something waits.
-pub(super) async fn control(
-    worker: Rc<Worker>,
-    mut notices: mpsc::Receiver<Vec<Notice>>,
-    mut policy: watch::Receiver<Policy>,
-    close_code: u16,
-) {
+/// Applies every policy that is published, and ticks while something waits.
+pub(super) async fn control(worker: Rc<Worker>) {
     let sessions = worker.sessions();
+    let mut policy = worker.shared.mirroring.policy.clone();
+    let code = worker.shared.mirroring.close_code;
+    sessions.apply(*policy.borrow_and_update(), code);
     let mut policy_lives = true;
     let mut next_tick = tokio::time::Instant::now() + TICK;
     loop {
@@ -42,14 +29,10 @@ pub(super) async fn control(
             tokio::time::sleep_until(next_tick).await;
         };
         tokio::select! {
-            batch = notices.recv() => match batch {
-                Some(batch) => sessions.notify(&batch, worker.now()),
-                None => return,
-            },
             changed = policy.changed(), if policy_lives => {
                 policy_lives = changed.is_ok();
                 let policy = *policy.borrow_and_update();
-                sessions.apply(policy, close_code);
+                sessions.apply(policy, code);
             }
             () = tick => {
                 sessions.tick(worker.now());
@@ -59,19 +42,14 @@ pub(super) async fn control(
     }
 }
 
-/// Ends this worker's sessions: told in turns, cut at the deadline.
-pub(super) async fn close_sessions(worker: Rc<Worker>, closing: Closing) {
-    let started = tokio::time::Instant::now();
+/// When the drain says so, ends this worker's sessions: told in turns, so that clients come back spread out. Those
+/// that do not go are dropped with the worker when the grace period ends.
+pub(super) async fn close_sessions(worker: Rc<Worker>) {
+    worker.shared.drain.reached(Phase::Closing).await;
+    let code = worker.shared.mirroring.close_code;
     for turn in 0..TURNS {
-        worker.sessions().close_part(closing.code, turn, TURNS);
-        if worker.sessions().is_empty() {
-            return;
-        }
-        tokio::time::sleep(closing.spread / TURNS).await;
+        worker.sessions().close_part(code, turn, TURNS);
+        tokio::time::sleep(TURN).await;
     }
-    worker.sessions().close_all(Order::Close(closing.code)); // those that came while we closed
-    while !worker.sessions().is_empty() && started.elapsed() < closing.deadline {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    worker.sessions().close_all(Order::Cut);
+    worker.sessions().close_all(Order::Close(code)); // those that came while we closed
 }

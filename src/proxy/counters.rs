@@ -83,10 +83,6 @@ pub struct Counters {
     sessions_total: [Count; 3],
     /// Sessions open now, by lane at the upgrade.
     sessions_open: [Count; 3],
-    /// Bytes that sessions carried from clients to the service.
-    pub bytes_up: Count,
-    /// Bytes that sessions carried from the service to clients.
-    pub bytes_down: Count,
 }
 
 impl Counters {

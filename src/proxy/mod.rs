@@ -40,8 +40,10 @@
 
 mod accept;
 mod body;
+mod cell;
 mod config;
 mod connection;
+mod control;
 mod counters;
 mod dial;
 mod drain;
@@ -53,15 +55,20 @@ mod io;
 pub mod native;
 mod plain;
 mod server;
+mod sessions;
+mod taps;
 mod target;
 #[cfg(test)]
 mod tests;
 pub mod tunnel;
+#[cfg(test)]
+mod tunnel_tests;
 mod upgrade;
 mod verdict;
 mod watch;
 mod worker;
 
+pub use cell::{Order, SessionCell};
 pub use config::{Config, Deadlines, Limits, Tcp};
 pub use counters::{Count, Counters, UpgradeOutcome};
 pub use dial::{Dialer, TlsSetupError, client_tls};
@@ -71,7 +78,8 @@ pub use forwarded::{Network, NotANetwork, Trusted};
 pub use io::Io;
 pub use native::{AnonKey, KeyError, Native};
 pub use server::{Running, Server, StartError};
+pub use sessions::{News, Notice, SessionCounters, Sessions};
 pub use target::{Target, TargetError};
-pub use tunnel::{EndReason, Ended, SessionHead, Upgraded};
-pub use verdict::{Decide, Lane, Verdict};
-pub use worker::{BEAT, SCRATCH_BYTES, Shared, Worker, WorkerHandle, WorkerMessage};
+pub use tunnel::{EndCause, Ended, SessionHead, Upgraded};
+pub use verdict::{Decide, Follows, Lane, Policy, Verdict};
+pub use worker::{BEAT, Mirroring, SCRATCH_BYTES, Shared, Worker, WorkerHandle, WorkerMessage};

@@ -3,7 +3,6 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -17,7 +16,7 @@ use super::dial::{Dialer, TlsSetupError};
 use super::drain::{Drain, DrainPlan, DrainReport, Phase};
 use super::error::ConnectionError;
 use super::verdict::Decide;
-use super::worker::{self, Shared, WorkerHandle};
+use super::worker::{self, Mirroring, Shared, WorkerHandle};
 
 /// Connections the kernel holds for us while the acceptor is busy or out of descriptors.
 const BACKLOG: i32 = 4096;
@@ -46,15 +45,15 @@ pub enum StartError {
 pub struct Server;
 
 impl Server {
-    /// Binds, starts the threads and serves. Session numbers are taken from `numbers`.
+    /// Binds, starts the threads and serves.
     ///
     /// # Errors
     /// [`StartError`]; nothing is left running then.
-    pub fn start(config: Config, decide: Decide, numbers: Arc<AtomicU32>) -> Result<Running, StartError> {
+    pub fn start(config: Config, decide: Decide, mirroring: Mirroring) -> Result<Running, StartError> {
         let listener =
             listen(config.listen).map_err(|source| StartError::Listen { address: config.listen, source })?;
         let local_addr = listener.local_addr().map_err(StartError::Thread)?;
-        let shared = Arc::new(share(config, decide, numbers)?);
+        let shared = Arc::new(share(config, decide, mirroring)?);
         #[expect(clippy::disallowed_methods, reason = "the shell where beats begin to be counted")]
         let origin = Instant::now();
         let mut running = Running { local_addr, origin, shared, workers: Vec::new(), threads: Vec::new() };
@@ -63,12 +62,16 @@ impl Server {
     }
 }
 
-fn share(config: Config, decide: Decide, numbers: Arc<AtomicU32>) -> Result<Shared, TlsSetupError> {
+pub(super) fn share(config: Config, decide: Decide, mirroring: Mirroring) -> Result<Shared, StartError> {
     let dialer = |target: &super::target::Target| {
         Dialer::new(target.clone(), config.upstream_tls.clone(), config.deadlines.connect, config.tcp)
     };
     let upstream = Arc::new(dialer(&config.upstream)?);
     let native = config.native.as_ref().map(|native| dialer(native.target())).transpose()?;
+    let workers = match config.workers {
+        Some(count) => count.max(1),
+        None => std::thread::available_parallelism().map_err(StartError::Thread)?.get(),
+    };
     Ok(Shared {
         config,
         decide,
@@ -76,7 +79,8 @@ fn share(config: Config, decide: Decide, numbers: Arc<AtomicU32>) -> Result<Shar
         drain: Drain::default(),
         upstream,
         native,
-        numbers,
+        mirroring,
+        sessions: (0..workers).map(|_| Arc::default()).collect(),
         left: Notify::new(),
     })
 }
@@ -101,10 +105,7 @@ pub struct Running {
 
 impl Running {
     fn start_threads(&mut self, listener: TcpListener) -> io::Result<()> {
-        let count = self.shared.config.workers.map_or_else(std::thread::available_parallelism, |count| {
-            Ok(std::num::NonZero::new(count).unwrap_or(std::num::NonZero::<usize>::MIN))
-        })?;
-        for index in 0..count.get() {
+        for index in 0..self.shared.sessions.len() {
             let (seat, handle) = worker::prepare(index, &self.shared, self.origin)?;
             self.workers.push(handle);
             self.spawn(format!("data-{index}"), move || seat.run())?;

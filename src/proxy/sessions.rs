@@ -82,9 +82,9 @@ fn add(counter: &AtomicU64, n: u64) {
 }
 
 /// Sessions that may become hot in one tick of one worker.
-pub const MOVES_A_TICK: usize = 64;
+const MOVES_A_TICK: usize = 64;
 /// How often clocks are looked at while something waits.
-pub const TICK: Duration = Duration::from_millis(20);
+pub(super) const TICK: Duration = Duration::from_millis(20);
 /// A side thread that is silent for longer is not waited for.
 const SIDE_SILENCE_MAX: Duration = Duration::from_secs(1);
 

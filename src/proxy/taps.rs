@@ -116,7 +116,7 @@ impl DirectionTap {
             if mirror.copying {
                 if let Some(captured) = mirror.assembler.step(&step, now, mirror.tap.budget()) {
                     // A refusal is in the ledger already; on the legacy lane nobody else wants to know.
-                    drop(mirror.tap.offer(captured, &mirror.path, false));
+                    mirror.tap.offer(captured, &mirror.path, false).unwrap_or_default();
                 }
             } else if let Some(seq) = ended {
                 mirror.tap.uncopied(Key { session: *session, dir: *dir, seq }, Shed::BreakerOpen);

@@ -13,9 +13,11 @@
 //! be delivered was written. When a side can no longer be written to, the other direction is still drained.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -23,13 +25,75 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::hot::{Fallback, Outbox, Relay, Source, WindowEvent};
-use crate::session::Direction;
-use crate::ws::Boundary;
+use crate::session::{Direction, SessionId, SessionNo};
+use crate::ws::{Boundary, Negotiated};
 
 use super::cell::{Order, SessionCell};
 use super::taps::{CloseAt, DirectionTap};
 use super::worker::Worker;
-use super::{Io, Lane};
+use super::{Io, Lane, Verdict};
+
+/// Two connections that have left HTTP, with the bytes that arrived together with, or right after, the 101.
+#[derive(Debug)]
+pub struct Upgraded {
+    /// The client's connection.
+    pub client: Io,
+    /// Bytes the client sent before the tunnel began: the first of the upward stream.
+    pub client_early: Bytes,
+    /// The service's connection.
+    pub upstream: Io,
+    /// Bytes the service sent before the tunnel began: the first of the downward stream.
+    pub upstream_early: Bytes,
+    /// What is known about the session.
+    pub head: SessionHead,
+}
+
+/// What is known about a session from its handshake. `Debug` shows no query, cookie or key: they are not in it.
+#[derive(Clone, Debug)]
+pub struct SessionHead {
+    /// Its number in this process.
+    pub number: SessionNo,
+    /// Its name to the outside.
+    pub id: SessionId,
+    /// The path the client asked for, without the query.
+    pub path: String,
+    /// `Sec-WebSocket-Protocol` of the 101.
+    pub subprotocol: Option<String>,
+    /// `Sec-WebSocket-Extensions` of the 101.
+    pub extensions: Option<String>,
+    /// The other end of the client's connection.
+    pub peer: SocketAddr,
+    /// The client's address, as trusted proxies report it (the port is the peer's).
+    pub client: SocketAddr,
+    /// The lane at the upgrade, and why.
+    pub verdict: Verdict,
+    /// When the service's 101 had been read.
+    pub opened_at: Instant,
+}
+
+/// Carries one session from the 101 to its end. Dropping the future closes both connections.
+pub async fn run(upgraded: Upgraded, worker: Rc<Worker>) -> Ended {
+    let Upgraded { client, client_early, upstream, upstream_early, head } = upgraded;
+    let path: Arc<str> = head.path.as_str().into();
+    let cell = SessionCell::new(head.number, head.id, Arc::clone(&path), head.verdict, head.opened_at);
+    let cell = Rc::new(cell);
+    let extensions = Negotiated::parse(head.extensions.iter().map(String::as_bytes));
+    let taps = [Direction::Up, Direction::Down].map(|dir| {
+        let mut one = DirectionTap::new(head.number, dir).negotiated(extensions);
+        if let Some(tap) = worker.sessions().tap().filter(|_| head.verdict.mirrored) {
+            one.mirror_into(tap.clone(), Arc::clone(&path), worker.shared.mirroring.copies, extensions);
+        }
+        one
+    });
+    drop(head);
+    let mut tunnel = Tunnel::new((client, upstream), Rc::clone(&cell), Rc::clone(&worker), taps);
+    worker.sessions().enter(&cell);
+    tunnel.early(&client_early, &upstream_early);
+    drop((client_early, upstream_early));
+    let ended = tunnel.await;
+    worker.sessions().leave(&cell, &ended);
+    ended
+}
 
 /// Why a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

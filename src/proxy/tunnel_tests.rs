@@ -191,7 +191,7 @@ async fn both_ways(mut world: World, chunk: usize) {
     read_down.unwrap();
     assert!(got_up == up, "what the service got differs from what the client wrote");
     assert!(got_down == down, "what the client got differs from what the service wrote");
-    let panicked = world.worker.counters_for_tests().tap_panics.load(std::sync::atomic::Ordering::Relaxed);
+    let panicked = world.worker.shared.sessions[0].tap_panics.load(std::sync::atomic::Ordering::Relaxed);
     let ended = world.ended().await;
     assert_eq!(ended.cause, EndCause::Finished);
     assert_eq!((ended.bytes_up, ended.bytes_down), (up.len() as u64, down.len() as u64));
@@ -247,7 +247,7 @@ fn a_client_that_does_not_read_pushes_back_on_the_service_and_gets_everything_la
     for hot in [false, true] {
         local(async move {
             let (tap, mut receiver, _ledger) = mirror();
-            let mut world = World::new(Some(tap), false).await;
+            let world = World::new(Some(tap), false).await;
             if hot {
                 world.serve_hot();
             }

@@ -1,8 +1,6 @@
 //! The handshake, end to end: the client's upgrade goes to the service on a connection of its own, the answer
 //! comes back unchanged, and only a 101 that proves itself becomes a session.
 
-use std::sync::atomic::Ordering;
-
 use bytes::Bytes;
 use http::header::{SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL};
 use http::request::Parts;
@@ -25,7 +23,7 @@ use super::plain::{ANSWER_FIELDS_MAX, clean_answer, exchange_error, restate};
 use super::tunnel::SessionHead;
 use super::verdict::{Lane, Verdict};
 use super::watch::InFlight;
-use crate::session::{SessionId, SessionNo};
+use crate::session::SessionId;
 
 const LANE_FIELD: HeaderName = HeaderName::from_static("x-crossfade-lane");
 
@@ -87,7 +85,7 @@ fn route(client: &ClientSide, parts: &mut Parts, source: std::net::SocketAddr) -
     let offered = native::offers(&parts.headers);
     if verdict.lane == Lane::Native && (shared.native.is_none() || !offered) {
         let reason = if offered { "native_not_configured" } else { "realtime_not_offered" };
-        verdict = Verdict { lane: Lane::Legacy, reason };
+        verdict = Verdict { lane: Lane::Legacy, reason, ..verdict };
     }
     if verdict.lane != Lane::Native && offered && shared.native.is_some() {
         native::withdraw(&mut parts.headers);
@@ -176,11 +174,10 @@ fn session_head(
 ) -> Result<SessionHead, ConnectionError> {
     let mut bits = [0; 16];
     getrandom::fill(&mut bits).map_err(|error| ConnectionError::new(Fault::NoRandomness, error))?;
-    let number = client.worker.shared.numbers.fetch_add(1, Ordering::Relaxed);
     #[expect(clippy::disallowed_methods, reason = "the shell where sessions begin")]
     let opened_at = std::time::Instant::now();
     Ok(SessionHead {
-        number: SessionNo(number),
+        number: client.worker.sessions().take_number(),
         id: SessionId::from_bits(u128::from_be_bytes(bits)),
         path,
         subprotocol: joined(answer, &SEC_WEBSOCKET_PROTOCOL),

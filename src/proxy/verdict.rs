@@ -32,6 +32,10 @@ impl Lane {
             Self::Native => "native",
         }
     }
+
+    pub(super) const fn index(self) -> usize {
+        self as usize
+    }
 }
 
 /// How an open session follows the hot lane's share.
@@ -59,6 +63,9 @@ pub struct Verdict {
 }
 
 impl Verdict {
+    /// The verdict of a proxy without a rollout: passed, and not looked at.
+    pub const LEGACY: Self = Self::passthrough("default");
+
     /// A session that is passed and not looked at.
     #[must_use]
     pub const fn passthrough(reason: &'static str) -> Self {
@@ -66,7 +73,8 @@ impl Verdict {
     }
 }
 
-/// The decision function that is handed in.
+/// The decision function that is handed in: from the head as the client sent it and the client's address as
+/// trusted proxies report it (the port is the peer's). Called once per upgrade on a data thread: it must not block.
 pub type Decide = Arc<dyn Fn(&http::request::Parts, SocketAddr) -> Verdict + Send + Sync>;
 
 /// What holds for all open sessions now.

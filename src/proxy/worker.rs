@@ -1,25 +1,30 @@
 //! One data thread: a current-thread runtime, the connections placed on it and what they share. Nobody else
 //! touches those connections; whoever wants something of them posts it to the worker's bounded inbox.
 
-use std::cell::RefCell;
+use std::cell::{RefCell, RefMut};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::LocalSet;
 
 use super::config::Config;
 use super::connection;
+use super::control;
 use super::counters::Counters;
 use super::dial::Dialer;
 use super::drain::{Drain, Phase};
 use super::plain::{self, Pool};
-use super::verdict::Decide;
+use super::sessions::{Notice, SessionCounters, Sessions};
+use super::verdict::{Decide, Policy};
+use crate::hot;
+use crate::tap::Tap;
+use crate::ws;
 
 /// Bytes of the scratch buffer that all sessions of a worker share.
 pub const SCRATCH_BYTES: usize = 64 * 1024;
@@ -40,10 +45,41 @@ pub struct Shared {
     pub upstream: Arc<Dialer>,
     /// The way to Supabase for native clients.
     pub native: Option<Dialer>,
-    /// The number of the next session.
-    pub numbers: Arc<AtomicU32>,
+    /// What sessions do besides passing bytes.
+    pub mirroring: Mirroring,
+    /// Figures of the sessions, one set for each worker.
+    pub sessions: Vec<Arc<SessionCounters>>,
     /// Told at each connection that ends while draining.
     pub(super) left: Notify,
+}
+
+/// What sessions do besides passing bytes, and who tells them.
+#[derive(Clone, Debug)]
+pub struct Mirroring {
+    /// Where copies go; `None` leaves sessions unobserved.
+    pub tap: Option<Tap>,
+    /// How much is copied.
+    pub copies: ws::Limits,
+    /// The windows of hot sessions.
+    pub hot: hot::Config,
+    /// What holds for open sessions.
+    pub policy: watch::Receiver<Policy>,
+    /// The code that clients get when we close (drain, or a native session that must leave).
+    pub close_code: u16,
+}
+
+impl Mirroring {
+    /// No mirror, and nobody is ever hot.
+    #[must_use]
+    pub fn off() -> Self {
+        Self {
+            tap: None,
+            copies: ws::Limits::default(),
+            hot: hot::Config::default(),
+            policy: watch::Sender::new(Policy::PASSTHROUGH).subscribe(),
+            close_code: ws::CLOSE_SERVICE_RESTART,
+        }
+    }
 }
 
 /// What can be posted to a worker.
@@ -51,6 +87,8 @@ pub struct Shared {
 pub enum WorkerMessage {
     /// A client has connected.
     Accept(std::net::TcpStream, SocketAddr),
+    /// News for messages in the windows of hot sessions.
+    Notices(Vec<Notice>),
 }
 
 /// One data thread's own things. Never leaves its thread.
@@ -63,6 +101,49 @@ pub struct Worker {
     pub shared: Arc<Shared>,
     pub(super) pool: Pool,
     pub(super) load: Arc<Load>,
+    sessions: Sessions,
+}
+
+impl Worker {
+    /// This moment.
+    #[expect(clippy::disallowed_methods, reason = "the data thread is a shell: its clock is the real one")]
+    #[expect(clippy::unused_self, reason = "the worker is where a session gets its time from")]
+    pub(super) fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    /// The shared buffer. Borrow it only between two await points.
+    pub(super) fn scratch(&self) -> RefMut<'_, Box<[u8]>> {
+        self.scratch.borrow_mut()
+    }
+
+    /// The book of its sessions.
+    #[must_use]
+    pub const fn sessions(&self) -> &Sessions {
+        &self.sessions
+    }
+
+    pub(super) fn hot_config(&self) -> hot::Config {
+        self.shared.mirroring.hot
+    }
+
+    #[cfg(test)]
+    pub(super) fn for_tests(tap: Option<Tap>) -> Rc<Self> {
+        let config = Config { workers: Some(1), ..Config::new(super::Target::service("ws://127.0.0.1:9").unwrap()) };
+        let mirroring = Mirroring { tap, ..Mirroring::off() };
+        let decide: Decide = Arc::new(|_, _| super::Verdict::LEGACY);
+        let shared = super::server::share(config, decide, mirroring).unwrap();
+        Rc::new(seat(0, Arc::new(shared), Arc::default()))
+    }
+
+    /// A masking key for the one frame that we may send to the service (RFC 6455 section 5.3).
+    #[expect(clippy::unused_self, reason = "the worker is where a session gets its randomness from")]
+    pub(super) fn mask_key(&self) -> [u8; 4] {
+        let mut key = [0; 4];
+        // Without randomness a fixed key still makes a valid frame.
+        getrandom::fill(&mut key).unwrap_or(());
+        key
+    }
 }
 
 /// How busy a worker is and when it last said so.
@@ -129,13 +210,9 @@ impl Seat {
         let Self { index, shared, runtime, inbox, load, origin } = self;
         let local = LocalSet::new();
         let life = async move {
-            let worker = Rc::new(Worker {
-                index,
-                scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
-                pool: plain::pool(&shared),
-                shared,
-                load,
-            });
+            let worker = Rc::new(seat(index, shared, load));
+            tokio::task::spawn_local(control::control(Rc::clone(&worker)));
+            tokio::task::spawn_local(control::close_sessions(Rc::clone(&worker)));
             work(worker, inbox, origin).await;
         };
         local.block_on(&runtime, life);
@@ -143,6 +220,15 @@ impl Seat {
         // A name that is still being resolved must not hold up the end of the process.
         runtime.shutdown_background();
     }
+}
+
+fn seat(index: usize, shared: Arc<Shared>, load: Arc<Load>) -> Worker {
+    let workers = u32::try_from(shared.sessions.len()).unwrap_or(u32::MAX);
+    let counters = shared.sessions.get(index).map_or_else(Arc::default, Arc::clone);
+    let place = u32::try_from(index).unwrap_or(0);
+    let sessions = Sessions::new(place, workers, shared.mirroring.tap.clone(), counters);
+    let scratch = RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice());
+    Worker { index, scratch, pool: plain::pool(&shared), shared, load, sessions }
 }
 
 async fn work(worker: Rc<Worker>, mut inbox: mpsc::Receiver<WorkerMessage>, origin: Instant) {
@@ -163,6 +249,7 @@ async fn work(worker: Rc<Worker>, mut inbox: mpsc::Receiver<WorkerMessage>, orig
                     let open = connection::Open::count(&worker);
                     tokio::task::spawn_local(connection::serve(Rc::clone(&worker), socket, peer, open));
                 }
+                Some(WorkerMessage::Notices(notices)) => worker.sessions().notify(&notices, worker.now()),
                 None => return,
             },
         }
