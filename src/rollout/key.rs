@@ -289,7 +289,3 @@ impl fmt::Debug for KeyHash {
         fmt::Display::fmt(self, f)
     }
 }
-
-#[cfg(test)]
-#[path = "key_tests.rs"]
-mod tests;

@@ -37,8 +37,11 @@ mod key;
 mod rules;
 mod tiers;
 
+#[cfg(test)]
+mod tests;
+
 pub use bucket::{BUCKETS, Bucket, Percent, PercentError};
 pub use decide::{Decision, MIRROR_SALT, Reason, Subject, decide, decide_again};
 pub use key::{KeyChain, KeyChainError, KeyHash, KeyHasher, NotAHash, Request, UserKey};
-pub use rules::{Cidr, CidrError, Condition, Rule, RuleError, RuleText, Then, When};
+pub use rules::{Cidr, CidrError, Condition, Rule, RuleError, RuleText, Then, When, compile};
 pub use tiers::{Flags, Identity, LaneError, RealtimeLane, Settings, Slot, Standing, Tier, Tiers};

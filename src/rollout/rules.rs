@@ -75,10 +75,10 @@ impl Rule {
         Self { name: name.into(), when: When::Keys(keys), then, lane: None }
     }
 
-    /// True when the rule concerns this key, or this request.
-    pub(super) fn concerns(&self, hash: Option<KeyHash>, request: &Request<'_>) -> bool {
+    /// True when the rule is a segment and the request lies in it.
+    pub(super) fn covers(&self, request: &Request<'_>) -> bool {
         match &self.when {
-            When::Keys(keys) => hash.is_some_and(|hash| keys.contains(&hash)),
+            When::Keys(_) => false,
             When::All(conditions) => conditions.iter().all(|condition| condition.holds(request)),
         }
     }
@@ -188,6 +188,9 @@ pub enum RuleError {
     /// It would concern everybody or nobody.
     #[error("rule {0:?} needs either keys or conditions, not both and not neither")]
     Whom(String),
+    /// The name is the memory of open sessions, so it must be unique.
+    #[error("two rules are named {0:?}")]
+    Twice(String),
     /// A header name that cannot exist.
     #[error("rule {0:?}: {1:?} is not a header name")]
     Header(String, String),
@@ -196,12 +199,21 @@ pub enum RuleError {
     Cidr(String, CidrError),
 }
 
+/// Makes rules of their texts, in order.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub fn compile(texts: &[RuleText], hasher: &KeyHasher) -> Result<Arc<[Rule]>, RuleError> {
+    let mut names = HashSet::new();
+    if let Some(twice) = texts.iter().find(|text| !names.insert(text.name.as_str())) {
+        return Err(RuleError::Twice(twice.name.clone()));
+    }
+    texts.iter().map(|text| text.compile(hasher)).collect()
+}
+
 impl RuleText {
-    /// Makes the rule.
-    ///
-    /// # Errors
-    /// Names the rule and what is wrong with it; never repeats a key.
-    pub fn compile(&self, hasher: &KeyHasher) -> Result<Rule, RuleError> {
+    /// Errors name the rule and what is wrong with it; they never repeat a key.
+    fn compile(&self, hasher: &KeyHasher) -> Result<Rule, RuleError> {
         if self.keys.is_empty() == self.when.is_empty() {
             return Err(RuleError::Whom(self.name.clone()));
         }
