@@ -218,6 +218,12 @@ impl Emulator {
         }
     }
 
+    /// Largest frame the shell should take; a larger one is handed in as [`Frame::TooBig`].
+    #[must_use]
+    pub fn frame_bytes(&self) -> usize {
+        self.config.limits.frame_bytes
+    }
+
     /// Counters since the start.
     #[must_use]
     pub fn stats(&self) -> Stats {

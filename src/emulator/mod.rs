@@ -32,6 +32,7 @@ pub use database::DatabaseBroadcast;
 pub use fault::{Fault, FaultKind, Who};
 pub use http::HttpRequest;
 pub use machine::{Admission, ConnId, Emulator, HttpAnswer, Out};
+pub use shell::{Handle, serve};
 pub use stats::Stats;
 pub use token::{Claims, Secret};
 

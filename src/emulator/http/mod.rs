@@ -1,5 +1,5 @@
 //! Broadcasts over HTTP, batch and single, with every recorded refusal (recording 04); pure, the shell brings the bytes.
-//! The order of checks is the server's: body, route, `Accept`, tenant, suspension, request rate, token, content.
+//! The order of checks is the server's: body, route, `Accept`, tenant, request rate, suspension, token, content.
 
 use super::channel::Room;
 use super::codec::{Broadcast, UserBroadcast};
@@ -98,9 +98,6 @@ impl Emulator {
         if !self.knows_tenant(header(&request.headers, "host")) {
             return message(401, "Tenant not found in database");
         }
-        if self.suspended {
-            return message(403, "Tenant is suspended");
-        }
         let kind = header(&request.headers, "content-type");
         let octets = kind.is_some_and(|kind| kind.starts_with("application/octet-stream"));
         if matches!(route, Route::Single { .. }) && kind.is_some() && body.is_none() && !octets {
@@ -139,6 +136,9 @@ impl Emulator {
         (route, body): (&Route, Option<Json>),
         now: Instant,
     ) -> HttpAnswer {
+        if self.suspended {
+            return message(403, "Tenant is suspended");
+        }
         if matches!(route, Route::Ping) {
             return message(200, "Success");
         }

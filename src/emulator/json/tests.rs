@@ -69,10 +69,17 @@ fn debug_hides_the_payload() {
 
 proptest! {
     #[test]
-    fn agrees_with_serde_json(text in "\\PC{0,40}", number in any::<f64>(), integer in any::<i64>()) {
-        let value = serde_json::json!({"t": text, "n": number, "i": integer, "l": [text, null, true]});
+    fn agrees_with_serde_json(text in "\\PC{0,40}", integer in any::<i64>()) {
+        let value = serde_json::json!({"t": text, "i": integer, "l": [text, null, true]});
         let mine = again(&value.to_string());
         prop_assert_eq!(serde_json::from_str::<serde_json::Value>(&mine).unwrap(), value);
+    }
+
+    #[test]
+    fn floats_read_back(number in proptest::num::f64::NORMAL) {
+        let mut out = String::new();
+        Json::Float(number).write(&mut out);
+        prop_assert_eq!(out.parse::<f64>().unwrap(), number, "{}", out);
     }
 
     #[test]

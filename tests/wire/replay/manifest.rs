@@ -35,6 +35,9 @@ pub struct Entry {
     /// The recorder left lines out: only closes are compared.
     #[serde(default)]
     pub closes_only: bool,
+    /// The recorder wrote down the server's answers to the client's close frames.
+    #[serde(default = "yes")]
+    pub answers_to_close: bool,
     #[serde(default = "tolerance")]
     pub tolerance_ms: f64,
     #[serde(default)]
@@ -43,6 +46,50 @@ pub struct Entry {
     pub skip: Vec<Skip>,
     #[serde(default)]
     pub action: Vec<Action>,
+    #[serde(default)]
+    pub restore: Vec<Restore>,
+}
+
+/// How to fill in again what the recorder cut off a client's body; beginning and length must come out as recorded.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Restore {
+    pub line: usize,
+    #[serde(default)]
+    pub head: String,
+    /// `#` stands for the index, `@` for a run of `y`.
+    #[serde(default)]
+    pub piece: String,
+    #[serde(default)]
+    pub count: usize,
+    #[serde(default)]
+    pub run: usize,
+    /// Without pieces: the last character before the cut is repeated up to this tail.
+    #[serde(default)]
+    pub tail: String,
+}
+
+impl Restore {
+    pub fn body(&self, line: &recording::Line) -> String {
+        let cut = line.body.clone().unwrap_or_default();
+        let start = cut.trim_end_matches('…');
+        let bytes = line.bytes.expect("a cut line has its length");
+        let body = if self.count == 0 {
+            let run = start.chars().last().expect("a beginning").to_string();
+            format!("{start}{}{}", run.repeat(bytes - start.len() - self.tail.len()), self.tail)
+        } else {
+            let run = "y".repeat(self.run);
+            let piece = |index: usize| self.piece.replace('#', &index.to_string()).replace('@', &run);
+            let pieces: Vec<String> = (0..self.count).map(piece).collect();
+            format!("{}{}{}", self.head, pieces.join(", "), self.tail)
+        };
+        assert!(body.starts_with(start) && body.len() == bytes, "line {}: restored to {} bytes", self.line, body.len());
+        body
+    }
+}
+
+const fn yes() -> bool {
+    true
 }
 
 const fn tolerance() -> f64 {

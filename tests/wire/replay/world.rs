@@ -86,7 +86,7 @@ impl World {
         for (at, step) in steps {
             self.advance(at);
             match step {
-                Step::Line(line) => self.line(line, at),
+                Step::Line(line) => self.line(entry, line, at),
                 Step::Action(action) => self.action(action, at),
             }
             self.listen(at);
@@ -123,13 +123,13 @@ impl World {
         }
     }
 
-    fn line(&mut self, line: &Line, at_ms: f64) {
+    fn line(&mut self, entry: &Entry, line: &Line, at_ms: f64) {
         let now = self.at(at_ms);
         match line.kind.as_str() {
             "http" if line.upgrade() => {
                 self.connect(&line.conn, line.path.as_deref().unwrap_or_default(), self.headers(line, now), at_ms);
             }
-            "http" => self.request(line, at_ms),
+            "http" => self.request(entry, line, at_ms),
             "text" => {
                 let text = self.tokens(&line.whole(), now);
                 let frame = if text.len() > self.frame_bytes { Frame::TooBig } else { Frame::Text(text) };
@@ -139,7 +139,13 @@ impl World {
                 let bytes = base64::engine::general_purpose::STANDARD.decode(line.base64.as_deref().unwrap_or_default());
                 self.frame(&line.conn, Frame::Binary(Bytes::from(bytes.expect("base64"))), now);
             }
-            "close" => self.frame(&line.conn, Frame::Close { code: line.code.unwrap_or(1005) }, now),
+            "close" => {
+                self.frame(&line.conn, Frame::Close { code: line.code.unwrap_or(1005) }, now);
+                self.listen(at_ms);
+                if !entry.answers_to_close && matches!(self.heard.last(), Some(Heard { what: What::Close(_), .. })) {
+                    self.heard.pop();
+                }
+            }
             other => panic!("a client line of kind {other}"),
         }
     }
@@ -163,12 +169,13 @@ impl World {
         }
     }
 
-    fn request(&mut self, line: &Line, at_ms: f64) {
+    fn request(&mut self, entry: &Entry, line: &Line, at_ms: f64) {
         let now = self.at(at_ms);
         let path = self.tokens(line.path.as_deref().unwrap_or_default(), now);
         let (path, query) = path.split_once('?').unwrap_or((&path, ""));
         // The recorder wrote bodies as text: what was not UTF-8 came out as U+FFFD, and it only ever sent 0xFF.
-        let body: Vec<u8> = line.whole().chars().flat_map(|letter| match letter {
+        let restored = entry.restore.iter().find(|restore| restore.line == line.number).map(|restore| restore.body(line));
+        let body: Vec<u8> = restored.unwrap_or_else(|| line.whole()).chars().flat_map(|letter| match letter {
             '\u{fffd}' => vec![0xff],
             other => other.to_string().into_bytes(),
         }).collect();
