@@ -11,8 +11,13 @@ fn caught(recording: &str, sabotage: Sabotage) -> String {
     let manifest = replay::manifest::load();
     let entry = manifest.entry(recording);
     let lines = replay::recording::load(&entry.file);
-    assert_eq!(replay::play(entry, &lines, |_| {}), Ok(entry.lines), "the recording replays when nothing is broken");
-    replay::play(entry, &lines, |emulator| emulator.sabotage = Some(sabotage)).expect_err("the sabotage is caught")
+    assert_eq!(
+        replay::play(entry, &lines, |_| {}),
+        Ok(entry.lines),
+        "the recording replays when nothing is broken"
+    );
+    replay::play(entry, &lines, |emulator| emulator.sabotage = Some(sabotage))
+        .expect_err("the sabotage is caught")
 }
 
 #[test]

@@ -272,7 +272,10 @@ struct Gone;
 type Answer = Result<Response<Full<Bytes>>, Gone>;
 
 async fn respond(request: Request<hyper::body::Incoming>, shared: Arc<Shared>) -> Answer {
-    let upgrade = request.headers().get(http::header::UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    let upgrade = request
+        .headers()
+        .get(http::header::UPGRADE)
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
     if upgrade && is_socket_path(request.uri().path()) {
         return socket::upgrade(request, shared).await;
     }
@@ -295,7 +298,9 @@ async fn respond(request: Request<hyper::body::Incoming>, shared: Arc<Shared>) -
 fn lowered(headers: &http::HeaderMap) -> Vec<(String, String)> {
     headers
         .iter()
-        .map(|(name, value)| (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+        .map(|(name, value)| {
+            (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+        })
         .collect()
 }
 

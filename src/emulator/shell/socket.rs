@@ -47,7 +47,8 @@ struct Over;
 
 /// Answers 101 at once, or a refusal when the machine says so.
 pub(super) async fn upgrade(request: Request<hyper::body::Incoming>, shared: Arc<Shared>) -> Answer {
-    let Some(key) = request.headers().get("sec-websocket-key").map(|key| derive_accept_key(key.as_bytes())) else {
+    let Some(key) = request.headers().get("sec-websocket-key").map(|key| derive_accept_key(key.as_bytes()))
+    else {
         return Ok(status(StatusCode::BAD_REQUEST));
     };
     let head = UpgradeRequest {
@@ -65,7 +66,7 @@ pub(super) async fn upgrade(request: Request<hyper::body::Incoming>, shared: Arc
         Entry::Unreachable(seat) => {
             drop(seat);
             return Err(Gone);
-        },
+        }
     };
     let limit = shared.with(|emulator, _| emulator.frame_bytes());
     tokio::spawn(async move {
@@ -77,7 +78,8 @@ pub(super) async fn upgrade(request: Request<hyper::body::Incoming>, shared: Arc
                 .max_message_size(Some(limit))
                 .max_frame_size(Some(limit));
             let io = parts.io.into_inner();
-            let socket = WebSocketStream::from_partially_read(io, parts.read_buf.to_vec(), Role::Server, Some(config));
+            let socket =
+                WebSocketStream::from_partially_read(io, parts.read_buf.to_vec(), Role::Server, Some(config));
             line.run(socket.await).await;
         }
     });
@@ -109,7 +111,9 @@ fn admit(head: &UpgradeRequest, shared: &Arc<Shared>) -> Entry {
         Admission::Accepted => {
             let (sender, queue) = mpsc::channel(super::QUEUE_FRAMES);
             let (bytes, cut) = (Arc::<AtomicUsize>::default(), Arc::<Notify>::default());
-            machine.sinks.insert(id, Sink { queue: sender, bytes: Arc::clone(&bytes), cut: Arc::clone(&cut) });
+            machine
+                .sinks
+                .insert(id, Sink { queue: sender, bytes: Arc::clone(&bytes), cut: Arc::clone(&cut) });
             Entry::Accepted(Line { seat, queue, bytes, cut, deaf: false })
         }
         Admission::Pending => {
@@ -168,7 +172,9 @@ impl Line {
             Some(Ok(Message::Text(text))) => Frame::Text(text.as_str().to_owned()),
             Some(Ok(Message::Binary(bytes))) => Frame::Binary(bytes),
             Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Frame::Ping,
-            Some(Ok(Message::Close(frame))) => Frame::Close { code: frame.map_or(1005, |frame| frame.code.into()) },
+            Some(Ok(Message::Close(frame))) => {
+                Frame::Close { code: frame.map_or(1005, |frame| frame.code.into()) }
+            }
             Some(Err(Error::Capacity(CapacityError::MessageTooLong { .. }))) => Frame::TooBig,
             Some(Err(_)) | None => return Err(Over),
         };
@@ -226,7 +232,9 @@ async fn finish(socket: &mut Socket, last: Out) {
                 let frame = (code != 1005 && code != 1006).then(|| close_frame(code));
                 socket.close(frame).await.unwrap_or_default();
                 while let Some(Ok(_)) = socket.next().await {}
-                // Bytes left unread would turn the end into a reset, and the client might lose the close frame.
+                // The server ends TCP first (RFC 6455 §7.1.1). Bytes left unread would turn that end into a reset, and
+                // the client might lose the close frame.
+                socket.get_mut().shutdown().await.unwrap_or_default();
                 let mut rest = vec![0; 8 * 1024];
                 while matches!(socket.get_mut().read(&mut rest).await, Ok(1..)) {}
             };

@@ -36,7 +36,9 @@ impl Server {
         let mut client = self.connect("/socket/websocket", vsn).await.unwrap();
         let config = r#"{"config":{"broadcast":{"ack":true}}}"#;
         let join = match vsn {
-            "1.0.0" => format!(r#"{{"topic":"{topic}","event":"phx_join","payload":{config},"ref":"1","join_ref":"1"}}"#),
+            "1.0.0" => format!(
+                r#"{{"topic":"{topic}","event":"phx_join","payload":{config},"ref":"1","join_ref":"1"}}"#
+            ),
             _ => format!(r#"["1","1","{topic}","phx_join",{config}]"#),
         };
         client.send(Message::text(join)).await.unwrap();
@@ -47,7 +49,10 @@ impl Server {
     async fn request(&self, head: &str, body: &str) -> String {
         let mut stream = TcpStream::connect(self.handle.addr()).await.unwrap();
         let length = body.len();
-        let request = format!("{head} HTTP/1.1\r\nhost: localhost\r\napikey: {}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}", self.key);
+        let request = format!(
+            "{head} HTTP/1.1\r\nhost: localhost\r\napikey: {}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}",
+            self.key
+        );
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         tokio::time::timeout(HANG, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
@@ -73,7 +78,10 @@ async fn a_broadcast_reaches_both_protocols_and_is_acked() {
     let mut sender = server.joined("realtime:t", "2.0.0").await;
     let mut listener = server.joined("realtime:t", "1.0.0").await;
     push(&mut sender, "realtime:t", r#"{"event":"e","payload":{"n":1}}"#).await;
-    assert_eq!(text(&mut sender).await, r#"["1","9","realtime:t","phx_reply",{"status":"ok","response":{}}]"#);
+    assert_eq!(
+        text(&mut sender).await,
+        r#"["1","9","realtime:t","phx_reply",{"status":"ok","response":{}}]"#
+    );
     assert_eq!(
         text(&mut listener).await,
         r#"{"ref":null,"event":"broadcast","topic":"realtime:t","payload":{"event":"e","payload":{"n":1}}}"#
@@ -86,11 +94,21 @@ async fn a_broadcast_reaches_both_protocols_and_is_acked() {
 async fn a_refused_upgrade_is_an_http_answer_two_seconds_later() {
     let server = Server::start(Limits::default()).await;
     let bad = Server { key: "nonsense".to_owned(), handle: server.handle.clone() };
-    let Err(Error::Http(answer)) = bad.connect("/socket/websocket", "1.0.0").await else { panic!("refused with HTTP") };
+    let Err(Error::Http(answer)) = bad.connect("/socket/websocket", "1.0.0").await else {
+        panic!("refused with HTTP")
+    };
     assert_eq!(answer.status(), 401);
-    assert_eq!(answer.body().as_deref(), Some(br#"{"error":"The token provided is not a valid JWT"}"#.as_slice()));
-    let Err(Error::Http(answer)) = server.connect("/socket/websocket", "9.9.9").await else { panic!("refused with HTTP") };
-    assert_eq!((answer.status().as_u16(), answer.headers()["content-length"].as_bytes()), (403, b"0".as_slice()));
+    assert_eq!(
+        answer.body().as_deref(),
+        Some(br#"{"error":"The token provided is not a valid JWT"}"#.as_slice())
+    );
+    let Err(Error::Http(answer)) = server.connect("/socket/websocket", "9.9.9").await else {
+        panic!("refused with HTTP")
+    };
+    assert_eq!(
+        (answer.status().as_u16(), answer.headers()["content-length"].as_bytes()),
+        (403, b"0".as_slice())
+    );
 }
 
 #[tokio::test]

@@ -26,7 +26,9 @@ pub fn sequences(entry: &Entry, lines: &[Line], heard: &[Heard]) -> Result<usize
         compared += one(entry, lines, said, &mut values)?;
     }
     match said.iter().find_map(|(name, said)| said.first().map(|first| (name, first))) {
-        Some((name, first)) => Err(format!("{name} heard at {:.0} ms what nobody recorded: {}", first.at_ms, show(&first.what))),
+        Some((name, first)) => {
+            Err(format!("{name} heard at {:.0} ms what nobody recorded: {}", first.at_ms, show(&first.what)))
+        }
         None => Ok(compared),
     }
 }
@@ -34,10 +36,16 @@ pub fn sequences(entry: &Entry, lines: &[Line], heard: &[Heard]) -> Result<usize
 fn one(entry: &Entry, lines: &[&Line], mut said: Vec<&Heard>, values: &mut Values) -> Result<usize, String> {
     for (index, line) in lines.iter().enumerate() {
         let Some(first) = said.get(index) else {
-            return Err(format!("line {}: never came; {} heard {} lines", line.number, line.conn, said.len()));
+            return Err(format!(
+                "line {}: never came; {} heard {} lines",
+                line.number,
+                line.conn,
+                said.len()
+            ));
         };
         let mut difference = values.differs(line, &first.what);
-        let diff = |heard: &&Heard| matches!(&heard.what, What::Text(text) if text.contains("\"presence_diff\""));
+        let diff =
+            |heard: &&Heard| matches!(&heard.what, What::Text(text) if text.contains("\"presence_diff\""));
         if let (Some(_), Some(second)) = (&difference, said.get(index + 1))
             && (diff(first) || diff(second))
             && values.differs(line, &second.what).is_none()
@@ -54,7 +62,12 @@ fn one(entry: &Entry, lines: &[&Line], mut said: Vec<&Heard>, values: &mut Value
         }
     }
     match said.get(lines.len()) {
-        Some(extra) => Err(format!("{} heard at {:.0} ms one line too many: {}", extra.conn, extra.at_ms, show(&extra.what))),
+        Some(extra) => Err(format!(
+            "{} heard at {:.0} ms one line too many: {}",
+            extra.conn,
+            extra.at_ms,
+            show(&extra.what)
+        )),
         None => Ok(lines.len()),
     }
 }
@@ -77,14 +90,18 @@ impl Values {
             ("text", What::Text(text)) if line.truncated => truncated(line, text),
             ("text", What::Text(text)) => self.text(line.text.as_deref().unwrap_or_default(), text),
             ("binary", What::Binary(bytes)) => {
-                base64::engine::general_purpose::STANDARD.decode(line.base64.as_deref().unwrap_or_default()).ok()?
+                base64::engine::general_purpose::STANDARD
+                    .decode(line.base64.as_deref().unwrap_or_default())
+                    .ok()?
                     == *bytes
             }
             ("close", What::Close(code)) => line.code == Some(*code),
             ("http", What::Upgraded) => line.status == Some(101),
             ("http", What::Http(answer)) => {
                 let header = |name: &str| line.headers.get(name).and_then(Option::as_deref);
-                let of = |name: &str| answer.headers.iter().find(|(key, _)| *key == name).map(|(_, value)| value.as_str());
+                let of = |name: &str| {
+                    answer.headers.iter().find(|(key, _)| *key == name).map(|(_, value)| value.as_str())
+                };
                 line.status == Some(answer.status)
                     && line.body.as_deref() == Some(answer.body.as_str())
                     && (header("content-type").is_none() || header("content-type") == answer.content_type)
@@ -97,7 +114,8 @@ impl Values {
             _ => false,
         };
         (!same).then(|| {
-            let recorded = line.text.clone().or(line.base64.clone()).or(line.body.clone()).unwrap_or_default();
+            let recorded =
+                line.text.clone().or(line.base64.clone()).or(line.body.clone()).unwrap_or_default();
             let recorded: String = recorded.chars().take(300).collect();
             let (status, code) = (line.status.unwrap_or(0), line.code.unwrap_or(0));
             format!("recorded {} {status} {code} {recorded:?}, heard {}", line.kind, show(what))

@@ -83,7 +83,12 @@ impl Restore {
             let pieces: Vec<String> = (0..self.count).map(piece).collect();
             format!("{}{}{}", self.head, pieces.join(", "), self.tail)
         };
-        assert!(body.starts_with(start) && body.len() == bytes, "line {}: restored to {} bytes", self.line, body.len());
+        assert!(
+            body.starts_with(start) && body.len() == bytes,
+            "line {}: restored to {} bytes",
+            self.line,
+            body.len()
+        );
         body
     }
 }
@@ -208,9 +213,13 @@ impl Entry {
     /// What is left out must be explained.
     pub fn check_words(&self) -> Result<(), String> {
         match self.claim {
-            Claim::Full if !self.skip.is_empty() || self.closes_only => Err("full, but something is left out".to_owned()),
+            Claim::Full if !self.skip.is_empty() || self.closes_only => {
+                Err("full, but something is left out".to_owned())
+            }
             Claim::Part | Claim::Later if self.why.trim().is_empty() => Err("say why".to_owned()),
-            _ if self.skip.iter().any(|skip| skip.why.trim().is_empty()) => Err("a skip without a reason".to_owned()),
+            _ if self.skip.iter().any(|skip| skip.why.trim().is_empty()) => {
+                Err("a skip without a reason".to_owned())
+            }
             _ => Ok(()),
         }
     }

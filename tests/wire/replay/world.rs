@@ -1,8 +1,8 @@
 //! The virtual world: an emulator, its clock, the connections by name, and everything it said.
 
 use super::super::emulator::{
-    Admission, Claims, Clock, Config, ConnId, DatabaseBroadcast, Emulator, Frame, HttpAnswer, HttpRequest, Limits, Out,
-    OutFrame, Policy, Secret, Table, UpgradeRequest,
+    Admission, Claims, Clock, Config, ConnId, DatabaseBroadcast, Emulator, Frame, HttpAnswer, HttpRequest,
+    Limits, Out, OutFrame, Policy, Secret, Table, UpgradeRequest,
 };
 use super::manifest::{Action, Deed, Entry, LimitChange};
 use super::recording::Line;
@@ -52,7 +52,10 @@ enum Step<'a> {
 
 impl World {
     pub fn new(entry: &Entry) -> World {
-        #[expect(clippy::disallowed_methods, reason = "one origin for the virtual clock; nothing compares it to the real one")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "one origin for the virtual clock; nothing compares it to the real one"
+        )]
         let base = Instant::now() + Duration::from_secs(3_600);
         let unix_ms = entry.config.unix_ms.unwrap_or(UNIX_MS);
         let before = entry.config.started_before_ms;
@@ -112,7 +115,9 @@ impl World {
     fn listen(&mut self, at_ms: f64) {
         while let Some((id, out)) = self.emulator.poll_transmit() {
             let what = match out {
-                Out::Frame(OutFrame::Text(bytes)) => What::Text(String::from_utf8(bytes.to_vec()).expect("text is UTF-8")),
+                Out::Frame(OutFrame::Text(bytes)) => {
+                    What::Text(String::from_utf8(bytes.to_vec()).expect("text is UTF-8"))
+                }
                 Out::Frame(OutFrame::Binary(bytes)) => What::Binary(bytes.to_vec()),
                 Out::Close { code } => What::Close(code),
                 Out::Reset | Out::Cut(_) => What::Close(1006),
@@ -127,7 +132,12 @@ impl World {
         let now = self.at(at_ms);
         match line.kind.as_str() {
             "http" if line.upgrade() => {
-                self.connect(&line.conn, line.path.as_deref().unwrap_or_default(), self.headers(line, now), at_ms);
+                self.connect(
+                    &line.conn,
+                    line.path.as_deref().unwrap_or_default(),
+                    self.headers(line, now),
+                    at_ms,
+                );
             }
             "http" => self.request(entry, line, at_ms),
             "text" => {
@@ -136,13 +146,16 @@ impl World {
                 self.frame(&line.conn, frame, now);
             }
             "binary" => {
-                let bytes = base64::engine::general_purpose::STANDARD.decode(line.base64.as_deref().unwrap_or_default());
+                let bytes = base64::engine::general_purpose::STANDARD
+                    .decode(line.base64.as_deref().unwrap_or_default());
                 self.frame(&line.conn, Frame::Binary(Bytes::from(bytes.expect("base64"))), now);
             }
             "close" => {
                 self.frame(&line.conn, Frame::Close { code: line.code.unwrap_or(1005) }, now);
                 self.listen(at_ms);
-                if !entry.answers_to_close && matches!(self.heard.last(), Some(Heard { what: What::Close(_), .. })) {
+                if !entry.answers_to_close
+                    && matches!(self.heard.last(), Some(Heard { what: What::Close(_), .. }))
+                {
                     self.heard.pop();
                 }
             }
@@ -174,11 +187,19 @@ impl World {
         let path = self.tokens(line.path.as_deref().unwrap_or_default(), now);
         let (path, query) = path.split_once('?').unwrap_or((&path, ""));
         // The recorder wrote bodies as text: what was not UTF-8 came out as U+FFFD, and it only ever sent 0xFF.
-        let restored = entry.restore.iter().find(|restore| restore.line == line.number).map(|restore| restore.body(line));
-        let body: Vec<u8> = restored.unwrap_or_else(|| line.whole()).chars().flat_map(|letter| match letter {
-            '\u{fffd}' => vec![0xff],
-            other => other.to_string().into_bytes(),
-        }).collect();
+        let restored = entry
+            .restore
+            .iter()
+            .find(|restore| restore.line == line.number)
+            .map(|restore| restore.body(line));
+        let body: Vec<u8> = restored
+            .unwrap_or_else(|| line.whole())
+            .chars()
+            .flat_map(|letter| match letter {
+                '\u{fffd}' => vec![0xff],
+                other => other.to_string().into_bytes(),
+            })
+            .collect();
         let request = HttpRequest {
             method: line.method.clone().unwrap_or_default(),
             path: path.to_owned(),
@@ -248,17 +269,22 @@ impl World {
 fn token(name: &str, unix: i64) -> String {
     let far = UNIX_MS / 1_000 + 10_000_000;
     let secret = Secret::new(SECRET);
-    let number = |prefix: &str| name.strip_prefix(prefix).and_then(|rest| rest.trim_end_matches('s').parse::<i64>().ok());
+    let number = |prefix: &str| {
+        name.strip_prefix(prefix).and_then(|rest| rest.trim_end_matches('s').parse::<i64>().ok())
+    };
     let anon = |exp: Option<i64>| Claims { role: Some("anon".to_owned()), exp, sub: None };
     let seconds = number("expires-in-");
     match name {
         "anon" | "authenticated" | "service_role" => secret.mint(&Claims::of(name, far)),
-        "authenticated-2" => secret.mint(&Claims { sub: Some("other".to_owned()), ..Claims::of("authenticated", far) }),
+        "authenticated-2" => {
+            secret.mint(&Claims { sub: Some("other".to_owned()), ..Claims::of("authenticated", far) })
+        }
         "expired" => secret.mint(&anon(Some(unix - 100))),
         "no-exp" => secret.mint(&anon(None)),
         "alg-none" => {
             let engine = base64::engine::general_purpose::URL_SAFE_NO_PAD;
-            let (header, body) = (engine.encode(r#"{"alg":"none","typ":"JWT"}"#), engine.encode(r#"{"role":"anon","exp":9}"#));
+            let (header, body) =
+                (engine.encode(r#"{"alg":"none","typ":"JWT"}"#), engine.encode(r#"{"role":"anon","exp":9}"#));
             format!("{header}.{body}.")
         }
         _ if name.starts_with("no-role") => secret.mint(&Claims { role: None, exp: Some(far), sub: None }),
@@ -273,7 +299,8 @@ fn config(entry: &Entry) -> Config {
     let mut config = Config::new(Secret::new(SECRET));
     config.tenant = Some("realtime-dev".to_owned());
     // The recorder's tenant had its rates out of the way; each section lowers one.
-    config.limits = changed(&LimitChange { events_per_second: setup.events_per_second, ..LimitChange::default() });
+    config.limits =
+        changed(&LimitChange { events_per_second: setup.events_per_second, ..LimitChange::default() });
     config.policies = setup.policies.iter().map(|line| Policy::parse(line).expect("a policy")).collect();
     config.tables = setup.tables.iter().map(|line| table(line)).collect();
     config.first_subscription = Duration::from_millis(setup.first_subscription_ms.unwrap_or(5));
@@ -281,7 +308,8 @@ fn config(entry: &Entry) -> Config {
 }
 
 fn changed(change: &LimitChange) -> Limits {
-    let usual = Limits { events_per_second: 20_000, joins_per_second: 20_000, users: 20_000, ..Limits::default() };
+    let usual =
+        Limits { events_per_second: 20_000, joins_per_second: 20_000, users: 20_000, ..Limits::default() };
     Limits {
         events_per_second: change.events_per_second.unwrap_or(usual.events_per_second),
         joins_per_second: change.joins_per_second.unwrap_or(usual.joins_per_second),
