@@ -4,6 +4,7 @@
 use crossfade::emulator;
 
 #[path = "wire/replay/mod.rs"]
+#[allow(dead_code, unreachable_pub, clippy::panic, reason = "shared with the sabotage tests of the emulator")]
 mod replay;
 
 #[test]

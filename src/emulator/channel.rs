@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
 /// Prefix of every channel topic on a socket.
-pub const PREFIX: &str = "realtime:";
+pub(super) const PREFIX: &str = "realtime:";
 
 /// One live channel of one socket.
 #[derive(Debug)]
@@ -29,6 +29,8 @@ pub(super) struct Channel {
     pub events_limit: u32,
     /// When the token is looked at again.
     pub check_at: Option<Instant>,
+    /// Its database subscriptions work.
+    pub subscribed: bool,
     /// Ref of the leave under way.
     pub leaving: Option<Json>,
     pub presence: Presence,
@@ -36,11 +38,11 @@ pub(super) struct Channel {
 
 impl Channel {
     /// Topic without prefix.
-    pub fn name(&self) -> &str {
+    pub(super) fn name(&self) -> &str {
         self.topic.strip_prefix(PREFIX).unwrap_or(&self.topic)
     }
 
-    pub fn room(&self) -> Room {
+    pub(super) fn room(&self) -> Room {
         Room { private: self.asked.private, name: self.name().to_owned() }
     }
 }
@@ -108,7 +110,7 @@ pub enum Replay {
 }
 
 /// Most broadcasts in one replay.
-pub const REPLAY_MAX: usize = 25;
+pub(super) const REPLAY_MAX: usize = 25;
 
 impl JoinConfig {
     /// Reads the payload of a join on `name` (topic without prefix). No `config` at all is the old API, where the
@@ -197,15 +199,15 @@ pub(super) struct Notice {
 
 impl Notice {
     /// Ends the channel it is sent to.
-    pub fn error(message: impl Into<String>) -> Notice {
+    pub(super) fn error(message: impl Into<String>) -> Notice {
         Notice { message: message.into(), ok: false, extension: "system", everywhere: false }
     }
 
-    pub fn ok(message: &str) -> Notice {
+    pub(super) fn ok(message: &str) -> Notice {
         Notice { message: message.to_owned(), ok: true, extension: "system", everywhere: false }
     }
 
-    pub fn database(message: impl Into<String>, ok: bool) -> Notice {
+    pub(super) fn database(message: impl Into<String>, ok: bool) -> Notice {
         Notice { message: message.into(), ok, extension: "postgres_changes", everywhere: false }
     }
 }

@@ -170,7 +170,7 @@ impl Clock {
 
 /// Whether `text` fits `pattern`, where a trailing `*` stands for any rest.
 #[must_use]
-pub fn fits(pattern: &str, text: &str) -> bool {
+pub(super) fn fits(pattern: &str, text: &str) -> bool {
     match pattern.strip_suffix('*') {
         Some(start) => text.starts_with(start),
         None => pattern == text,

@@ -9,9 +9,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 /// Every refused upgrade is answered after this long.
-pub const REFUSED_AFTER: Duration = Duration::from_secs(2);
+pub(super) const REFUSED_AFTER: Duration = Duration::from_secs(2);
 /// Most refused upgrades waiting for their answer; beyond it they are answered at once.
-pub const PENDING_MAX: usize = 4_096;
+pub(super) const PENDING_MAX: usize = 4_096;
 
 /// The head of an upgrade request.
 #[derive(Clone)]

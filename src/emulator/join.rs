@@ -199,6 +199,7 @@ impl Emulator {
             write: None,
             events_limit: self.config.limits.events_per_second,
             check_at: None,
+            subscribed: false,
             leaving: None,
             presence: Presence::default(),
         };

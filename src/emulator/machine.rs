@@ -24,7 +24,7 @@ pub(super) const SWEEP: Duration = Duration::from_secs(600);
 /// Most items one held socket may queue; beyond it the socket is reset, as a full mailbox kills the real one.
 pub const WAITING_MAX: usize = 8_192;
 /// Most transmits waiting for the shell; beyond it the newest is dropped and counted.
-pub const OUT_MAX: usize = 262_144;
+pub(super) const OUT_MAX: usize = 262_144;
 
 /// Names one socket or one pending upgrade; the shell makes them up and never reuses one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -117,12 +117,19 @@ pub(super) struct Rates {
     pub joins: Rate,
     pub presence: Rate,
     pub requests: Rate,
+    pub changes: Rate,
 }
 
 impl Rates {
-    pub fn started(now: Instant) -> Rates {
+    pub(super) fn started(now: Instant) -> Rates {
         let rate = Rate::started(now);
-        Rates { events: rate.clone(), joins: rate.clone(), presence: rate.clone(), requests: rate }
+        Rates {
+            events: rate.clone(),
+            joins: rate.clone(),
+            presence: rate.clone(),
+            requests: rate.clone(),
+            changes: rate,
+        }
     }
 }
 

@@ -5,13 +5,13 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// Length of a bucket.
-pub const BUCKET: Duration = Duration::from_secs(5);
+pub(super) const BUCKET: Duration = Duration::from_secs(5);
 /// Most buckets averaged: a minute.
-pub const BUCKETS: usize = 12;
+pub(super) const BUCKETS: usize = 12;
 
 /// One counter. It starts with its first count and forgets everything after a silent minute.
 #[derive(Debug, Clone, Default)]
-pub struct Rate {
+pub(super) struct Rate {
     done: VecDeque<u64>,
     current: u64,
     ends: Option<Instant>,
@@ -20,19 +20,19 @@ pub struct Rate {
 impl Rate {
     /// A counter whose first bucket begins now, counts or not.
     #[must_use]
-    pub fn started(now: Instant) -> Rate {
+    pub(super) fn started(now: Instant) -> Rate {
         Rate { ends: Some(now + BUCKET), ..Rate::default() }
     }
 
     /// Counts `events` in the bucket of `now`.
-    pub fn count(&mut self, events: u64, now: Instant) {
+    pub(super) fn count(&mut self, events: u64, now: Instant) {
         self.advance(now);
         self.ends.get_or_insert(now + BUCKET);
         self.current = self.current.saturating_add(events);
     }
 
     /// Events per second over the finished buckets; zero before the first one has ended.
-    pub fn average(&mut self, now: Instant) -> f64 {
+    pub(super) fn average(&mut self, now: Instant) -> f64 {
         self.advance(now);
         if self.done.is_empty() {
             return 0.0;
@@ -43,7 +43,7 @@ impl Rate {
     }
 
     /// Whether the average has reached `limit`.
-    pub fn tripped(&mut self, limit: u32, now: Instant) -> bool {
+    pub(super) fn tripped(&mut self, limit: u32, now: Instant) -> bool {
         self.average(now) >= f64::from(limit)
     }
 
@@ -68,9 +68,14 @@ impl Rate {
 mod tests {
     use super::*;
 
+    #[expect(clippy::disallowed_methods, reason = "one origin for the virtual clock")]
+    fn origin() -> Instant {
+        Instant::now()
+    }
+
     #[test]
     fn a_burst_passes_until_its_bucket_ends() {
-        let start = Instant::now();
+        let start = origin();
         let mut rate = Rate::default();
         rate.count(136, start);
         assert!(!rate.tripped(5, start + Duration::from_millis(4_999)));
@@ -81,7 +86,7 @@ mod tests {
 
     #[test]
     fn a_silent_minute_is_forgotten() {
-        let start = Instant::now();
+        let start = origin();
         let mut rate = Rate::default();
         rate.count(1_000_000, start);
         assert!(rate.tripped(5, start + Duration::from_secs(59)));

@@ -44,23 +44,23 @@ pub(super) struct Timers {
 }
 
 impl Timers {
-    pub fn add(&mut self, at: Instant, timer: Timer) {
+    pub(super) fn add(&mut self, at: Instant, timer: Timer) {
         self.added += 1;
         self.set.insert((at, self.added), timer);
     }
 
-    pub fn next(&self) -> Option<Instant> {
+    pub(super) fn next(&self) -> Option<Instant> {
         self.set.keys().next().map(|(at, _)| *at)
     }
 
-    pub fn due(&mut self, now: Instant) -> Option<(Instant, Timer)> {
+    pub(super) fn due(&mut self, now: Instant) -> Option<(Instant, Timer)> {
         let first = self.set.first_entry().filter(|entry| entry.key().0 <= now)?;
         let ((at, _), timer) = first.remove_entry();
         Some((at, timer))
     }
 
     /// Forgets whatever belongs to the process that died.
-    pub fn clear_process(&mut self) {
+    pub(super) fn clear_process(&mut self) {
         self.set.retain(|_, timer| matches!(timer, Timer::Start | Timer::Sweep | Timer::Fault));
     }
 }

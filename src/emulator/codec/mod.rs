@@ -68,7 +68,7 @@ impl std::fmt::Debug for Frame {
 
 /// One decoded message from a client.
 #[derive(Debug, Clone)]
-pub struct Message {
+pub(super) struct Message {
     /// The join it belongs to: any JSON, `Null` when absent.
     pub join_ref: Json,
     /// Comes back as given in the reply.
@@ -83,7 +83,7 @@ pub struct Message {
 
 /// What a message carries.
 #[derive(Clone)]
-pub enum Body {
+pub(super) enum Body {
     /// JSON from a text frame: decoded and encoded again on the way through.
     Json(Json),
     /// A kind 3 broadcast: passed on byte for byte and unchecked.
@@ -95,7 +95,7 @@ pub enum Body {
 impl Body {
     /// The JSON, where there is some.
     #[must_use]
-    pub fn json(&self) -> Option<&Json> {
+    pub(super) fn json(&self) -> Option<&Json> {
         match self {
             Body::Json(json) => Some(json),
             _ => None,
@@ -115,7 +115,7 @@ impl std::fmt::Debug for Body {
 
 /// A broadcast in the form that travels as kinds 3 and 4.
 #[derive(Clone)]
-pub struct UserBroadcast {
+pub(super) struct UserBroadcast {
     /// Event name; bytes, because a client that counts UTF-16 units cuts letters in half (recording 12).
     pub event: Bytes,
     /// JSON such as `{"id":…}`: only broadcasts from the database have it.
@@ -128,7 +128,7 @@ pub struct UserBroadcast {
 
 /// A broadcast on its way to listeners of either protocol.
 #[derive(Clone)]
-pub enum Broadcast {
+pub(super) enum Broadcast {
     /// Sent as text or in an HTTP batch: the encoded payload object.
     Text(String),
     /// Sent as kind 3, by the single HTTP endpoint or by the database.
@@ -140,7 +140,7 @@ pub enum Broadcast {
 impl Broadcast {
     /// The frame a listener of `version` gets; `None` where that listener gets nothing (recording 03).
     #[must_use]
-    pub fn frame(&self, topic: &str, version: Version) -> Option<OutFrame> {
+    pub(super) fn frame(&self, topic: &str, version: Version) -> Option<OutFrame> {
         match (self, version) {
             (Broadcast::Text(payload), _) => {
                 Some(OutFrame::text(text::event(version, &Json::Null, topic, "broadcast", payload)))

@@ -11,9 +11,9 @@ use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 /// Most messages held back by `slow` and `stall` together.
-pub const DEFERRED_MAX: usize = 65_536;
+pub(super) const DEFERRED_MAX: usize = 65_536;
 /// Most rooms with a delivery held back by `reorder`.
-pub const HELD_ROOMS_MAX: usize = 1_024;
+pub(super) const HELD_ROOMS_MAX: usize = 1_024;
 /// A reordered delivery waits no longer than this for its successor.
 pub(super) const REORDER_WAITS: Duration = Duration::from_millis(200);
 

@@ -132,8 +132,9 @@ impl Emulator {
             let start = copy.len() / 2;
             let digits: Vec<usize> =
                 (start..copy.len()).filter(|at| matches!(copy.get(*at), Some(b'1'..=b'9'))).collect();
-            let letters = (start..copy.len()).filter(|at| copy.get(*at).is_some_and(u8::is_ascii_lowercase));
-            let at = digits.get(random % digits.len().max(1)).copied().or_else(|| letters.last());
+            let mut letters =
+                (start..copy.len()).filter(|at| copy.get(*at).is_some_and(u8::is_ascii_lowercase));
+            let at = digits.get(random % digits.len().max(1)).copied().or_else(|| letters.next_back());
             if let Some(byte) = at.and_then(|at| copy.get_mut(at)) {
                 *byte = match *byte {
                     b'9' => b'1',

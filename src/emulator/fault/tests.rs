@@ -56,7 +56,7 @@ impl Pair {
         while let Some((id, what)) = self.emulator.poll_transmit() {
             let who = if id == A { "A" } else { "B" };
             out.push(match what {
-                Out::Frame(OutFrame::Text(bytes)) => short(who, &String::from_utf8(bytes.to_vec()).unwrap()),
+                Out::Frame(OutFrame::Text(bytes)) => short(who, std::str::from_utf8(&bytes).unwrap()),
                 Out::Frame(OutFrame::Binary(_)) => "binary".to_owned(),
                 Out::Cut(_) => format!("{who}cut"),
                 Out::Close { code } => format!("{who}{code}"),

@@ -10,7 +10,7 @@ mod parse;
 #[cfg(test)]
 mod tests;
 
-pub use parse::{DEPTH_MAX, NotJson};
+pub(super) use parse::NotJson;
 
 /// One JSON value. Integers keep their digits; maps are sorted by key bytes, which is what Erlang does up to 32 keys
 /// (beyond that the real order is a hash order no client may rely on).
@@ -128,7 +128,7 @@ impl Json {
 }
 
 /// Appends `"key":value` pairs with commas; `continued` says that members stand before these.
-pub fn write_members(map: &BTreeMap<String, Json>, continued: bool, out: &mut String) {
+pub(super) fn write_members(map: &BTreeMap<String, Json>, continued: bool, out: &mut String) {
     for (index, (key, value)) in map.iter().enumerate() {
         if continued || index > 0 {
             out.push(',');
@@ -140,7 +140,7 @@ pub fn write_members(map: &BTreeMap<String, Json>, continued: bool, out: &mut St
 }
 
 /// Appends a JSON string: only quotes, backslashes and control characters are escaped, as Realtime does.
-pub fn write_text(text: &str, out: &mut String) {
+pub(super) fn write_text(text: &str, out: &mut String) {
     out.push('"');
     let mut plain = 0;
     for (index, byte) in text.bytes().enumerate() {

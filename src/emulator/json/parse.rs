@@ -5,7 +5,7 @@ use super::Json;
 use std::collections::BTreeMap;
 
 /// Deepest nesting accepted; deeper input is refused rather than trusted to the stack.
-pub const DEPTH_MAX: usize = 128;
+pub(crate) const DEPTH_MAX: usize = 128;
 
 /// The text is not one JSON value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -1,3 +1,4 @@
+use super::parse::DEPTH_MAX;
 use super::*;
 use proptest::prelude::*;
 

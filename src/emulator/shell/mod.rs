@@ -24,10 +24,10 @@ mod socket;
 mod tests;
 
 /// Most frames waiting for one socket.
-pub const QUEUE_FRAMES: usize = 65_536;
+pub(super) const QUEUE_FRAMES: usize = 65_536;
 /// Most bytes waiting for one socket; beyond either the socket is reset, as Realtime's heap limit does to a listener
 /// that does not read (recording 15).
-pub const QUEUE_BYTES: usize = 50_000_000;
+pub(super) const QUEUE_BYTES: usize = 50_000_000;
 /// Longest wait for a request head.
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
 

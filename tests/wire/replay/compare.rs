@@ -173,6 +173,13 @@ fn made_up(text: &str) -> (String, Vec<String>) {
                 continue 'next;
             }
         }
+        if let Some(ids) = rest.strip_prefix("\"ids\":[") {
+            let end = ids.find(']').unwrap_or(ids.len());
+            frame.push_str("\"ids\":[");
+            found.extend(ids[..end].split(',').map(str::to_owned));
+            rest = &ids[end..];
+            continue;
+        }
         if let Some(uuid) = rest.get(..36).filter(|text| is_uuid(text)) {
             frame.push_str("UUID");
             found.push(uuid.to_owned());

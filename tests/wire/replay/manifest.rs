@@ -48,6 +48,10 @@ pub struct Entry {
     pub action: Vec<Action>,
     #[serde(default)]
     pub restore: Vec<Restore>,
+    /// Ranges of server lines that carry row changes: each row is put in once, at the time of its line. What is
+    /// compared is who was told, in which order and in what frame.
+    #[serde(default)]
+    pub rows: Vec<[usize; 2]>,
 }
 
 /// How to fill in again what the recorder cut off a client's body; beginning and length must come out as recorded.

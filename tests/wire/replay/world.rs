@@ -1,8 +1,8 @@
 //! The virtual world: an emulator, its clock, the connections by name, and everything it said.
 
 use super::super::emulator::{
-    Admission, Claims, Clock, Config, ConnId, DatabaseBroadcast, Emulator, Frame, HttpAnswer, HttpRequest,
-    Limits, Out, OutFrame, Policy, Secret, Table, UpgradeRequest,
+    Admission, ChangeKind, Claims, Clock, Config, ConnId, DatabaseBroadcast, DatabaseChange, Emulator, Frame,
+    HttpAnswer, HttpRequest, Limits, Out, OutFrame, Policy, Secret, Table, UpgradeRequest,
 };
 use super::manifest::{Action, Deed, Entry, LimitChange};
 use super::recording::Line;
@@ -48,6 +48,7 @@ pub struct World {
 enum Step<'a> {
     Line(&'a Line),
     Action(&'a Action),
+    Row(&'a Line),
 }
 
 impl World {
@@ -85,12 +86,15 @@ impl World {
                 steps.push((at, Step::Action(action)));
             }
         }
+        let carries = |line: &&Line| entry.rows.iter().any(|rows| (rows[0]..=rows[1]).contains(&line.number));
+        steps.extend(lines.iter().filter(carries).map(|line| (line.t_ms, Step::Row(line))));
         steps.sort_by(|left, right| left.0.total_cmp(&right.0));
         for (at, step) in steps {
             self.advance(at);
             match step {
                 Step::Line(line) => self.line(entry, line, at),
                 Step::Action(action) => self.action(action, at),
+                Step::Row(line) => self.emulator.database_change(&row(line), self.at(at)),
             }
             self.listen(at);
         }
@@ -318,6 +322,44 @@ fn changed(change: &LimitChange) -> Limits {
         payload_kb: change.payload_kb.unwrap_or(usual.payload_kb),
         presence_per_second: change.presence_per_second.unwrap_or(usual.presence_per_second),
         ..usual
+    }
+}
+
+/// The row a recorded `postgres_changes` message tells of.
+fn row(line: &Line) -> DatabaseChange {
+    #[derive(serde::Deserialize)]
+    struct Payload<'a> {
+        #[serde(borrow)]
+        data: HashMap<&'a str, &'a serde_json::value::RawValue>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Object<'a> {
+        #[serde(borrow)]
+        payload: Payload<'a>,
+    }
+    let text = line.text.as_deref().expect("a text line");
+    let payload = match serde_json::from_str::<Object<'_>>(text) {
+        Ok(object) => object.payload,
+        Err(_) => {
+            type Array<'a> = (Option<&'a str>, Option<&'a str>, &'a str, &'a str, Payload<'a>);
+            serde_json::from_str::<Array<'_>>(text).expect("an array").4
+        }
+    };
+    let raw = |key: &str| payload.data.get(key).map(|value| value.get().to_owned());
+    let text = |key: &str| raw(key).expect("a member").trim_matches('"').to_owned();
+    DatabaseChange {
+        kind: match text("type").as_str() {
+            "INSERT" => ChangeKind::Insert,
+            "UPDATE" => ChangeKind::Update,
+            _ => ChangeKind::Delete,
+        },
+        schema: text("schema"),
+        table: text("table"),
+        columns: raw("columns").expect("columns"),
+        record: raw("record"),
+        old_record: raw("old_record"),
+        errors: raw("errors").expect("errors"),
+        commit_timestamp: text("commit_timestamp"),
     }
 }
 

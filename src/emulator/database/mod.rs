@@ -1,5 +1,5 @@
-//! What a client sees of the database: subscriptions to tables, broadcasts sent from SQL, replay.
-//! There is no database here: rows are not stored and `postgres_changes` carries none (see the room's essay).
+//! What a client sees of the database: subscriptions to tables, row changes, broadcasts sent from SQL, replay.
+//! There is no database here: rows are not stored, and whoever drives the emulator says what changed.
 
 use super::channel::{Notice, PREFIX, REPLAY_MAX, Room};
 use super::codec::{Broadcast, UserBroadcast};
@@ -11,8 +11,12 @@ use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
+mod changes;
+
+pub use changes::{ChangeKind, DatabaseChange};
+
 /// Most stored broadcasts; beyond it the oldest is dropped.
-pub const STORED_MAX: usize = 10_000;
+pub(super) const STORED_MAX: usize = 10_000;
 /// How long a stored broadcast can be replayed.
 const STORED_FOR_MS: i64 = 72 * 3_600_000;
 /// How long a subscription takes once the server follows the database.
@@ -56,17 +60,22 @@ impl std::fmt::Debug for Database {
 
 impl Database {
     /// How long the next subscription takes; the first one after a start takes `first`.
-    pub fn subscribe_takes(&mut self, first: Duration) -> Duration {
+    pub(super) fn subscribe_takes(&mut self, first: Duration) -> Duration {
         if std::mem::replace(&mut self.followed, true) { LATER_SUBSCRIPTION } else { first }
     }
 
     /// A restarted server has to follow the database anew.
-    pub fn restarted(&mut self) {
+    pub(super) fn restarted(&mut self) {
         self.followed = false;
     }
 
     /// The newest broadcasts on a private topic, oldest first, marked as replayed.
-    pub fn replay(&self, topic: &str, (since_ms, limit): (i64, usize), now_ms: i64) -> Vec<UserBroadcast> {
+    pub(super) fn replay(
+        &self,
+        topic: &str,
+        (since_ms, limit): (i64, usize),
+        now_ms: i64,
+    ) -> Vec<UserBroadcast> {
         let since_ms = since_ms.max(now_ms.saturating_sub(STORED_FOR_MS));
         let found =
             self.stored.iter().rev().filter(|stored| stored.topic == topic && stored.at_ms >= since_ms);
@@ -114,6 +123,9 @@ impl Emulator {
         let Some(found) = self.channel(id, topic).filter(|found| found.id == channel) else { return };
         let changes = found.asked.changes.clone();
         let failure = changes.iter().find_map(|change| failure(change, &self.config.tables));
+        if let Some(found) = self.channel(id, topic) {
+            found.subscribed = failure.is_none();
+        }
         let notice = match failure {
             Some(text) => Notice::database(text, false),
             None => Notice::database("Subscribed to PostgreSQL", true),
@@ -130,13 +142,23 @@ pub(super) fn response(changes: &[BTreeMap<String, Json>]) -> String {
         if index > 0 {
             out.push(',');
         }
-        let digest = crc32fast::hash(Json::Map(change.clone()).encode().as_bytes());
-        out.push_str(&format!("{{\"id\":{}", digest >> 5));
+        out.push_str(&format!("{{\"id\":{}", subscription_id(change)));
         write_members(change, true, &mut out);
         out.push('}');
     }
     out.push_str("]}");
     out
+}
+
+/// The same for the same parameters, on every channel.
+fn subscription_id(change: &BTreeMap<String, Json>) -> u32 {
+    crc32fast::hash(Json::Map(change.clone()).encode().as_bytes()) >> 5
+}
+
+/// Whether the parameters of a subscription cover a table.
+fn matches_table(change: &BTreeMap<String, Json>, schema: &str, table: &str) -> bool {
+    let of = |key: &str| change.get(key).and_then(Json::as_text);
+    of("schema").unwrap_or("public") == schema && of("table").is_none_or(|name| name == "*" || name == table)
 }
 
 fn failure(change: &BTreeMap<String, Json>, tables: &[Table]) -> Option<String> {
@@ -149,7 +171,7 @@ fn failure(change: &BTreeMap<String, Json>, tables: &[Table]) -> Option<String> 
     });
     let parameters =
         format!("[event: {event}, schema: {schema}, table: {name}, filters: [{shown}], select: nil]");
-    let table = tables.iter().find(|table| table.schema == schema && (name == "*" || table.name == name));
+    let table = tables.iter().find(|table| matches_table(change, &table.schema, &table.name));
     let Some(table) = table else {
         return Some(format!(
             "Unable to subscribe to changes with given parameters. Please check Realtime is enabled for the given \
@@ -157,7 +179,7 @@ fn failure(change: &BTreeMap<String, Json>, tables: &[Table]) -> Option<String> 
         ));
     };
     let (column, _, _) = filter?;
-    (!table.columns.iter().any(|known| *known == column)).then(|| {
+    (!table.columns.contains(&column)).then(|| {
         format!(
             "Unable to subscribe to changes with given parameters. An exception happened so please check your \
              connect parameters: {parameters}. Exception: ERROR P0001 (raise_exception) invalid column for filter \
