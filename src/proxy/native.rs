@@ -160,7 +160,7 @@ pub fn withdraw(headers: &mut HeaderMap) {
     headers.remove(SEC_WEBSOCKET_PROTOCOL);
     for line in lines {
         let items: Vec<&[u8]> = line.as_bytes().split(|byte| *byte == b',').collect();
-        if !items.iter().any(|item| is_ours(item)) {
+        if !items.iter().any(is_ours) {
             headers.append(SEC_WEBSOCKET_PROTOCOL, line);
             continue;
         }

@@ -1,0 +1,1 @@
+//! TLS on either side, with a certificate made for these tests.
