@@ -247,9 +247,9 @@ async fn session(worker: Rc<Worker>, upgraded: Upgraded, open: Open) {
     worker.shared.counters.bytes_up.add_n(ended.up);
     worker.shared.counters.bytes_down.add_n(ended.down);
     tracing::debug!(session = %id, why = ?ended.why, up = ended.up, down = ended.down, "a session ended");
-    // In this order: the drain takes connections without a session for plain ones.
-    drop(open);
+    // In this order: when no connection is left, no session may still be counted.
     drop(counted);
+    drop(open);
 }
 
 /// hyper's way to us.

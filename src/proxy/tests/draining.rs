@@ -91,8 +91,6 @@ fn grace_ends() {
 fn workers_say_that_they_live_and_the_service_can_be_probed() {
     let world = World::with(|config| config.workers = Some(2));
     assert_eq!(world.running.workers().len(), 2);
-    #[expect(clippy::disallowed_methods, reason = "the test is the shell")]
-    let now = || std::time::Instant::now();
     assert!(world.running.health(now()).iter().all(|silence| *silence < HANG));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(world.running.probe_upstream()).unwrap();
