@@ -300,6 +300,25 @@ mod tests {
         check(&[], false, &[]);
     }
 
+    proptest::proptest! {
+        #[test]
+        fn withdrawing_takes_realtime_and_nothing_else(
+            lines in proptest::collection::vec("[ ]?(realtime|chat|a|b2)( ?,[ ]{0,2}(realtime|chat|a|realtime2)){0,3}", 0..4)
+        ) {
+            let mut headers = HeaderMap::new();
+            for line in &lines {
+                headers.append(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_str(line).unwrap());
+            }
+            let names = |headers: &HeaderMap| -> Vec<Vec<u8>> {
+                tokens(headers, &SEC_WEBSOCKET_PROTOCOL).map(<[u8]>::to_vec).collect()
+            };
+            let mut expect = names(&headers);
+            expect.retain(|name| name != b"realtime");
+            withdraw(&mut headers);
+            proptest::prop_assert_eq!(names(&headers), expect);
+        }
+    }
+
     #[test]
     fn the_answer_selects_realtime_and_sets_no_cookie() {
         let mut headers = HeaderMap::new();

@@ -191,6 +191,38 @@ fn a_reset_inside_a_session_reaches_the_other_side() {
 }
 
 #[test]
+fn a_panic_in_a_decision_costs_one_connection() {
+    let decide: Decide = std::sync::Arc::new(|parts, _| {
+        assert!(parts.uri.query().is_some(), "a bug in the rules");
+        Verdict::LEGACY
+    });
+    let world = World::deciding(decide, |_| {});
+    let (mut client, mut service) = world.session();
+    let mut unlucky = world.client_says(UPGRADE.replace("?room=1", ""));
+    assert_eq!(unlucky.rest().0, b"");
+    client.send("alive");
+    assert_eq!(service.exactly(5), b"alive");
+    world.others_are_served();
+    drop((client, service));
+    world.until("all to be gone", |counters| counters.connections_open.value() <= 1);
+}
+
+#[test]
+fn a_slow_reader_holds_up_the_service_and_not_our_memory() {
+    // Far more than all socket buffers together; the proxy itself may hold no more than a few reads of it.
+    const BYTES: usize = 64 << 20;
+    let world = World::start();
+    let mut client = world.client_says(GET);
+    let mut service = world.service.accept();
+    service.head();
+    service.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {BYTES}\r\n\r\n"));
+    let sent = service.send_until_it_blocks(BYTES);
+    assert!(sent < BYTES, "all {sent} bytes were taken although nobody reads");
+    client.head();
+    assert_eq!(client.exactly(1024), vec![b'x'; 1024], "and they do arrive");
+}
+
+#[test]
 fn a_full_inbox_sheds_and_counts() {
     // A worker that is busy cannot take from its inbox; a decision that waits makes it busy.
     let (go, wait) = std::sync::mpsc::sync_channel::<()>(0);

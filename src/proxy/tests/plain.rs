@@ -167,6 +167,23 @@ fn an_old_client_gets_an_old_answer() {
 }
 
 #[test]
+fn an_old_client_may_keep_its_connection() {
+    let world = World::start();
+    let mut client = world.client();
+    let mut service: Option<Peer> = None;
+    for _ in 0..2 {
+        client.send("GET /old HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n");
+        let service = service.get_or_insert_with(|| world.service.accept());
+        service.head();
+        service.send(OK);
+        let head = client.head();
+        assert!(head.starts_with("HTTP/1.0 200 OK\r\n"), "{head}");
+        assert_eq!(field(&head, "connection"), "keep-alive");
+        assert_eq!(client.exactly(2), b"ok");
+    }
+}
+
+#[test]
 fn the_service_says_whether_a_client_may_continue() {
     let world = World::start();
     let expect = "POST /up HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n";

@@ -158,6 +158,21 @@ impl Peer {
         self.stream.write_all(bytes.as_ref()).unwrap();
     }
 
+    /// Writes up to `bytes` bytes, but stops when the other end has taken nothing for a second.
+    pub(super) fn send_until_it_blocks(&mut self, bytes: usize) -> usize {
+        self.stream.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
+        let block = [b'x'; 65536];
+        let mut sent = 0;
+        while sent < bytes {
+            match self.stream.write(&block[..block.len().min(bytes - sent)]) {
+                Ok(n) => sent += n,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        sent
+    }
+
     pub(super) fn finish(&self) {
         self.stream.shutdown(std::net::Shutdown::Write).unwrap();
     }
