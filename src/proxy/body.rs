@@ -8,13 +8,13 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderName};
+use http::header::{CONNECTION, CONTENT_TYPE, HeaderName};
 use http::{HeaderValue, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::sync::Notify;
 
-use super::error::Fault;
+use super::error::{Fault, Side};
 use super::watch::InFlight;
 
 /// The token of a fault in our own answers.
@@ -114,6 +114,10 @@ pub(super) fn refuse(fault: Fault, in_flight: InFlight) -> Response<AnswerBody> 
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     headers.insert(ERROR_FIELD, HeaderValue::from_static(fault.as_str()));
+    if fault.side() == Side::Downstream {
+        // What follows on the connection may not be what the client, or someone through it, says it is.
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     if fault == Fault::MethodConnect {
         let allowed = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
         headers.insert(http::header::ALLOW, allowed);

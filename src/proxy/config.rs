@@ -66,7 +66,7 @@ impl Config {
 pub struct Deadlines {
     /// Resolving, connecting and, where asked for, TLS, towards the service. Then 502.
     pub connect: Duration,
-    /// From the upgrade's last byte to its answer's head. Then 504.
+    /// From a valid upgrade to its answer's head, connecting included. Then 504.
     pub upgrade: Duration,
     /// TLS handshake of a client; and a request head, from the accept or, on a connection kept alive, from its
     /// first byte. Then 408, or, when nothing at all was sent, a silent close.

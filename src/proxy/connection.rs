@@ -34,7 +34,7 @@ use super::error::{ConnectionError, Fault};
 use super::handshake::{Asks, classify};
 use super::io::Io;
 use super::tunnel::{self, Upgraded};
-use super::upgrade::Handoff;
+use super::upgrade::{Handoff, compact};
 use super::verdict::Lane;
 use super::watch::{HeadClock, InFlight, Watch, Watched};
 use super::worker::Worker;
@@ -233,7 +233,7 @@ async fn switched(handoff: Handoff) -> Result<Upgraded, ConnectionError> {
         upgraded.downcast::<TokioIo<Watched>>().map_err(|_| ConnectionError::from(Fault::Handover))?;
     Ok(Upgraded {
         client: parts.io.into_inner().into_inner(),
-        client_early: parts.read_buf,
+        client_early: compact(&parts.read_buf),
         upstream: handoff.upstream,
         upstream_early: handoff.upstream_early,
         head: handoff.head,
@@ -251,9 +251,9 @@ async fn session(worker: Rc<Worker>, upgraded: Upgraded, open: Open) {
         bytes_down = ended.bytes_down,
         "a session ended"
     );
-    // In this order: the drain takes connections without a session for plain ones.
-    drop(open);
+    // In this order: when no connection is left, no session may still be counted.
     drop(counted);
+    drop(open);
 }
 
 /// hyper's way to us.

@@ -180,3 +180,48 @@ impl tower::Service<Uri> for Connector {
         Box::pin(async move { dialer.dial().await.map(TokioIo::new) })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_next_address_is_tried_when_one_refuses() {
+        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let open = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = open.local_addr().unwrap();
+        let by = Instant::now() + Duration::from_secs(30);
+        let tcp = connect_first(&[closed, address], by).await.unwrap();
+        assert_eq!(tcp.peer_addr().unwrap(), address);
+        let error = connect_first(&[closed, closed], by).await.unwrap_err();
+        assert_eq!(error.fault, Fault::ConnectRefused);
+        assert_eq!(connect_first(&[], by).await.unwrap_err().fault, Fault::Resolve);
+    }
+
+    #[tokio::test]
+    async fn a_dead_address_does_not_use_up_the_time_of_the_next() {
+        let full = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        full.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
+        full.listen(0).unwrap();
+        let dead = full.local_addr().unwrap().as_socket().unwrap();
+        let _filler = std::net::TcpStream::connect(dead).unwrap();
+        let open = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = open.local_addr().unwrap();
+        let by = Instant::now() + Duration::from_secs(2);
+        let tcp = connect_first(&[dead, address], by).await.unwrap();
+        assert_eq!(tcp.peer_addr().unwrap(), address);
+    }
+
+    #[tokio::test]
+    async fn a_tuned_socket_frees_what_vanished() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let settings = Tcp::default();
+        tune(&tcp, &settings);
+        let socket = SockRef::from(&tcp);
+        assert!(socket.tcp_nodelay().unwrap());
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), settings.keepalive);
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(settings.user_timeout));
+    }
+}

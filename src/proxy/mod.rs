@@ -28,8 +28,9 @@
 //! **What does not.** hyper groups fields of the same name and trims white space around values. Fields for one hop
 //! go (RFC 9110 section 7.6.1). `X-Forwarded-*` is added ([`Trusted`]). Of 1xx answers only 100 is used: it decides
 //! when a client that expects it may send its body. Trailers pass only if `Trailer` declares them. A request target
-//! with bytes outside RFC 3986 that hyper does not know (such as a space) is answered 400 by hyper itself, as are
-//! malformed heads: those answers have no body and no `x-crossfade-error`.
+//! with characters that no URI has (space, `<`, `>`, backtick, control bytes) is answered 400 by hyper itself, as
+//! are malformed heads: those answers have no body and no `x-crossfade-error`. Fields of different names may change
+//! places.
 //!
 //! **Limits.** See [`Config`]: connect 2 s, upgrade answer 30 s, request head 10 s, 64 KiB, 256 fields; beyond twice
 //! the bytes, or 64 fields more, hyper answers 431 (414 for a target of 64 KiB) by itself. Answers may have

@@ -160,7 +160,7 @@ pub fn withdraw(headers: &mut HeaderMap) {
     headers.remove(SEC_WEBSOCKET_PROTOCOL);
     for line in lines {
         let items: Vec<&[u8]> = line.as_bytes().split(|byte| *byte == b',').collect();
-        if !items.iter().any(|item| is_ours(item)) {
+        if !items.iter().any(is_ours) {
             headers.append(SEC_WEBSOCKET_PROTOCOL, line);
             continue;
         }
@@ -298,6 +298,25 @@ mod tests {
         check(&["Realtime, chat"], false, &["Realtime, chat"]);
         check(&["realtime-v2, chat"], false, &["realtime-v2, chat"]);
         check(&[], false, &[]);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn withdrawing_takes_realtime_and_nothing_else(
+            lines in proptest::collection::vec("[ ]?(realtime|chat|a|b2)( ?,[ ]{0,2}(realtime|chat|a|realtime2)){0,3}", 0..4)
+        ) {
+            let mut headers = HeaderMap::new();
+            for line in &lines {
+                headers.append(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_str(line).unwrap());
+            }
+            let names = |headers: &HeaderMap| -> Vec<Vec<u8>> {
+                tokens(headers, &SEC_WEBSOCKET_PROTOCOL).map(<[u8]>::to_vec).collect()
+            };
+            let mut expect = names(&headers);
+            expect.retain(|name| name != b"realtime");
+            withdraw(&mut headers);
+            proptest::prop_assert_eq!(names(&headers), expect);
+        }
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub(super) async fn forward(
         Asks::WebSocket { .. } => route(client, &mut parts, source),
         Asks::Plain | Asks::Malformed => Verdict::LEGACY,
     };
-    let mut answer = exchange(client, parts, body, verdict).await?;
+    let mut answer = in_time(client, &asks, exchange(client, parts, body, verdict)).await?;
     let switching = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
     match asks {
         Asks::WebSocket { accept } if switching => {
@@ -93,6 +93,25 @@ fn route(client: &ClientSide, parts: &mut Parts, source: std::net::SocketAddr) -
     verdict
 }
 
+/// Waits for the answer as long as its kind may take: a request that is no valid upgrade has the time of a plain one.
+async fn in_time(
+    client: &ClientSide,
+    asks: &Asks,
+    answer: impl Future<Output = Result<Response<Incoming>, ConnectionError>>,
+) -> Result<Response<Incoming>, ConnectionError> {
+    let deadlines = &client.worker.shared.config.deadlines;
+    let (limit, fault) = match asks {
+        Asks::WebSocket { .. } => (Some(deadlines.upgrade), Fault::UpgradeTimeout),
+        Asks::Plain | Asks::Malformed => (deadlines.response, Fault::ResponseTimeout),
+    };
+    match limit {
+        Some(limit) => tokio::time::timeout(limit, answer)
+            .await
+            .unwrap_or_else(|elapsed| Err(ConnectionError::new(fault, elapsed))),
+        None => answer.await,
+    }
+}
+
 /// Sends the upgrade where its lane leads and waits for the answer's head.
 async fn exchange(
     client: &ClientSide,
@@ -126,18 +145,29 @@ async fn exchange(
         .handshake(TokioIo::new(io))
         .await
         .map_err(|error| exchange_error(error, &broken))?;
-    let driver = tokio::task::spawn_local(connection.with_upgrades());
-    let limit = shared.config.deadlines.upgrade;
-    let answer = tokio::time::timeout(limit, sender.send_request(Request::from_parts(parts, body))).await;
-    let answer = match answer {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(error)) => Err(exchange_error(error, &broken)),
-        Err(elapsed) => Err(ConnectionError::new(Fault::UpgradeTimeout, elapsed)),
-    };
-    if answer.is_err() {
-        driver.abort();
+    let driver = Driver(Some(tokio::task::spawn_local(connection.with_upgrades())));
+    let answer = sender.send_request(Request::from_parts(parts, body)).await;
+    let answer = answer.map_err(|error| exchange_error(error, &broken))?;
+    driver.leave();
+    Ok(answer)
+}
+
+/// The task that drives the connection to the service. Aborted, and the connection with it, if no answer comes.
+struct Driver(Option<tokio::task::JoinHandle<hyper::Result<()>>>);
+
+impl Driver {
+    /// Lets the task go on by itself: it still has the answer's body to read, or the 101 to hand over.
+    fn leave(mut self) {
+        self.0 = None;
     }
-    answer
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        if let Some(task) = &self.0 {
+            task.abort();
+        }
+    }
 }
 
 /// Takes the service's connection out of HTTP, with the bytes that came right behind the 101.
@@ -145,7 +175,12 @@ async fn leave_http(answer: &mut Response<Incoming>) -> Result<(Io, Bytes), Conn
     let upgraded =
         hyper::upgrade::on(answer).await.map_err(|error| ConnectionError::new(Fault::Handover, error))?;
     let parts = upgraded.downcast::<TokioIo<Io>>().map_err(|_| ConnectionError::from(Fault::Handover))?;
-    Ok((parts.io.into_inner(), parts.read_buf))
+    Ok((parts.io.into_inner(), compact(&parts.read_buf)))
+}
+
+/// The same bytes without hyper's read buffer behind them, which would stay as long as the session.
+pub(super) fn compact(early: &Bytes) -> Bytes {
+    if early.is_empty() { Bytes::new() } else { Bytes::copy_from_slice(early) }
 }
 
 /// The 101 for the client.
