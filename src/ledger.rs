@@ -40,6 +40,8 @@ pub enum Shed {
     TooLarge,
     /// The tap lost track of the stream (compression, protocol violation).
     Lost,
+    /// A rule says that the mirror leaves it out.
+    Skipped,
     /// The breaker was open: Realtime may not be used.
     BreakerOpen,
     /// Realtime was not joined and the backlog was full or too old.
@@ -60,11 +62,12 @@ pub enum Shed {
 
 impl Shed {
     /// Every reason, in label order.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::QueueFull,
         Self::Budget,
         Self::TooLarge,
         Self::Lost,
+        Self::Skipped,
         Self::BreakerOpen,
         Self::Disconnected,
         Self::Quota,
@@ -83,6 +86,7 @@ impl Shed {
             Self::Budget => "budget",
             Self::TooLarge => "too_large",
             Self::Lost => "lost",
+            Self::Skipped => "skipped",
             Self::BreakerOpen => "breaker_open",
             Self::Disconnected => "disconnected",
             Self::Quota => "quota",
@@ -113,7 +117,6 @@ impl Ledger {
     }
 
     /// Opens the token of a message that the tap has just seen.
-    #[must_use]
     pub fn open(self: &Arc<Self>, key: Key) -> Entry {
         self.open.fetch_add(1, Ordering::Relaxed);
         self.seen.fetch_add(1, Ordering::Relaxed);

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
-use crate::breaker::{Breaker, Change, Force, OwnFault, Outcome, Probe, Publish, State, Trigger};
+use crate::breaker::{Admission, Breaker, Change, Force, Outcome, OwnFault, Probe, Publish, State, Trigger};
+use crate::lane::Source;
 use crate::hot::Fallback;
 use crate::proxy::{Lane, Policy, SessionCounters};
 use crate::status::BreakerFigures;
@@ -47,9 +48,11 @@ impl Links {
 pub(crate) struct View {
     /// For the side thread.
     pub(crate) publish: Publish,
+    /// For decisions at the upgrade.
+    pub(crate) admission: Admission,
+    pub(crate) source: Source,
     /// For pictures.
     pub(crate) state: State,
-    pub(crate) share_permille: u16,
     pub(crate) trips: u64,
     pub(crate) last_trip: Option<Trigger>,
 }
@@ -65,7 +68,7 @@ impl View {
         BreakerFigures {
             phase: self.state.phase(),
             left: until.map(|until| until.saturating_duration_since(now)),
-            share_permille: self.share_permille,
+            share_permille: self.admission.share_permille,
             probes_good,
             trips: self.trips,
             last_trip: self.last_trip,
@@ -105,8 +108,9 @@ pub(crate) struct Ops {
 pub(crate) fn first_view(breaker: &Breaker, now: Instant) -> View {
     View {
         publish: breaker.admits(now).publish,
+        admission: breaker.admits(now),
+        source: Source::NotJoined,
         state: breaker.state(),
-        share_permille: 0,
         trips: 0,
         last_trip: None,
     }
@@ -211,23 +215,24 @@ impl Ops {
 
     fn publish_view(&self, now: Instant) {
         let admission = self.breaker.admits(now);
-        let hot = if !admission.serves() {
-            Err(Fallback::Breaker)
-        } else if !self.links.joined() {
-            Err(Fallback::ReadBackLost)
+        let (source, fallback) = if !self.links.joined() {
+            (Source::NotJoined, Some(Fallback::ReadBackLost))
         } else if self.quota_until.is_some() {
-            Err(Fallback::Quota)
+            (Source::Quota, Some(Fallback::Quota))
         } else {
-            Ok(())
+            (Source::Ready, None)
         };
+        let fallback = if admission.serves() { fallback } else { Some(Fallback::Breaker) };
+        let hot = fallback.map_or(Ok(()), Err);
         let share = u64::from(self.share) * u64::from(admission.share_permille) / 1000;
         let close_native = matches!(self.breaker.state(), State::Open { .. }) && !admission.serves();
         let policy = Policy { hot, share: u32::try_from(share).unwrap_or(0), close_native };
         self.policy.send_if_modified(|old| std::mem::replace(old, policy) != policy);
         let view = View {
             publish: admission.publish,
+            admission,
+            source,
             state: self.breaker.state(),
-            share_permille: admission.share_permille,
             trips: self.trips,
             last_trip: self.last_trip,
         };

@@ -206,9 +206,9 @@ impl TapReceiver {
         self.shared.gate.store(open, Ordering::Relaxed);
     }
 
-    /// Whether every sender is gone and nothing waits.
+    /// Whether nothing waits.
     #[must_use]
-    pub fn is_finished(&self) -> bool {
-        self.queue.is_closed() && self.queue.is_empty()
+    pub fn is_drained(&self) -> bool {
+        self.queue.is_empty()
     }
 }

@@ -82,7 +82,6 @@ pub(crate) struct Book {
     last_sample: Option<Instant>,
     /// A socket of the publish or read-back link has been open since its last attempt.
     was_up: [bool; 2],
-    stopping: Option<Shed>,
 }
 
 /// Which of the two links an event came from.
@@ -114,8 +113,8 @@ impl Side {
                 () = &mut stopped, if deadline.is_none() => deadline = Some(clock() + flush),
                 event = self.readback.next_event() => self.heard(From::ReadBack, event),
                 event = self.publish.next_event() => self.heard(From::Publish, event),
-                probe = self.probes.recv() => if let Some(probe) = probe { self.send_probe(probe) },
-                changed = self.view.changed() => if changed.is_err() { deadline.get_or_insert(clock() + flush); },
+                Some(probe) = self.probes.recv() => self.send_probe(probe),
+                changed = self.view.changed(), if deadline.is_none() => if changed.is_err() { deadline = Some(clock() + flush); },
                 () = self.tap.awaited() => {}
                 () = tokio::time::sleep_until(wake.into()) => {}
             }

@@ -1,0 +1,172 @@
+//! From everybody's figures to one [`Status`], and from that to the metrics.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::admin::Snapshot;
+use crate::breaker::Trigger;
+use crate::hot::{Direct, Fallback};
+use crate::mirror::tally::{EDGES_MS, Histogram};
+use crate::proxy::{EndCause, Lane, SessionCounters, UpgradeOutcome};
+use crate::session::Direction;
+use crate::status::{BreakerFigures, HotFigures, MirrorFigures, Status};
+
+use super::Eyes;
+
+fn sum(counters: &[std::sync::Arc<SessionCounters>], of: impl Fn(&SessionCounters) -> &AtomicU64) -> u64 {
+    counters.iter().map(|one| of(one).load(Ordering::Relaxed)).sum()
+}
+
+impl Eyes {
+    /// One look at the whole process.
+    #[must_use]
+    pub fn status(&self, now: Instant) -> Status {
+        let counters = &self.shared.sessions;
+        let open = |lane: usize| counters.iter().map(|one| one.open[lane].load(Ordering::Relaxed)).sum();
+        Status {
+            open: std::array::from_fn(open),
+            opened: std::array::from_fn(|i| sum(counters, |one| &one.opened[i])),
+            ended: std::array::from_fn(|i| sum(counters, |one| &one.ended[i])),
+            bytes: std::array::from_fn(|i| sum(counters, |one| &one.bytes[i])),
+            messages: std::array::from_fn(|i| sum(counters, |one| &one.messages[i])),
+            hot: self.hot(),
+            mirror: self.mirror(),
+            ledger: self.ledger.account(),
+            breaker: self.breaker(now),
+            share: self.share,
+        }
+    }
+
+    fn hot(&self) -> HotFigures {
+        let counters = &self.shared.sessions;
+        HotFigures {
+            via_realtime: sum(counters, |one| &one.via_realtime),
+            rescued: sum(counters, |one| &one.rescued),
+            altered: sum(counters, |one| &one.altered),
+            switched_back: sum(counters, |one| &one.switched_back),
+            late: sum(counters, |one| &one.late),
+            direct: std::array::from_fn(|i| sum(counters, |one| &one.direct[i])),
+            moved_to_hot: sum(counters, |one| &one.moved_to_hot),
+            moved_back: std::array::from_fn(|i| sum(counters, |one| &one.moved_back[i])),
+            tap_panics: sum(counters, |one| &one.tap_panics),
+        }
+    }
+
+    fn mirror(&self) -> MirrorFigures {
+        let side = self.figures.snapshot();
+        let at = |part| quantile(&side.tally.latency, part);
+        MirrorFigures {
+            connected: side.connected,
+            batches: side.batches,
+            acknowledged: side.acknowledged,
+            altered: side.tally.altered,
+            duplicates: side.tally.duplicate,
+            waiting: u32::try_from(side.waiting).unwrap_or(u32::MAX),
+            buffered: self.budget.used(),
+            rtt_p50: at(0.50),
+            rtt_p95: at(0.95),
+            rtt_p99: at(0.99),
+        }
+    }
+
+    fn breaker(&self, now: Instant) -> BreakerFigures {
+        let returned = Some(self.returned_us.load(Ordering::Relaxed)).filter(|us| *us > 0);
+        self.view.borrow().figures(returned.map(Duration::from_micros), now)
+    }
+
+    /// The figures as the metrics want them.
+    pub(super) fn snapshot(&self, now: Instant) -> Snapshot {
+        let status = self.status(now);
+        let labelled = |values: &[u64], labels: Vec<&'static str>| {
+            labels.into_iter().zip(values.iter().copied()).collect::<Vec<_>>()
+        };
+        let lanes = || Lane::ALL.map(Lane::as_str).to_vec();
+        let directions = || Direction::ALL.map(Direction::as_str).to_vec();
+        let open = status.open.map(|open| u64::try_from(open).unwrap_or(0));
+        let trips = Trigger::ALL.into_iter().zip(self.view.borrow().trips_by_trigger);
+        Snapshot {
+            sessions: labelled(&open, lanes()),
+            sessions_total: labelled(&status.opened, lanes()),
+            sessions_ended: labelled(&status.ended, EndCause::ALL.map(EndCause::as_str).to_vec()),
+            upgrades: UpgradeOutcome::ALL
+                .map(|outcome| (outcome.as_str(), self.shared.counters.upgrades(outcome).value()))
+                .to_vec(),
+            messages: labelled(&status.messages, directions()),
+            bytes: labelled(&status.bytes, directions()),
+            hot_messages: hot_messages(&status.hot),
+            hot_direct: labelled(&status.hot.direct, Direct::ALL.map(Direct::as_str).to_vec()),
+            moves_back: labelled(&status.hot.moved_back, Fallback::ALL.map(Fallback::as_str).to_vec()),
+            moves_to_hot: status.hot.moved_to_hot,
+            tap_panics: status.hot.tap_panics,
+            buffered_bytes: status.mirror.buffered,
+            batches: status.mirror.batches,
+            breaker_state: if self.mirrors { status.breaker.phase.as_str() } else { "" },
+            breaker_trips: trips.map(|(why, n)| (why.as_str(), n)).collect(),
+            readback: readings(&self.figures.snapshot().tally.latency),
+            realtime_connected: status.mirror.connected,
+            rollout_percent: f64::from(status.share) / 1000.0,
+            ..Snapshot::default()
+        }
+        .with_account(&status.ledger)
+    }
+}
+
+fn hot_messages(hot: &HotFigures) -> Vec<(&'static str, u64)> {
+    vec![
+        ("via_realtime", hot.via_realtime),
+        ("rescued", hot.rescued),
+        ("altered", hot.altered),
+        ("switched_back", hot.switched_back),
+        ("late", hot.late),
+        ("direct", hot.direct.iter().sum()),
+    ]
+}
+
+/// The tally's buckets are among the exposition's, so that no observation moves across an edge.
+fn readings(latency: &Histogram) -> crate::admin::Readings {
+    let mut readings = crate::admin::Readings::default();
+    for (place, count) in latency.counts().iter().enumerate() {
+        let edge = EDGES_MS.get(place).map_or(f64::INFINITY, |ms| *ms as f64 / 1000.0);
+        let bucket = crate::admin::EDGES.partition_point(|other| *other < edge);
+        if let Some(slot) = readings.counts.get_mut(bucket) {
+            *slot += count;
+        }
+    }
+    readings.seconds = latency.sum().as_secs_f64();
+    readings
+}
+
+/// The upper edge of the bucket that holds this part of all round trips, interpolated inside it.
+fn quantile(latency: &Histogram, part: f64) -> Duration {
+    let total = latency.count();
+    let mut left = part * total as f64;
+    let mut lower = 0.0;
+    for (place, count) in latency.counts().iter().enumerate() {
+        let upper = EDGES_MS.get(place).map_or(lower * 2.0, |ms| *ms as f64);
+        if *count > 0 && left <= *count as f64 {
+            return Duration::from_secs_f64((lower + (upper - lower) * left / *count as f64) / 1000.0);
+        }
+        left -= *count as f64;
+        lower = upper;
+    }
+    Duration::ZERO
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quantile_lies_in_the_bucket_that_holds_it() {
+        let mut latency = Histogram::default();
+        assert_eq!(quantile(&latency, 0.95), Duration::ZERO);
+        for _ in 0..99 {
+            latency.record(Duration::from_millis(2));
+        }
+        latency.record(Duration::from_millis(400));
+        let p50 = quantile(&latency, 0.5);
+        assert!(p50 > Duration::from_millis(1) && p50 <= Duration::from_millis(2), "{p50:?}");
+        let p999 = quantile(&latency, 0.999);
+        assert!(p999 > Duration::from_millis(250) && p999 <= Duration::from_millis(500), "{p999:?}");
+    }
+}
