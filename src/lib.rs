@@ -23,6 +23,7 @@ pub mod budget;
 pub mod ledger;
 
 pub mod admin;
+pub mod app;
 pub mod breaker;
 pub mod config;
 pub mod demo;

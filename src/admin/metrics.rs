@@ -23,6 +23,22 @@ pub struct Snapshot {
     pub sessions: Vec<(&'static str, u64)>,
     /// Sessions since the start, by the lane at the upgrade.
     pub sessions_total: Vec<(&'static str, u64)>,
+    /// Sessions that ended, by cause.
+    pub sessions_ended: Vec<(&'static str, u64)>,
+    /// Messages of hot sessions by how they reached the client.
+    pub hot_messages: Vec<(&'static str, u64)>,
+    /// Messages of hot sessions that did not travel through Realtime, by reason.
+    pub hot_direct: Vec<(&'static str, u64)>,
+    /// Sessions that left the hot lane inside their open socket, by reason.
+    pub moves_back: Vec<(&'static str, u64)>,
+    /// Sessions that became hot inside their open socket.
+    pub moves_to_hot: u64,
+    /// Panics inside the tap.
+    pub tap_panics: u64,
+    /// Bytes of copied messages that are held now.
+    pub buffered_bytes: u64,
+    /// Broadcasts handed to the link.
+    pub batches: u64,
     /// Upgrade requests by outcome.
     pub upgrades: Vec<(&'static str, u64)>,
     /// Data messages that the tap saw pass, by direction.
@@ -107,7 +123,7 @@ const fn gauge(
 }
 
 /// Every family, in the order of the document.
-pub(super) static FAMILIES: [Family; 24] = [
+pub(super) static FAMILIES: [Family; 32] = [
     gauge("crossfade_sessions", "lane", "Open sessions.", |s| counts(&s.snapshot.sessions)),
     counter(
         "crossfade_sessions_total",
@@ -115,6 +131,33 @@ pub(super) static FAMILIES: [Family; 24] = [
         "Sessions since the start, by the lane at the upgrade.",
         |s| counts(&s.snapshot.sessions_total),
     ),
+    counter("crossfade_sessions_ended_total", "cause", "Sessions that ended, and how.", |s| {
+        counts(&s.snapshot.sessions_ended)
+    }),
+    counter("crossfade_hot_messages_total", "how", "Messages of hot sessions, by how they were released.", |s| {
+        counts(&s.snapshot.hot_messages)
+    }),
+    counter(
+        "crossfade_hot_direct_total",
+        "reason",
+        "Messages of hot sessions that did not travel through Realtime.",
+        |s| counts(&s.snapshot.hot_direct),
+    ),
+    counter("crossfade_moves_to_hot_total", "", "Sessions that became hot inside their open socket.", |s| {
+        one(float(s.snapshot.moves_to_hot))
+    }),
+    counter("crossfade_moves_back_total", "reason", "Sessions that left the hot lane inside their open socket.", |s| {
+        counts(&s.snapshot.moves_back)
+    }),
+    counter("crossfade_tap_panics_total", "", "Panics inside the tap; must be zero.", |s| {
+        one(float(s.snapshot.tap_panics))
+    }),
+    gauge("crossfade_mirror_buffered_bytes", "", "Bytes of copied messages that are held now.", |s| {
+        one(float(s.snapshot.buffered_bytes))
+    }),
+    counter("crossfade_mirror_batches_total", "", "Broadcasts handed to the link.", |s| {
+        one(float(s.snapshot.batches))
+    }),
     counter("crossfade_upgrades_total", "outcome", "Upgrade requests, by what became of them.", |s| {
         counts(&s.snapshot.upgrades)
     }),

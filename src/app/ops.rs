@@ -55,6 +55,7 @@ pub(crate) struct View {
     pub(crate) state: State,
     pub(crate) trips: u64,
     pub(crate) last_trip: Option<Trigger>,
+    pub(crate) trips_by_trigger: [u64; Trigger::ALL.len()],
 }
 
 impl View {
@@ -100,7 +101,7 @@ pub(crate) struct Ops {
     pub(crate) links: Links,
     pub(crate) quota_until: Option<Instant>,
     pub(crate) tripped_at: Option<Instant>,
-    pub(crate) trips: u64,
+    pub(crate) trips: [u64; Trigger::ALL.len()],
     pub(crate) last_trip: Option<Trigger>,
 }
 
@@ -113,6 +114,7 @@ pub(crate) fn first_view(breaker: &Breaker, now: Instant) -> View {
         state: breaker.state(),
         trips: 0,
         last_trip: None,
+        trips_by_trigger: [0; Trigger::ALL.len()],
     }
 }
 
@@ -175,7 +177,7 @@ impl Ops {
     fn tell(&mut self, change: Change, now: Instant) {
         match change {
             Change::Opened { trip, until, latched } => {
-                self.trips += 1;
+                self.trips[trip.trigger as usize] += 1;
                 self.last_trip = Some(trip.trigger);
                 self.tripped_at = Some(now);
                 tracing::warn!(
@@ -233,8 +235,9 @@ impl Ops {
             admission,
             source,
             state: self.breaker.state(),
-            trips: self.trips,
+            trips: self.trips.iter().sum(),
             last_trip: self.last_trip,
+            trips_by_trigger: self.trips,
         };
         // Everybody who listens is woken only when something that they act on has changed.
         self.view.send_if_modified(|old| {

@@ -31,7 +31,7 @@ use crate::tap::TapReceiver;
 
 use super::figures::SideFigures;
 use super::ops::{Links, View, Word};
-use intake::Intake;
+pub(crate) use intake::Intake;
 use outcome::Samples;
 
 /// The event of every broadcast that carries an envelope.
@@ -376,6 +376,6 @@ impl Side {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the side thread is a shell: its clock is the real one")]
-pub(super) fn clock() -> Instant {
+pub(crate) fn clock() -> Instant {
     Instant::now()
 }

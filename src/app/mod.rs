@@ -1,0 +1,395 @@
+//! Wiring: builds every room, hands out channel ends, starts the threads, stops them in order.
+//!
+//! **Threads.** The proxy brings its acceptor and its data workers. `ops` runs the breaker and the metrics
+//! listener. `side` runs everything behind the tap; without Supabase settings there is none, and the process is a
+//! pure, observable proxy. A panic on `side` ends that thread alone: the tap's queue closes, the beat stops, and the
+//! data threads pass their sessions on.
+//!
+//! **Stopping.** Not ready → settle → no new connections → plain HTTP finishes → sessions are closed with 1012 in
+//! turns → the mirror is flushed → everything ends. The whole sequence stays inside the grace period.
+
+mod decide;
+mod figures;
+mod ops;
+mod settings;
+mod side;
+mod status;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, mpsc, watch};
+
+use crate::admin::{self, Health};
+use crate::breaker::{Breaker, Force};
+use crate::budget::Budget;
+use crate::config::Config;
+use crate::ledger::Ledger;
+use crate::mirror::publish::{Epoch, Publisher, Settings as PublisherSettings};
+use crate::mirror::{batch, batch::Batcher};
+use crate::proxy::{DrainPlan, DrainReport, Mirroring, Policy, Running, Server, Shared};
+use crate::realtime::client;
+use crate::realtime::link::Join;
+use crate::rollout::Percent;
+use crate::tap::{self, TapReceiver};
+
+use decide::Decider;
+use figures::SideFigures;
+use ops::{Links, Ops, View, WORDS_MAX, Word};
+use side::{Book, Side};
+
+pub use settings::{Addresses, SettingError, Tuning};
+
+/// Why the process did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A setting cannot be used.
+    #[error(transparent)]
+    Setting(#[from] SettingError),
+    /// The proxy did not start.
+    #[error("the proxy cannot start")]
+    Proxy(#[from] crate::proxy::StartError),
+    /// The metrics listener cannot be bound.
+    #[error("cannot listen on {0} (CROSSFADE_METRICS_LISTEN)")]
+    Metrics(std::net::SocketAddr, #[source] std::io::Error),
+    /// A thread or its runtime cannot be made.
+    #[error("cannot start a thread")]
+    Thread(#[source] std::io::Error),
+    /// The metrics contradict each other (a bug).
+    #[error("the metrics cannot be registered")]
+    Registry(#[from] prometheus::Error),
+}
+
+/// What pictures are drawn from. Cheap to clone, readable from any thread.
+#[derive(Clone)]
+pub struct Eyes {
+    shared: Arc<Shared>,
+    view: watch::Receiver<View>,
+    figures: Arc<SideFigures>,
+    ledger: Arc<Ledger>,
+    budget: Arc<Budget>,
+    returned_us: Arc<AtomicU64>,
+    share: u32,
+    mirrors: bool,
+}
+
+/// A running process.
+pub struct App {
+    running: Arc<Running>,
+    addresses: Addresses,
+    eyes: Eyes,
+    words: mpsc::Sender<Word>,
+    ops: JoinHandle<()>,
+    side: Option<JoinHandle<()>>,
+    stop_side: Arc<Notify>,
+    stop_ops: Arc<Notify>,
+}
+
+/// Everything that the threads share before they exist.
+struct Parts {
+    ledger: Arc<Ledger>,
+    budget: Arc<Budget>,
+    receiver: TapReceiver,
+    words: (mpsc::Sender<Word>, mpsc::Receiver<Word>),
+    probes: (mpsc::Sender<crate::breaker::Probe>, mpsc::Receiver<crate::breaker::Probe>),
+    policy: watch::Sender<Policy>,
+    view: watch::Sender<View>,
+    breaker: Breaker,
+    epoch: Epoch,
+}
+
+impl App {
+    /// Starts everything.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left running then.
+    pub fn start(config: &Config, tuning: &Tuning) -> Result<Self, StartError> {
+        let epoch = epoch();
+        let ledger = Ledger::new();
+        let budget = Budget::new(config.mirror.buffer);
+        let (tap, receiver) = tap::channel(Arc::clone(&budget), Arc::clone(&ledger), epoch.at);
+        let numbers = tuning.breaker.clone().unwrap_or_else(|| settings::breaker(config));
+        let breaker = Breaker::new(numbers, seed(), epoch.at);
+        let view = watch::Sender::new(ops::first_view(&breaker, epoch.at));
+        let policy = watch::Sender::new(Policy::PASSTHROUGH);
+        let rollout = settings::rollout(config)?;
+        let share = rollout.percent().units();
+        let mirrors = config.supabase.is_some();
+        let decider = Decider {
+            settings: rollout,
+            configured: mirrors,
+            native: config.supabase.as_ref().is_some_and(|supabase| supabase.anon_key.is_some()),
+            mirror_percent: Percent::from_units(config.mirror.percent.thousandths()).unwrap_or(Percent::FULL),
+            view: view.subscribe(),
+        };
+        let mirroring = Mirroring {
+            tap: mirrors.then_some(tap),
+            copies: settings::copies(config),
+            hot: settings::hot(config),
+            policy: policy.subscribe(),
+            close_code: config.drain.code,
+        };
+        let words = mpsc::channel(WORDS_MAX);
+        let probes = mpsc::channel(4);
+        let parts = Parts { ledger, budget, receiver, words, probes, policy, view, breaker, epoch };
+        let running = Arc::new(Server::start(settings::proxy(config)?, decider.into_fn(), mirroring)?);
+        Self::start_behind(config, tuning, (running, share), parts)
+    }
+
+    /// Starts what stands behind the proxy.
+    fn start_behind(
+        config: &Config,
+        tuning: &Tuning,
+        (running, share): (Arc<Running>, u32),
+        parts: Parts,
+    ) -> Result<Self, StartError> {
+        let figures = Arc::new(SideFigures::default());
+        let returned_us = Arc::new(AtomicU64::new(0));
+        let eyes = Eyes {
+            shared: running.shared(),
+            view: parts.view.subscribe(),
+            figures: Arc::clone(&figures),
+            ledger: Arc::clone(&parts.ledger),
+            budget: Arc::clone(&parts.budget),
+            returned_us: Arc::clone(&returned_us),
+            share,
+            mirrors: config.supabase.is_some(),
+        };
+        let (words, heard) = parts.words;
+        let (ask, asked) = parts.probes;
+        let mut breaker = parts.breaker;
+        if let Some(force) = settings::force(config.breaker.mode) {
+            breaker.force(force, parts.epoch.at);
+        }
+        let view = parts.view.subscribe();
+        let machine = Ops {
+            breaker,
+            share,
+            words: heard,
+            probes: ask,
+            view: parts.view,
+            policy: parts.policy,
+            counters: running.shared().sessions.clone(),
+            returned_us,
+            links: Links::default(),
+            quota_until: None,
+            tripped_at: None,
+            trips: [0; crate::breaker::Trigger::ALL.len()],
+            last_trip: None,
+        };
+        let (stop_side, stop_ops) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let side = match &config.supabase {
+            None => None,
+            Some(supabase) => {
+                let link = settings::link(supabase)?;
+                let behind = Behind { config, tuning, link, words: words.clone(), view, asked, figures };
+                let book = (parts.receiver, Arc::clone(&parts.budget), parts.epoch);
+                Some(behind.start(&running, book, Arc::clone(&stop_side))?)
+            }
+        };
+        let (ops, metrics) = start_ops(config, tuning, machine, (&running, &eyes), Arc::clone(&stop_ops))?;
+        let addresses = Addresses { proxy: running.local_addr(), metrics };
+        tracing::info!(listener = "proxy", addr = %addresses.proxy, "listening");
+        if let Some(addr) = addresses.metrics {
+            tracing::info!(listener = "metrics", %addr, "listening");
+        }
+        Ok(Self { running, addresses, eyes, words, ops, side, stop_side, stop_ops })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// What pictures are drawn from.
+    #[must_use]
+    pub fn eyes(&self) -> Eyes {
+        self.eyes.clone()
+    }
+
+    /// A person's word to the breaker.
+    pub fn force(&self, force: Force) {
+        if self.words.try_send(Word::Force(force)).is_err() {
+            tracing::error!("the breaker did not hear a person's word: too much is waiting");
+        }
+    }
+
+    /// Stops everything in order. What the drain could not end in time is cut off.
+    pub async fn drain(self, plan: DrainPlan) -> DrainReport {
+        let report = self.running.drain(plan).await;
+        self.stop_side.notify_one();
+        let Self { side, ops, stop_ops, words, running, .. } = self;
+        drop(words);
+        let ended = tokio::task::spawn_blocking(move || {
+            if side.is_some_and(|side| side.join().is_err()) {
+                tracing::error!("the side thread had panicked");
+            }
+            stop_ops.notify_one();
+            if ops.join().is_err() {
+                tracing::error!("the ops thread had panicked");
+            }
+            drop(running);
+        });
+        if ended.await.is_err() {
+            tracing::error!("stopping was interrupted");
+        }
+        report
+    }
+}
+
+/// What the side thread is built from.
+struct Behind<'a> {
+    config: &'a Config,
+    tuning: &'a Tuning,
+    link: crate::realtime::link::Config,
+    words: mpsc::Sender<Word>,
+    view: watch::Receiver<View>,
+    asked: mpsc::Receiver<crate::breaker::Probe>,
+    figures: Arc<SideFigures>,
+}
+
+impl Behind<'_> {
+    fn start(
+        self,
+        running: &Arc<Running>,
+        (receiver, budget, epoch): (TapReceiver, Arc<Budget>, Epoch),
+        stop: Arc<Notify>,
+    ) -> Result<JoinHandle<()>, StartError> {
+        let config = self.config;
+        let (classifier, redactor) = settings::mirror(config)?;
+        let instance = format!("{}-{:08x}", config.service.pod, seed() & 0xFFFF_FFFF);
+        let mut publisher = PublisherSettings::new(&instance, seed());
+        publisher.deadline = config.hot.deadline;
+        let topic = format!("crossfade:{}:{}", config.service.name, config.service.pod);
+        let flush = self.tuning.flush.unwrap_or(Duration::from_secs(5));
+        let workers = running.workers().to_vec();
+        let limits = batch::Limits { bytes: config.mirror.buffer };
+        let runtime = runtime().map_err(StartError::Thread)?;
+        let life = move || {
+            let local = tokio::task::LocalSet::new();
+            local.block_on(&runtime, async move {
+                let join = |receive| Join { ack: !receive, ..Join::new(&topic, true) };
+                let publish = client::start(self.link.clone(), seed());
+                let readback = client::start(self.link, seed());
+                publish.0.join(side::TOPIC, join(false));
+                readback.0.join(side::TOPIC, join(true));
+                tokio::task::spawn_local(publish.1);
+                tokio::task::spawn_local(readback.1);
+                let side = Side {
+                    tap: receiver,
+                    intake: side::Intake::new(classifier, redactor, budget, epoch),
+                    batcher: Batcher::new(limits),
+                    publisher: Publisher::new(publisher, epoch),
+                    publish: publish.0,
+                    readback: readback.0,
+                    links: Links::default(),
+                    limit_bytes: batch::BATCH_BYTES_MAX,
+                    view: self.view,
+                    probes: self.asked,
+                    ops: self.words,
+                    workers,
+                    figures: self.figures,
+                    stop,
+                    state: Book::default(),
+                };
+                side.run(flush).await;
+            });
+        };
+        std::thread::Builder::new().name("side".to_owned()).spawn(life).map_err(StartError::Thread)
+    }
+}
+
+/// Starts the ops thread: breaker and metrics listener.
+fn start_ops(
+    config: &Config,
+    tuning: &Tuning,
+    machine: Ops,
+    (running, eyes): (&Arc<Running>, &Eyes),
+    stop: Arc<Notify>,
+) -> Result<(JoinHandle<()>, Option<std::net::SocketAddr>), StartError> {
+    let address = config.ops.metrics_listen;
+    let listener = (!tuning.quiet).then(|| std::net::TcpListener::bind(address)).transpose();
+    let listener = listener.map_err(|error| StartError::Metrics(address, error))?;
+    let bound = listener.as_ref().and_then(|listener| listener.local_addr().ok());
+    if let Some(listener) = &listener {
+        listener.set_nonblocking(true).map_err(StartError::Thread)?;
+    }
+    let own = eyes.clone();
+    let registry = admin::registry(move || own.snapshot(side::clock()))?;
+    let health = health(running);
+    let probing = Arc::clone(&health.1);
+    let served = admin::Ops { registry, health: health.0 };
+    let running = Arc::clone(running);
+    let runtime = runtime().map_err(StartError::Thread)?;
+    let life = move || {
+        runtime.block_on(async move {
+            let heart = tokio::spawn(machine.run());
+            let upstream = tokio::spawn(async move {
+                loop {
+                    let reachable = running.probe_upstream().await.is_ok();
+                    probing.store(reachable, std::sync::atomic::Ordering::Relaxed);
+                    tokio::time::sleep(if reachable { UPSTREAM_EVERY } else { UPSTREAM_RETRY }).await;
+                }
+            });
+            if let Some(listener) = listener.and_then(|listener| tokio::net::TcpListener::from_std(listener).ok()) {
+                admin::serve(listener, served, stop.notified()).await;
+            } else {
+                stop.notified().await;
+            }
+            upstream.abort();
+            heart.abort();
+        });
+    };
+    let thread = std::thread::Builder::new().name("ops".to_owned()).spawn(life).map_err(StartError::Thread)?;
+    Ok((thread, bound))
+}
+
+/// How often the way to the service is tried for `/readyz`.
+const UPSTREAM_EVERY: Duration = Duration::from_secs(5);
+const UPSTREAM_RETRY: Duration = Duration::from_millis(500);
+/// A data worker that has been silent for this long needs a restart.
+const WORKER_SILENCE_MAX: Duration = Duration::from_secs(10);
+
+fn health(running: &Arc<Running>) -> (Health, Arc<std::sync::atomic::AtomicBool>) {
+    let reachable = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let seen = Arc::clone(&reachable);
+    let (live, ready) = (Arc::clone(running), running.drain_signal());
+    let health = Health {
+        live: Arc::new(move || {
+            let silent = live.health(side::clock()).into_iter().any(|silence| silence > WORKER_SILENCE_MAX);
+            if silent { admin::Status::Failing("a data worker hangs") } else { admin::Status::Ok }
+        }),
+        ready: Arc::new(move || {
+            if !ready.is_ready() {
+                admin::Status::Failing("draining")
+            } else if seen.load(std::sync::atomic::Ordering::Relaxed) {
+                admin::Status::Ok
+            } else {
+                admin::Status::Failing("the service cannot be reached")
+            }
+        }),
+    };
+    (health, reachable)
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+/// Both clocks at the start.
+#[expect(clippy::disallowed_methods, reason = "the process starts here: its clocks are the real ones")]
+fn epoch() -> Epoch {
+    let unix = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Epoch { at: Instant::now(), unix_ms: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX) }
+}
+
+/// Randomness for jitter and names; not for keys.
+fn seed() -> u64 {
+    let mut bytes = [0; 8];
+    // Without randomness two pods may share a jitter; that is all.
+    getrandom::fill(&mut bytes).unwrap_or_default();
+    u64::from_ne_bytes(bytes)
+}
