@@ -271,7 +271,7 @@ impl Behind<'_> {
         let life = move || {
             let local = tokio::task::LocalSet::new();
             local.block_on(&runtime, async move {
-                let join = |receive| Join { ack: !receive, ..Join::new(&topic, true) };
+                let join = |receive: bool| Join { ack: !receive, ..Join::new(&topic, true) };
                 let publish = client::start(self.link.clone(), seed());
                 let readback = client::start(self.link, seed());
                 publish.0.join(side::TOPIC, join(false));

@@ -10,7 +10,8 @@ use ulid::Ulid;
 
 use super::batch::Batch;
 use super::batch_id::BatchIds;
-use super::flight::{Compared, Epoch, Flight, State};
+pub use super::flight::Epoch;
+use super::flight::{Compared, Flight, State};
 use super::report::{Ack, Cause, PubEvent, Push, Refusal, Returned, Sample, Waiting};
 use super::tally::Tally;
 use crate::envelope::decode;

@@ -1,1 +1,11 @@
-//! (room under construction)
+//! (essay below is completed with the room)
+pub mod classify;
+pub mod client;
+pub mod codec;
+pub mod key;
+pub mod link;
+pub mod message;
+pub mod reason;
+#[cfg(test)]
+pub(crate) mod recording;
+pub mod url;
