@@ -1,6 +1,8 @@
 //! A proxy that runs out of file descriptors keeps what it has and takes on new clients again once some are free.
 //! It runs in a process of its own, because the limit belongs to the process.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, its own functions included")]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};

@@ -122,12 +122,14 @@ fn a_connection_may_idle_but_not_dawdle_between_requests() {
     // Longer than the deadline: an exchange under way is not a late head.
     let mut silent = world.client();
     silent.rest();
+    assert!(client.is_quiet());
     service.send(OK);
     client.head();
     client.exactly(2);
     // Longer than the deadline again: nor is an idle connection.
     let mut silent = world.client();
     silent.rest();
+    assert!(client.is_quiet());
     client.send("GET /again HTTP/1.1\r\nHost: a\r\n");
     client.refusal(408, Fault::HeadTimeout);
 }

@@ -68,6 +68,23 @@ fn two_framings_become_one() {
 }
 
 #[test]
+fn an_answer_with_two_framings_has_one_for_the_client() {
+    for lines in
+        ["Content-Length: 2\r\nTransfer-Encoding: chunked", "Transfer-Encoding: chunked\r\nContent-Length: 2"]
+    {
+        let world = World::start();
+        let mut client = world.client_says(GET);
+        let mut service = world.service.accept();
+        service.head();
+        service.send(format!("HTTP/1.1 200 OK\r\n{lines}\r\n\r\n3\r\nabc\r\n0\r\n\r\n"));
+        let head = client.head();
+        assert!(fields(&head, "content-length").is_empty(), "{head}");
+        assert_eq!(field(&head, "transfer-encoding"), "chunked");
+        assert_eq!(client.until(b"0\r\n\r\n"), b"3\r\nabc\r\n0\r\n\r\n");
+    }
+}
+
+#[test]
 fn lengths_that_contradict_are_refused() {
     for lengths in [
         "Content-Length: 3\r\nContent-Length: 4",

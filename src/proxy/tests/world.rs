@@ -224,6 +224,14 @@ impl Peer {
         self.unread.drain(..n).collect()
     }
 
+    /// True if nothing has arrived, not even an end.
+    pub(super) fn is_quiet(&mut self) -> bool {
+        self.stream.set_nonblocking(true).unwrap();
+        let nothing = self.stream.peek(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
+        self.stream.set_nonblocking(false).unwrap();
+        nothing && self.unread.is_empty()
+    }
+
     /// One request as its framing has it, or what came of it before the end.
     pub(super) fn one_message(&mut self) -> String {
         while !self.unread.windows(4).any(|window| window == b"\r\n\r\n") {
