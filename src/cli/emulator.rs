@@ -1,21 +1,22 @@
 //! `crossfade emulator`: a Realtime-compatible server for development and tests.
-//! Only the arguments live here; the room `emulator` is the server.
+//! The room `emulator` is the server and declares the arguments; this is its place on the command line.
 
-use std::net::SocketAddr;
-
-use clap::Args;
-
+use super::run::Chain;
 use super::{Exit, Streams};
+use crate::emulator::cli::{self, Options};
 
-/// Arguments of `emulator`.
-#[derive(Clone, Debug, Args)]
-pub struct EmulatorArgs {
-    /// Where clients connect
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4000")]
-    pub listen: SocketAddr,
-}
-
-pub(super) fn run(args: &EmulatorArgs, streams: &mut Streams<'_>) -> Exit {
-    tracing::debug!(?args, "emulator");
-    streams.refuse(Exit::Unavailable, &"the emulator is not in this build")
+pub(super) fn run(options: Options, streams: &mut Streams<'_>) -> Exit {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return streams.refuse(Exit::Unavailable, &error),
+    };
+    let mut out = std::io::stdout();
+    let served = runtime.block_on(cli::run(options, &mut out, async {
+        // Without the signal the process ends all the same, only less politely.
+        tokio::signal::ctrl_c().await.unwrap_or_default();
+    }));
+    match served {
+        Ok(()) => Exit::Fine,
+        Err(error) => streams.refuse(Exit::Unavailable, &Chain(&error)),
+    }
 }

@@ -31,7 +31,6 @@ mod tests;
 
 pub use bucket::BucketArgs;
 pub use demo::{DemoArgs, Fault};
-pub use emulator::EmulatorArgs;
 pub use list::ConfigArgs;
 
 /// How the process ends.
@@ -87,7 +86,7 @@ enum Command {
     /// Show the rollout bucket of user keys
     Bucket(BucketArgs),
     /// Run a Realtime-compatible server for development and tests
-    Emulator(EmulatorArgs),
+    Emulator(crate::emulator::cli::Options),
 }
 
 /// Where a command writes.

@@ -1,8 +1,12 @@
 //! `crossfade run`: configuration, log, TLS provider, then the proxy.
 //! Everything that can be wrong with the settings is said before a port is bound.
 
+use std::time::Duration;
+
 use super::{Exit, Streams};
+use crate::app::{App, StartError, Tuning};
 use crate::config::{Config, Strings};
+use crate::proxy::DrainPlan;
 use crate::telemetry;
 
 pub(super) fn run(strings: &Strings, streams: &mut Streams<'_>) -> Exit {
@@ -22,5 +26,61 @@ pub(super) fn run(strings: &Strings, streams: &mut Streams<'_>) -> Exit {
 /// The one place where the proxy is started.
 fn serve(config: &Config, streams: &mut Streams<'_>) -> Exit {
     tracing::info!(service = %config.service, upstream = %config.proxy.upstream, "configuration is fine");
-    streams.refuse(Exit::Unavailable, &"the proxy is not in this build")
+    let app = match App::start(config, &Tuning::default()) {
+        Ok(app) => app,
+        Err(error) => {
+            let exit = if matches!(error, StartError::Setting(_)) { Exit::Config } else { Exit::Unavailable };
+            return streams.refuse(exit, &Chain(&error));
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return streams.refuse(Exit::Unavailable, &error),
+    };
+    let grace = config.drain.grace;
+    let plan = DrainPlan { settle: config.drain.settle.min(grace), finish: grace / 4, grace };
+    let report = runtime.block_on(async move {
+        let signal = asked_to_stop().await;
+        tracing::info!(signal, grace_ms = millis(grace), "draining");
+        app.drain(plan).await
+    });
+    tracing::info!(
+        took_ms = millis(report.took),
+        sessions_cut = report.sessions_left,
+        requests_cut = report.plain_left,
+        "stopped"
+    );
+    Exit::Fine
+}
+
+/// Waits for SIGTERM or SIGINT.
+async fn asked_to_stop() -> &'static str {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        tracing::error!("signals cannot be received; only SIGKILL will stop this process");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => "SIGTERM",
+        _ = int.recv() => "SIGINT",
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// An error with its causes on one line.
+pub(super) struct Chain<'a>(pub(super) &'a dyn std::error::Error);
+
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
 }
