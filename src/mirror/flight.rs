@@ -1,0 +1,190 @@
+//! One batch between submission and settlement: what is to be sent, how far it is, what came back.
+//! The bytes are not kept after sending: a repetition is encoded again, from payloads that the budget has paid for.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use ulid::Ulid;
+
+use super::batch::Batch;
+use super::record::Record;
+use crate::envelope::{Check, Envelope, Header, Message, Received, To, Writer};
+use crate::ledger::{Proof, Shed};
+use crate::session::Key;
+
+/// The wall-clock time of one instant: turns the machine's instants into Unix milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Epoch {
+    /// An instant …
+    pub at: Instant,
+    /// … and what the wall clock showed then, in milliseconds since the Unix epoch.
+    pub unix_ms: u64,
+}
+
+impl Epoch {
+    /// The wall-clock time of any instant.
+    #[must_use]
+    pub fn unix_ms(&self, at: Instant) -> u64 {
+        let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        let after = millis(at.saturating_duration_since(self.at));
+        let before = millis(self.at.saturating_duration_since(at));
+        self.unix_ms.saturating_add(after).saturating_sub(before)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// Waits for its turn, the first or a repetition.
+    Queued,
+    /// Handed to the link; `written` = its socket took it.
+    Sent { written: bool },
+    /// Realtime said ok, or gave something back.
+    Accepted,
+}
+
+#[derive(Debug)]
+pub(super) struct Flight {
+    pub(super) id: Ulid,
+    pub(super) state: State,
+    /// Transmissions so far.
+    pub(super) attempt: u8,
+    pub(super) first_sent: Option<Instant>,
+    /// When the current state began.
+    pub(super) since: Instant,
+    /// Whether the breaker has had its one sample.
+    pub(super) sampled: bool,
+    batch: Batch,
+    at_ms: u64,
+}
+
+/// What one read-back said about a flight.
+#[derive(Debug, Default)]
+pub(super) struct Compared {
+    pub(super) matched: u64,
+    pub(super) altered: u64,
+    /// Awaited messages and whether they came back unaltered.
+    pub(super) returned: Vec<(Key, bool)>,
+}
+
+impl Flight {
+    pub(super) fn new(id: Ulid, batch: Batch, at_ms: u64, now: Instant) -> Self {
+        Self {
+            id,
+            state: State::Queued,
+            attempt: 0,
+            first_sent: None,
+            since: now,
+            sampled: false,
+            batch,
+            at_ms,
+        }
+    }
+
+    pub(super) fn enter(&mut self, state: State, now: Instant) {
+        self.state = state;
+        self.since = now;
+    }
+
+    pub(super) fn encode(&self, src: &str, epoch: &Epoch) -> Bytes {
+        let header = Header { src: src.into(), batch: self.id, at_ms: self.at_ms, replay: false };
+        let mut writer = Writer::new(Vec::with_capacity(self.batch.encoded_len()), &header);
+        let mut to = Vec::new();
+        for record in &self.batch.records {
+            to.clear();
+            to.extend(record.to.iter().map(super::record::Recipient::to));
+            writer.message(&message(record, &to, epoch));
+        }
+        for note in &self.batch.notes {
+            writer.note(note);
+        }
+        Bytes::from(writer.finish())
+    }
+
+    /// Holds what came back against what was sent, message by message, and settles what is proved.
+    pub(super) fn compare(&mut self, envelope: &Envelope<'_>) -> Compared {
+        let mut out = Compared::default();
+        let same_count = envelope.messages.len() == self.batch.records.len();
+        for (index, record) in self.batch.records.iter_mut().enumerate() {
+            let got = envelope.messages.get(index).filter(|_| same_count);
+            let proved = got.is_some_and(|got| proves(got, record));
+            settle(record, proved, &mut out);
+        }
+        out
+    }
+
+    /// Settles everything at Realtime's word, where nobody reads back.
+    pub(super) fn settle_acked(&mut self) -> Compared {
+        let mut out = Compared::default();
+        for to in self.batch.records.iter_mut().flat_map(|record| record.to.iter_mut()) {
+            to.confirm(Proof::AckedOnly);
+            if std::mem::take(&mut to.awaited) {
+                out.returned.push((to.key, true));
+            }
+        }
+        out
+    }
+
+    /// Settles what is still open as lost; the awaited messages among it, and how many there were.
+    pub(super) fn shed(&mut self, why: Shed) -> (Vec<Key>, u64) {
+        let (mut awaited, mut count) = (Vec::new(), 0);
+        for to in self.batch.records.iter_mut().flat_map(|record| record.to.iter_mut()) {
+            if to.shed(why) {
+                count += 1;
+                awaited.extend(to.awaited.then_some(to.key));
+            }
+        }
+        (awaited, count)
+    }
+
+    pub(super) fn is_settled(&self) -> bool {
+        !self.batch.records.iter().flat_map(|record| &record.to).any(super::record::Recipient::is_open)
+    }
+}
+
+fn message<'a>(record: &'a Record, to: &'a [To], epoch: &Epoch) -> Message<'a> {
+    let facts = record.facts();
+    Message {
+        to: to.into(),
+        dir: record.dir(),
+        op: facts.op,
+        kind: (&*facts.kind).into(),
+        class: facts.class,
+        path: (&*facts.path).into(),
+        at_ms: epoch.unix_ms(facts.at),
+        id: record.id().into(),
+        body: (&**record.payload()).into(),
+        crc: record.crc(),
+        part: record.part(),
+        redacted: facts.redacted,
+    }
+}
+
+fn proves(got: &Received<'_>, sent: &Record) -> bool {
+    let (message, facts) = (&got.message, sent.facts());
+    got.check == Check::Verified
+        && message.crc == sent.crc()
+        && message.body.len() == sent.payload().len()
+        && (message.dir, message.op, message.class) == (sent.dir(), facts.op, facts.class)
+        && message.kind == *facts.kind
+        && message.path == *facts.path
+        && (message.part, message.redacted) == (sent.part(), facts.redacted)
+        && message.to.iter().copied().eq(sent.to.iter().map(super::record::Recipient::to))
+}
+
+fn settle(record: &mut Record, proved: bool, out: &mut Compared) {
+    for to in &mut record.to {
+        if !to.is_open() {
+            continue;
+        }
+        if proved {
+            to.confirm(Proof::ReadBack);
+            out.matched += 1;
+        } else {
+            out.altered += 1;
+        }
+        // A window is told once: what was altered is released there, whatever a repetition brings.
+        if std::mem::take(&mut to.awaited) {
+            out.returned.push((to.key, proved));
+        }
+    }
+}
