@@ -17,6 +17,7 @@
 //! the invariants and names the test that proves each.
 
 pub mod session;
+pub mod status;
 
 pub mod budget;
 pub mod ledger;
@@ -28,6 +29,7 @@ pub mod demo;
 pub mod emulator;
 pub mod envelope;
 pub mod hot;
+pub mod lane;
 pub mod mirror;
 pub mod proxy;
 pub mod realtime;

@@ -161,6 +161,33 @@ impl Config {
         found
     }
 
+    /// The same numbers with every duration cut to the longest that counts, so that no sum of times can overflow
+    /// even if nobody has asked for the problems.
+    pub(super) fn bounded(mut self) -> Self {
+        let durations = [
+            &mut self.error_window,
+            &mut self.burn_window,
+            &mut self.stall_after,
+            &mut self.latency_window,
+            &mut self.latency_excess,
+            &mut self.baseline_max,
+            &mut self.match_window,
+            &mut self.cooldown,
+            &mut self.cooldown_max,
+            &mut self.probe_interval,
+            &mut self.probe_deadline,
+            &mut self.half_open_max,
+            &mut self.latch_window,
+        ];
+        for duration in durations.into_iter().chain(self.pace.iter_mut().map(|step| &mut step.hold)) {
+            *duration = (*duration).min(LONGEST);
+        }
+        // `max` first: unlike `clamp` it replaces what is not a number.
+        self.latency_factor = self.latency_factor.max(1.0).clamp(1.0, 1_000.0);
+        self.jitter = self.jitter.max(0.0).clamp(0.0, 1.0);
+        self
+    }
+
     fn durations(&self) -> [(&'static str, Duration); 12] {
         [
             ("error_window", self.error_window),

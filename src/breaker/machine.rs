@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::config::{Config, LONGEST};
+use super::config::Config;
 use super::evidence::{Evidence, Figures};
 use super::outcome::{Outcome, ProbeEnd, Trigger, Trip};
 use super::past::{FULL, Past, next_step_after, share_after};
@@ -45,6 +45,7 @@ impl Breaker {
     /// A breaker at its start: half-open, whatever happened before. `seed` is for the jitter alone.
     #[must_use]
     pub fn new(config: Config, seed: u64, now: Instant) -> Self {
+        let config = config.bounded();
         Self {
             evidence: Evidence::new(&config, now),
             config,
@@ -221,10 +222,10 @@ impl Breaker {
     pub fn restore(&mut self, saved: &Saved, now: Instant, now_unix_ms: u64) {
         self.advance(now);
         let age = saved.age(now_unix_ms);
-        let stale = age >= self.config.latch_window.min(LONGEST);
+        let stale = age >= self.config.latch_window;
         if let Some(open) = saved.open {
             let left = Duration::from_millis(open.left_ms).saturating_sub(age);
-            let left = left.min(self.config.cooldown_max.min(LONGEST) * 2);
+            let left = left.min(self.config.cooldown_max * 2);
             if open.latched || (!stale && !left.is_zero()) {
                 self.inner =
                     Inner::Open { since: now, until: now + left, trip: open.trip, latched: open.latched };
@@ -278,7 +279,7 @@ impl Breaker {
         if self.mode == Mode::Auto {
             self.open(trip, now);
         } else if self.quiet_until.is_none_or(|until| now >= until) {
-            self.quiet_until = Some(now + self.config.cooldown.min(LONGEST));
+            self.quiet_until = Some(now + self.config.cooldown);
             self.tell(Change::WouldTrip(trip));
         }
     }
@@ -378,7 +379,7 @@ impl Breaker {
     }
 
     fn half_open_end(&self, since: Instant) -> Instant {
-        since + self.config.half_open_max.min(LONGEST)
+        since + self.config.half_open_max
     }
 
     const fn half_open(&self) -> bool {

@@ -36,7 +36,7 @@ impl Past {
     pub(super) fn trip_latches(&mut self, config: &Config, now: Instant) -> bool {
         let enough = config.latch_trips.max(1);
         self.trips.retain(|ends| *ends > now);
-        self.trips.push_back(now + config.latch_window.min(LONGEST));
+        self.trips.push_back(now + config.latch_window);
         while self.trips.len() > enough {
             self.trips.pop_front();
         }
@@ -49,10 +49,9 @@ impl Past {
         let doublings = if grows { self.openings.min(DOUBLINGS_MAX) } else { 0 };
         self.openings = self.openings.saturating_add(1);
         self.paced = true;
-        let max = config.cooldown_max.min(LONGEST);
+        let max = config.cooldown_max;
         let plain = config.cooldown.checked_mul(1 << doublings).map_or(max, |long| long.min(max));
-        let jitter = config.jitter.clamp(0.0, 1.0);
-        plain.mul_f64(1.0 + jitter * (2.0 * self.draw() - 1.0))
+        plain.mul_f64(1.0 + config.jitter * (2.0 * self.draw() - 1.0))
     }
 
     /// A return is complete: the next opening is a first one.
@@ -69,7 +68,7 @@ impl Past {
 
     /// Fills in its part of what is saved.
     pub(super) fn save(&self, saved: &mut Saved, config: &Config, now: Instant) {
-        let window = config.latch_window.min(LONGEST);
+        let window = config.latch_window;
         let age = |ends: &Instant| window.saturating_sub(ends.saturating_duration_since(now));
         saved.openings = self.openings;
         saved.trips_ago_ms = self.trips.iter().map(age).map(super::saved::millis).collect();
@@ -77,7 +76,7 @@ impl Past {
 
     /// Adds what an earlier process remembered; it can only grow.
     pub(super) fn restore(&mut self, saved: &Saved, config: &Config, (age, now): (Duration, Instant)) {
-        let window = config.latch_window.min(LONGEST);
+        let window = config.latch_window;
         self.openings = self.openings.max(saved.openings.min(DOUBLINGS_MAX));
         self.paced |= saved.paced;
         let ages = saved.trips_ago_ms.iter().take(config.latch_trips);

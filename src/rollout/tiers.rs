@@ -188,6 +188,18 @@ impl Settings {
         }
     }
 
+    /// True when the rollout or one of its rules leads to this lane. Without native in it, nobody's subprotocol
+    /// offer is touched.
+    #[must_use]
+    pub fn rolls_out(&self, lane: RealtimeLane) -> bool {
+        match &self.standing {
+            Standing::Flags(flags) => {
+                flags.lane == lane || flags.rules.iter().any(|rule| rule.lane == Some(lane))
+            }
+            Standing::EmergencyOff | Standing::Unknown => false,
+        }
+    }
+
     /// How old the value is; zero for tiers that cannot grow old.
     #[must_use]
     pub fn age(&self, now: Instant) -> Duration {

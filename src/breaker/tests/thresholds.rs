@@ -383,3 +383,37 @@ fn a_tap_that_is_not_polled_loses_the_oldest_changes_and_counts_them() {
     assert_eq!(world.breaker.changes_lost(), 200 - 64);
     assert_eq!(world.drain().len(), 64);
 }
+
+#[test]
+fn absurd_numbers_are_told_and_never_panic() {
+    let config = Config {
+        stall_after: Duration::MAX,
+        probe_deadline: Duration::MAX,
+        half_open_max: Duration::MAX,
+        cooldown: Duration::MAX,
+        cooldown_max: Duration::MAX,
+        latch_window: Duration::MAX,
+        error_window: Duration::ZERO,
+        latency_factor: f64::NAN,
+        jitter: f64::NAN,
+        pace: vec![Step { share_permille: 9_999, hold: Duration::MAX }],
+        ..Config::default()
+    };
+    assert!(config.problems().len() >= 8, "{:?}", config.problems());
+    let now = World::new(Config::default()).now;
+    let mut breaker = Breaker::new(config, 1, now);
+    for _ in 0..10 {
+        let probe = breaker.take_probe(now + 100 * SECOND);
+        if let Some(probe) = probe {
+            breaker.record(Outcome::Probe { probe, end: ProbeEnd::Good }, now + 100 * SECOND);
+        }
+        breaker.record(Outcome::Waiting { batches: 9, last_readback: Some(now) }, now);
+        for _ in 0..300 {
+            breaker.record(Outcome::ReadBack { took: Duration::MAX }, now + 101 * SECOND);
+        }
+        breaker.record(Outcome::Failed(Fault::Refused), now + 101 * SECOND);
+        breaker.force(Force::Reset, now + 102 * SECOND);
+        breaker.handle_timeout(now + 60 * 365 * 24 * 60 * MINUTE);
+        assert!(breaker.poll_timeout().is_none_or(|at| at > now));
+    }
+}

@@ -1,0 +1,65 @@
+//! Figures that the side thread leaves for whoever draws pictures of them.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use crate::mirror::publish::Publisher;
+use crate::mirror::tally::Tally;
+
+use super::ops::Links;
+
+/// Written by the side thread, read by the ops thread.
+#[derive(Debug, Default)]
+pub(crate) struct SideFigures {
+    connected: AtomicBool,
+    batches: AtomicU64,
+    acknowledged: AtomicU64,
+    waiting: AtomicU64,
+    notices_lost: AtomicU64,
+    words_lost: AtomicU64,
+    tally: Mutex<Tally>,
+}
+
+/// A copy of the figures.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct SideSnapshot {
+    pub(crate) connected: bool,
+    pub(crate) batches: u64,
+    pub(crate) acknowledged: u64,
+    pub(crate) waiting: u64,
+    pub(crate) tally: Tally,
+}
+
+impl SideFigures {
+    pub(super) fn batch(&self) {
+        self.batches.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn acknowledged(&self, messages: u64) {
+        self.acknowledged.fetch_add(messages, Ordering::Relaxed);
+    }
+
+    pub(super) fn notices_lost(&self) {
+        self.notices_lost.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn words_lost(&self) {
+        self.words_lost.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn note(&self, publisher: &Publisher, links: Links) {
+        self.connected.store(links.publish && links.readback, Ordering::Relaxed);
+        self.waiting.store(publisher.waiting().batches as u64, Ordering::Relaxed);
+        *self.tally.lock().unwrap_or_else(PoisonError::into_inner) = *publisher.tally();
+    }
+
+    pub(crate) fn snapshot(&self) -> SideSnapshot {
+        SideSnapshot {
+            connected: self.connected.load(Ordering::Relaxed),
+            batches: self.batches.load(Ordering::Relaxed),
+            acknowledged: self.acknowledged.load(Ordering::Relaxed),
+            waiting: self.waiting.load(Ordering::Relaxed),
+            tally: *self.tally.lock().unwrap_or_else(PoisonError::into_inner),
+        }
+    }
+}

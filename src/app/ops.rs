@@ -1,0 +1,246 @@
+//! The ops thread's heart: owns the breaker, hears outcomes, and tells everybody what may be done with Realtime.
+//!
+//! One loop: an outcome, a word from a person or a timeout goes into the machine; what comes out is a
+//! [`Policy`] for the workers and a [`View`] for everybody else, in watch channels. Nobody is ever waited for, so that opening needs nothing but this loop.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, watch};
+
+use crate::breaker::{Breaker, Change, Force, OwnFault, Outcome, Probe, Publish, State, Trigger};
+use crate::hot::Fallback;
+use crate::proxy::{Lane, Policy, SessionCounters};
+use crate::status::BreakerFigures;
+
+/// What the ops thread hears.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Word {
+    /// Something happened on the way to Realtime and back.
+    Outcome(Outcome),
+    /// The links have changed.
+    Links(Links),
+    /// Realtime threw our channel out for too many messages.
+    Quota,
+    /// A person speaks.
+    Force(Force),
+}
+
+/// Which of our two sockets are joined.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Links {
+    /// The one that publishes.
+    pub(crate) publish: bool,
+    /// The one that reads back.
+    pub(crate) readback: bool,
+}
+
+impl Links {
+    const fn joined(self) -> bool {
+        self.publish && self.readback
+    }
+}
+
+/// What everybody else may read at any time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct View {
+    /// For the side thread.
+    pub(crate) publish: Publish,
+    /// For pictures.
+    pub(crate) state: State,
+    pub(crate) share_permille: u16,
+    pub(crate) trips: u64,
+    pub(crate) last_trip: Option<Trigger>,
+}
+
+impl View {
+    /// The figures that the status shows.
+    pub(crate) fn figures(&self, returned: Option<Duration>, now: Instant) -> BreakerFigures {
+        let (until, probes_good) = match self.state {
+            State::Closed { .. } => (None, 0),
+            State::Open { until, latched, .. } => (Some(until).filter(|_| !latched), 0),
+            State::HalfOpen { until, probes_good, .. } => (Some(until), probes_good),
+        };
+        BreakerFigures {
+            phase: self.state.phase(),
+            left: until.map(|until| until.saturating_duration_since(now)),
+            share_permille: self.share_permille,
+            probes_good,
+            trips: self.trips,
+            last_trip: self.last_trip,
+            return_to_legacy: returned,
+        }
+    }
+}
+
+/// Words that may wait for the ops thread; more are dropped and counted by the sender.
+pub(crate) const WORDS_MAX: usize = 8 * 1024;
+
+/// How long after `Too many messages per second` no session is hot.
+const QUOTA_HOLD_OFF: Duration = Duration::from_secs(60);
+/// How often the time to the last session's return is looked at after a trip.
+const RETURN_POLL: Duration = Duration::from_millis(1);
+
+/// See the module.
+pub(crate) struct Ops {
+    pub(crate) breaker: Breaker,
+    /// Share of the users who are to be hot, in 0.001 %.
+    pub(crate) share: u32,
+    pub(crate) words: mpsc::Receiver<Word>,
+    pub(crate) probes: mpsc::Sender<Probe>,
+    pub(crate) view: watch::Sender<View>,
+    /// For the workers.
+    pub(crate) policy: watch::Sender<Policy>,
+    pub(crate) counters: Vec<Arc<SessionCounters>>,
+    pub(crate) returned_us: Arc<AtomicU64>,
+    pub(crate) links: Links,
+    pub(crate) quota_until: Option<Instant>,
+    pub(crate) tripped_at: Option<Instant>,
+    pub(crate) trips: u64,
+    pub(crate) last_trip: Option<Trigger>,
+}
+
+/// The view before anything is known: nobody is hot, probes only.
+pub(crate) fn first_view(breaker: &Breaker, now: Instant) -> View {
+    View {
+        publish: breaker.admits(now).publish,
+        state: breaker.state(),
+        share_permille: 0,
+        trips: 0,
+        last_trip: None,
+    }
+}
+
+impl Ops {
+    /// Runs until every sender of words is gone.
+    pub(crate) async fn run(mut self) {
+        loop {
+            let now = clock();
+            let mut wake = [self.breaker.poll_timeout(), self.quota_until].into_iter().flatten().min();
+            if self.tripped_at.is_some() {
+                wake = Some(wake.map_or(now + RETURN_POLL, |at| at.min(now + RETURN_POLL)));
+            }
+            let sleep = tokio::time::sleep_until(wake.unwrap_or(now + Duration::from_secs(60)).into());
+            tokio::select! {
+                word = self.words.recv() => match word {
+                    Some(word) => self.hear(word, clock()),
+                    None => return,
+                },
+                () = sleep => {}
+            }
+            // What has come in counts before time is let pass: a read-back in our own inbox is no stall.
+            while let Ok(word) = self.words.try_recv() {
+                self.hear(word, clock());
+            }
+            self.act(clock());
+        }
+    }
+
+    fn hear(&mut self, word: Word, now: Instant) {
+        match word {
+            Word::Outcome(outcome) => self.breaker.record(outcome, now),
+            Word::Links(links) => self.links = links,
+            Word::Quota => {
+                self.breaker.record(Outcome::Own(OwnFault::Quota), now);
+                self.quota_until = Some(now + QUOTA_HOLD_OFF);
+            }
+            Word::Force(force) => self.breaker.force(force, now),
+        }
+    }
+
+    fn act(&mut self, now: Instant) {
+        self.breaker.handle_timeout(now);
+        if self.quota_until.is_some_and(|until| until <= now) {
+            self.quota_until = None;
+        }
+        while let Some(change) = self.breaker.poll_event() {
+            self.tell(change, now);
+        }
+        if self.links.joined()
+            && let Some(probe) = self.breaker.take_probe(now)
+            && self.probes.try_send(probe).is_err()
+        {
+            let end = crate::breaker::ProbeEnd::Void(OwnFault::Queue);
+            self.breaker.record(Outcome::Probe { probe, end }, now);
+        }
+        self.watch_return(now);
+        self.publish_view(now);
+    }
+
+    fn tell(&mut self, change: Change, now: Instant) {
+        match change {
+            Change::Opened { trip, until, latched } => {
+                self.trips += 1;
+                self.last_trip = Some(trip.trigger);
+                self.tripped_at = Some(now);
+                tracing::warn!(
+                    trigger = trip.trigger.as_str(),
+                    measured = trip.measured,
+                    limit = trip.limit,
+                    samples = trip.samples,
+                    open_for_ms = u64::try_from((until - now).as_millis()).unwrap_or(u64::MAX),
+                    latched,
+                    "breaker opened: every session is fed by the legacy service"
+                );
+            }
+            Change::HalfOpened => tracing::info!("breaker half-open: probing Realtime"),
+            Change::Closed { share_permille } => {
+                tracing::info!(share_permille, "breaker closed: Realtime may feed clients");
+            }
+            Change::Share { share_permille } => tracing::info!(share_permille, "paced return: next step"),
+            Change::WouldTrip(trip) => {
+                tracing::warn!(trigger = trip.trigger.as_str(), "breaker would have opened (observe_only)");
+            }
+            Change::Mode(mode) => tracing::warn!(mode = mode.as_str(), "breaker mode changed"),
+        }
+    }
+
+    /// Measures how long the last session took to be back on legacy after a trip.
+    fn watch_return(&mut self, now: Instant) {
+        let Some(tripped_at) = self.tripped_at else { return };
+        let hot: i64 =
+            self.counters.iter().map(|counters| counters.open[Lane::Hot as usize].load(Ordering::Relaxed)).sum();
+        if hot <= 0 {
+            let took = u64::try_from((now - tripped_at).as_micros()).unwrap_or(u64::MAX);
+            self.returned_us.store(took.max(1), Ordering::Relaxed);
+            self.tripped_at = None;
+            tracing::info!(took_us = took, "every session is back on legacy");
+        }
+    }
+
+    fn publish_view(&self, now: Instant) {
+        let admission = self.breaker.admits(now);
+        let hot = if !admission.serves() {
+            Err(Fallback::Breaker)
+        } else if !self.links.joined() {
+            Err(Fallback::ReadBackLost)
+        } else if self.quota_until.is_some() {
+            Err(Fallback::Quota)
+        } else {
+            Ok(())
+        };
+        let share = u64::from(self.share) * u64::from(admission.share_permille) / 1000;
+        let close_native = matches!(self.breaker.state(), State::Open { .. }) && !admission.serves();
+        let policy = Policy { hot, share: u32::try_from(share).unwrap_or(0), close_native };
+        self.policy.send_if_modified(|old| std::mem::replace(old, policy) != policy);
+        let view = View {
+            publish: admission.publish,
+            state: self.breaker.state(),
+            share_permille: admission.share_permille,
+            trips: self.trips,
+            last_trip: self.last_trip,
+        };
+        // Everybody who listens is woken only when something that they act on has changed.
+        self.view.send_if_modified(|old| {
+            let matters = old.publish != view.publish;
+            *old = view;
+            matters
+        });
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the ops thread is a shell: its clock is the real one")]
+fn clock() -> Instant {
+    Instant::now()
+}

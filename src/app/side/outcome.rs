@@ -1,0 +1,118 @@
+//! From the publisher's events to the breaker's outcomes: one word for each batch, and late is not lost.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use ulid::Ulid;
+
+use crate::breaker::{Fault, Outcome, OwnFault, ProbeEnd};
+use crate::hot::{Direct, ReadBack};
+use crate::ledger::Shed;
+use crate::mirror::report::{Cause, PubEvent, Returned, Sample, Waiting};
+use crate::proxy::News;
+
+use super::Side;
+use crate::app::ops::Word;
+
+/// A batch that missed its deadline may still come back within this time and count as slow instead of lost.
+const LATE_GRACE: Duration = Duration::from_secs(2);
+/// Batches that may be in that limbo; more are lost for sure.
+const LIMBO_MAX: usize = 1024;
+
+/// Batches whose verdict waits for a late read-back.
+#[derive(Default)]
+pub(super) struct Samples {
+    limbo: VecDeque<(Instant, Ulid)>,
+    told: Option<Waiting>,
+}
+
+impl Samples {
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.limbo.front().map(|(at, _)| *at)
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.limbo.clear();
+    }
+
+    fn late(&mut self, batch: Ulid) -> bool {
+        let place = self.limbo.iter().position(|(_, id)| *id == batch);
+        place.and_then(|place| self.limbo.remove(place)).is_some()
+    }
+}
+
+impl Side {
+    /// Hears what the publisher has to say, and passes it on to windows and breaker.
+    pub(super) fn report(&mut self, now: Instant) {
+        while let Some(event) = self.publisher.poll_event() {
+            match event {
+                PubEvent::Returned { key, proof } => {
+                    let proof = match proof {
+                        Returned::Matched => ReadBack::Matched,
+                        Returned::Altered => ReadBack::Altered,
+                    };
+                    self.tell(key, News::Returned(proof));
+                }
+                PubEvent::Shed { key, why } => {
+                    let why = if why == Shed::Quota { Direct::Quota } else { Direct::Shed };
+                    self.tell(key, News::TurnedAway(why));
+                }
+                PubEvent::Outcome { batch, sample } => self.sampled(batch, sample, now),
+                PubEvent::Late { batch, rtt } => {
+                    if self.state.samples.late(batch) {
+                        self.say(Word::Outcome(Outcome::ReadBack { took: rtt }));
+                    }
+                }
+                PubEvent::Unconfirmed { messages, .. } => {
+                    tracing::error!(messages, "published four times and never read back: unconfirmed");
+                }
+            }
+        }
+        while let Some((at, _)) = self.state.samples.limbo.front()
+            && *at <= now
+        {
+            self.state.samples.limbo.pop_front();
+            self.say(Word::Outcome(Outcome::Failed(Fault::NotReadBack)));
+        }
+        self.tell_waiting();
+    }
+
+    fn sampled(&mut self, batch: Ulid, sample: Sample, now: Instant) {
+        self.state.last_sample = Some(now);
+        if let Some(probe) = self.state.probes.remove(&batch) {
+            let end = match sample {
+                Sample::Good { .. } => ProbeEnd::Good,
+                Sample::Bad(cause) => ProbeEnd::Bad(fault(cause)),
+                Sample::Excluded(_) => ProbeEnd::Void(OwnFault::Configuration),
+            };
+            return self.say(Word::Outcome(Outcome::Probe { probe, end }));
+        }
+        match sample {
+            Sample::Good { rtt } => self.say(Word::Outcome(Outcome::ReadBack { took: rtt })),
+            Sample::Bad(Cause::Timeout) if self.state.samples.limbo.len() < LIMBO_MAX => {
+                self.state.samples.limbo.push_back((now + LATE_GRACE, batch));
+            }
+            Sample::Bad(cause) => self.say(Word::Outcome(Outcome::Failed(fault(cause)))),
+            Sample::Excluded(_) => self.say(Word::Outcome(Outcome::Own(OwnFault::Configuration))),
+        }
+    }
+
+    /// Tells the breaker what waits, when that has changed.
+    fn tell_waiting(&mut self) {
+        let waiting = self.publisher.waiting();
+        if self.state.samples.told != Some(waiting) {
+            self.state.samples.told = Some(waiting);
+            let batches = u32::try_from(waiting.batches).unwrap_or(u32::MAX);
+            self.say(Word::Outcome(Outcome::Waiting { batches, last_readback: waiting.quiet_since }));
+        }
+    }
+}
+
+const fn fault(cause: Cause) -> Fault {
+    match cause {
+        Cause::Timeout => Fault::NotReadBack,
+        Cause::Refused | Cause::TooLarge => Fault::Refused,
+        Cause::Altered => Fault::Altered,
+        Cause::LinkLost => Fault::Disconnected,
+    }
+}

@@ -1,0 +1,124 @@
+//! What the worker and a session's task share: the orders for the session, and its relay while it is hot.
+//!
+//! Both live on the same thread, so that plain cells do; no borrow is held across a wait.
+
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Instant;
+
+use crate::hot::{Fallback, Relay};
+use crate::session::{SessionId, SessionNo};
+
+use super::{Lane, Verdict};
+
+/// What a session is told to do at its next poll. A later order replaces an earlier one that was not taken yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Let Realtime feed the client, from the next message on.
+    ToHot,
+    /// Let the legacy leg feed the client, at once.
+    ToLegacy(Fallback),
+    /// Close both sides between two frames: this code to the client, 1001 to the service.
+    Close(u16),
+    /// The time to close is over: end it now.
+    Cut,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct SessionCell {
+    /// The session's number.
+    pub no: SessionNo,
+    /// Its name to the outside.
+    pub id: SessionId,
+    /// Its path, shared with every message that the tap copies.
+    pub path: Arc<str>,
+    /// The decision at the upgrade.
+    pub verdict: Verdict,
+    /// When the 101 was relayed.
+    pub opened_at: Instant,
+    lane: Cell<Lane>,
+    why: Cell<Option<Fallback>>,
+    order: Cell<Option<Order>>,
+    waker: RefCell<Option<Waker>>,
+    /// The down leg while it is hot (and until its window is written after that).
+    pub(super) relay: RefCell<Option<Box<Relay>>>,
+    /// Not before this moment may the session become hot again (after `window_full`).
+    not_hot_before: Cell<Option<Instant>>,
+}
+
+impl SessionCell {
+    /// A session that starts on the legacy (or native) lane.
+    #[must_use]
+    pub fn new(no: SessionNo, id: SessionId, path: Arc<str>, verdict: Verdict, opened_at: Instant) -> Self {
+        let lane = if verdict.lane == Lane::Native { Lane::Native } else { Lane::Legacy };
+        Self {
+            no,
+            id,
+            path,
+            verdict,
+            opened_at,
+            lane: Cell::new(lane),
+            why: Cell::new(None),
+            order: Cell::new(None),
+            waker: RefCell::new(None),
+            relay: RefCell::new(None),
+            not_hot_before: Cell::new(None),
+        }
+    }
+
+    /// What feeds the client now.
+    #[must_use]
+    pub fn lane(&self) -> Lane {
+        self.lane.get()
+    }
+
+    /// Why the session left the hot lane, if it did.
+    #[must_use]
+    pub fn fallback(&self) -> Option<Fallback> {
+        self.why.get()
+    }
+
+    /// Whether the session may become hot at `now`.
+    #[must_use]
+    pub fn may_be_hot(&self, now: Instant) -> bool {
+        self.lane.get() == Lane::Legacy && self.not_hot_before.get().is_none_or(|then| now >= then)
+    }
+
+    /// Leaves an order and wakes the session's task. A close is not taken back by a lane.
+    pub fn order(&self, order: Order) {
+        let closing = matches!(self.order.get(), Some(Order::Close(_) | Order::Cut));
+        if !closing || matches!(order, Order::Close(_) | Order::Cut) {
+            self.order.set(Some(order));
+        }
+        self.wake();
+    }
+
+    /// Wakes the session's task.
+    pub fn wake(&self) {
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+
+    pub(super) fn take_order(&self) -> Option<Order> {
+        self.order.take()
+    }
+
+    pub(super) fn set_lane(&self, lane: Lane, why: Option<Fallback>) {
+        self.lane.set(lane);
+        self.why.set(why);
+    }
+
+    pub(super) fn hold_off(&self, until: Instant) {
+        self.not_hot_before.set(Some(until));
+    }
+
+    pub(super) fn register(&self, waker: &Waker) {
+        let mut slot = self.waker.borrow_mut();
+        if !slot.as_ref().is_some_and(|old| old.will_wake(waker)) {
+            *slot = Some(waker.clone());
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! What the proxy can be told, with defaults. Limits that would refuse or cut what the service accepts are off
+//! (`None`); those that protect the proxy itself are on.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+use super::forwarded::Trusted;
+use super::native::Native;
+use super::target::Target;
+
+/// Everything the proxy needs to start.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where clients connect.
+    pub listen: SocketAddr,
+    /// The service.
+    pub upstream: Target,
+    /// TLS towards the service and Supabase; `None` takes the system's roots where a URL asks for TLS.
+    pub upstream_tls: Option<Arc<rustls::ClientConfig>>,
+    /// TLS towards clients. Swapping the content reloads certificates for new connections.
+    pub tls: Option<Arc<ArcSwap<rustls::ServerConfig>>>,
+    /// Data threads; `None` takes the processors this process may use.
+    pub workers: Option<usize>,
+    /// Messages a worker's inbox holds. When it is full, new sockets are closed and counted.
+    pub inbox: usize,
+    /// Time limits.
+    pub deadlines: Deadlines,
+    /// Size limits.
+    pub limits: Limits,
+    /// Socket options.
+    pub tcp: Tcp,
+    /// Whose forwarding fields are believed.
+    pub trusted: Trusted,
+    /// Where native clients go; `None` leaves every offer of `realtime` as it came.
+    pub native: Option<Native>,
+    /// Adds `X-Crossfade-Lane` to the 101.
+    pub lane_header: bool,
+}
+
+impl Config {
+    /// The defaults in front of this service.
+    #[must_use]
+    pub fn new(upstream: Target) -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8080)),
+            upstream,
+            upstream_tls: None,
+            tls: None,
+            workers: None,
+            inbox: 1024,
+            deadlines: Deadlines::default(),
+            limits: Limits::default(),
+            tcp: Tcp::default(),
+            trusted: Trusted::default(),
+            native: None,
+            lane_header: false,
+        }
+    }
+}
+
+/// Time limits of one connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadlines {
+    /// Resolving, connecting and, where asked for, TLS, towards the service. Then 502.
+    pub connect: Duration,
+    /// From a valid upgrade to its answer's head, connecting included. Then 504.
+    pub upgrade: Duration,
+    /// TLS handshake of a client; and a request head, from the accept or, on a connection kept alive, from its
+    /// first byte. Then 408, or, when nothing at all was sent, a silent close.
+    pub head: Duration,
+    /// From a plain request to its answer's head. Off: the service alone decides how long it thinks. Then 504.
+    pub response: Option<Duration>,
+    /// How long a body is held back under `Expect: 100-continue` for the service's word (RFC 9110 section 10.1.1).
+    pub expect: Duration,
+    /// How long an unused connection to the service is kept. Below the 5 s after which common servers (Node.js)
+    /// close theirs, so that a request rarely meets a connection that is being closed.
+    pub pool_idle: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(2),
+            upgrade: Duration::from_secs(30),
+            head: Duration::from_secs(10),
+            response: None,
+            expect: Duration::from_secs(1),
+            pool_idle: Duration::from_secs(4),
+        }
+    }
+}
+
+/// Size limits of one connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a request head. More is answered with 431.
+    pub head_bytes: usize,
+    /// Fields of a request head. More is answered with 431.
+    pub head_fields: usize,
+    /// Unused connections to the service that each worker keeps.
+    pub pool_idle: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { head_bytes: 64 * 1024, head_fields: 256, pool_idle: 64 }
+    }
+}
+
+/// Socket options that free what vanished without a FIN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tcp {
+    /// Silence before the first keep-alive probe.
+    pub keepalive: Duration,
+    /// Between probes.
+    pub keepalive_interval: Duration,
+    /// `TCP_USER_TIMEOUT`: how long sent bytes may stay unacknowledged, or a peer's window closed. Long, because
+    /// a client that merely stops reading for a while must not be cut.
+    pub user_timeout: Duration,
+}
+
+impl Default for Tcp {
+    fn default() -> Self {
+        Self {
+            keepalive: Duration::from_secs(60),
+            keepalive_interval: Duration::from_secs(15),
+            user_timeout: Duration::from_secs(300),
+        }
+    }
+}

@@ -1,0 +1,340 @@
+//! One worker's book of open sessions: who is hot, who waits for Realtime, who is to be moved or closed.
+//!
+//! **Moves.** Going back to legacy is immediate for all. Becoming hot is paced ([`MOVES_A_TICK`]), so that a
+//! raised share does not put thousands of windows in front of Realtime in one instant. The clocks of all windows
+//! hang on one tick of the worker, which runs only while something waits.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use crate::hot::{Direct, Fallback, ReadBack, RelayStats, WindowEvent};
+use crate::session::{Direction, Seq, SessionNo};
+use crate::tap::{Opened, Tap};
+
+use super::cell::{Order, SessionCell};
+use super::tunnel::{EndCause, Ended};
+use super::{Lane, Policy};
+
+/// News for one message in the window of a hot session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Whose.
+    pub no: SessionNo,
+    /// Which.
+    pub seq: Seq,
+    /// What.
+    pub what: News,
+}
+
+/// See [`Notice`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum News {
+    /// The publisher has it: its deadline runs.
+    Published,
+    /// Realtime delivered it back.
+    Returned(ReadBack),
+    /// The mirror does not carry it.
+    TurnedAway(Direct),
+}
+
+/// Figures of one worker's sessions. Written by that worker alone, so that no cache line is fought over; read and
+/// summed up by the ops thread.
+#[derive(Debug, Default)]
+pub struct SessionCounters {
+    /// Open now, by [`Lane::ALL`].
+    pub open: [AtomicI64; Lane::ALL.len()],
+    /// Opened so far, by the lane of the upgrade.
+    pub opened: [AtomicU64; Lane::ALL.len()],
+    /// Ended so far, by [`EndCause::ALL`].
+    pub ended: [AtomicU64; EndCause::ALL.len()],
+    /// Bytes up and down, counted while they pass.
+    pub bytes: [AtomicU64; 2],
+    /// Data messages up and down, counted while they pass.
+    pub messages: [AtomicU64; 2],
+    /// Moves to the hot lane.
+    pub moved_to_hot: AtomicU64,
+    /// Moves back, by [`Fallback::ALL`].
+    pub moved_back: [AtomicU64; Fallback::ALL.len()],
+    /// Hot messages released by their read-back.
+    pub via_realtime: AtomicU64,
+    /// Hot messages released at the deadline.
+    pub rescued: AtomicU64,
+    /// Hot messages that Realtime altered (the original was delivered).
+    pub altered: AtomicU64,
+    /// Hot messages written from memory at a switch back.
+    pub switched_back: AtomicU64,
+    /// Read-backs of messages delivered before.
+    pub late: AtomicU64,
+    /// Hot messages that did not travel through Realtime, by [`Direct::ALL`].
+    pub direct: [AtomicU64; Direct::ALL.len()],
+    /// Panics inside the tap (must be zero).
+    pub tap_panics: AtomicU64,
+}
+
+fn add(counter: &AtomicU64, n: u64) {
+    counter.fetch_add(n, Ordering::Relaxed);
+}
+
+/// Sessions that may become hot in one tick of one worker.
+const MOVES_A_TICK: usize = 64;
+/// How often clocks are looked at while something waits.
+pub(super) const TICK: Duration = Duration::from_millis(20);
+/// A side thread that is silent for longer is not waited for.
+const SIDE_SILENCE_MAX: Duration = Duration::from_secs(1);
+
+/// See the module.
+#[derive(Debug)]
+pub struct Sessions {
+    stride: u32,
+    next: Cell<u32>,
+    cells: RefCell<HashMap<SessionNo, Rc<SessionCell>>>,
+    watched: RefCell<HashMap<SessionNo, Rc<SessionCell>>>,
+    to_move: RefCell<VecDeque<SessionNo>>,
+    policy: Cell<Policy>,
+    /// The side thread was found silent; nobody is hot until it beats again.
+    side_stuck: Cell<bool>,
+    /// Rung when the first session begins to wait, so that the tick starts.
+    stirred: Notify,
+    tap: Option<Tap>,
+    counters: Arc<SessionCounters>,
+}
+
+impl Sessions {
+    /// The book of worker `index` of `workers`: its session numbers are those that leave `index` when divided by
+    /// `workers`, so that a number tells whose it is.
+    #[must_use]
+    pub fn new(index: u32, workers: u32, tap: Option<Tap>, counters: Arc<SessionCounters>) -> Self {
+        Self {
+            stride: workers.max(1),
+            next: Cell::new(index),
+            cells: RefCell::default(),
+            watched: RefCell::default(),
+            to_move: RefCell::default(),
+            policy: Cell::new(Policy::PASSTHROUGH),
+            side_stuck: Cell::new(false),
+            stirred: Notify::new(),
+            tap,
+            counters,
+        }
+    }
+
+    /// Which of `workers` owns a session.
+    #[must_use]
+    pub const fn owner(no: SessionNo, workers: u32) -> u32 {
+        no.0 % if workers == 0 { 1 } else { workers }
+    }
+
+    /// The number of the next session.
+    pub fn take_number(&self) -> SessionNo {
+        let no = self.next.get();
+        self.next.set(no.wrapping_add(self.stride));
+        SessionNo(no)
+    }
+
+    /// The tap, where there is a mirror.
+    #[must_use]
+    pub const fn tap(&self) -> Option<&Tap> {
+        self.tap.as_ref()
+    }
+
+    /// Enters a session; orders it hot if the policy says so.
+    pub fn enter(&self, cell: &Rc<SessionCell>) {
+        let lane = cell.lane() as usize;
+        self.counters.open[lane].fetch_add(1, Ordering::Relaxed);
+        add(&self.counters.opened[cell.verdict.lane as usize], 1);
+        if let Some(tap) = self.tap.as_ref().filter(|_| cell.verdict.mirrored) {
+            tap.opened(Opened { no: cell.no, id: cell.id, path: Arc::clone(&cell.path) });
+        }
+        self.cells.borrow_mut().insert(cell.no, Rc::clone(cell));
+        if !self.side_stuck.get() && self.policy.get().wants_hot(&cell.verdict).is_ok() {
+            cell.order(Order::ToHot);
+        }
+    }
+
+    /// Takes a session out and adds up what it was.
+    pub fn leave(&self, cell: &SessionCell, ended: &Ended) {
+        self.counters.open[cell.lane() as usize].fetch_sub(1, Ordering::Relaxed);
+        add(&self.counters.ended[ended.cause as usize], 1);
+        if let Some(mut relay) = cell.relay.borrow_mut().take() {
+            self.add_up(&relay.take_stats());
+        }
+        self.cells.borrow_mut().remove(&cell.no);
+        self.watched.borrow_mut().remove(&cell.no);
+        if let Some(tap) = self.tap.as_ref().filter(|_| cell.verdict.mirrored) {
+            tap.closed(cell.no);
+        }
+    }
+
+    /// Applies a changed policy: back at once, to hot at a pace, native closed when it must.
+    pub fn apply(&self, policy: Policy, close_code: u16) {
+        self.policy.set(policy);
+        let mut to_move = self.to_move.borrow_mut();
+        to_move.clear();
+        for cell in self.cells.borrow().values() {
+            match (policy.wants_hot(&cell.verdict), cell.lane()) {
+                (Err(why), Lane::Hot) => cell.order(Order::ToLegacy(why)),
+                (Err(why), Lane::Legacy) if cell.verdict.follows != super::Follows::Never => {
+                    cell.order(Order::ToLegacy(why)); // takes back a wish that was not met yet
+                }
+                (Ok(()), Lane::Legacy) => to_move.push_back(cell.no),
+                (_, Lane::Native) if policy.close_native => cell.order(Order::Close(close_code)),
+                _ => {}
+            }
+        }
+    }
+
+    /// Delivers news to the windows.
+    pub fn notify(&self, notices: &[Notice], now: Instant) {
+        let cells = self.cells.borrow();
+        for notice in notices {
+            let Some(cell) = cells.get(&notice.no) else { continue };
+            let mut relay = cell.relay.borrow_mut();
+            let Some(relay) = relay.as_mut() else {
+                if let News::Returned(_) = notice.what {
+                    add(&self.counters.late, 1); // its session has left the hot lane meanwhile
+                }
+                continue;
+            };
+            match notice.what {
+                News::Published => relay.published(notice.seq, now),
+                News::Returned(proof) => relay.returned(notice.seq, proof),
+                News::TurnedAway(why) => relay.turned_away(notice.seq, why),
+            }
+            if notice.what != News::Published {
+                cell.wake();
+            }
+        }
+    }
+
+    /// Whether the tick has anything to look at.
+    #[must_use]
+    pub fn wants_tick(&self) -> bool {
+        !self.watched.borrow().is_empty() || !self.to_move.borrow().is_empty() || self.side_stuck.get()
+    }
+
+    /// Looks at the clocks of windows that wait, at the side thread's beat, and moves the next few sessions.
+    pub fn tick(&self, now: Instant) {
+        let silent = self.tap.as_ref().is_some_and(|tap| tap.silence(now) > SIDE_SILENCE_MAX);
+        if silent && !self.side_stuck.replace(true) {
+            for cell in self.cells.borrow().values().filter(|cell| cell.lane() == Lane::Hot) {
+                cell.order(Order::ToLegacy(Fallback::SideStuck));
+            }
+        } else if !silent && self.side_stuck.replace(false) {
+            self.apply(self.policy.get(), 0);
+        }
+        self.watched.borrow_mut().retain(|_, cell| {
+            let mut relay = cell.relay.borrow_mut();
+            let Some(relay) = relay.as_mut() else { return false };
+            if relay.poll_timeout().is_some_and(|then| then <= now) {
+                relay.handle_timeout(now);
+                cell.wake();
+            }
+            self.add_up(&relay.take_stats());
+            relay.is_waiting()
+        });
+        if !silent {
+            self.move_some();
+        }
+    }
+
+    fn move_some(&self) {
+        let mut to_move = self.to_move.borrow_mut();
+        for _ in 0..MOVES_A_TICK {
+            let Some(no) = to_move.pop_front() else { return };
+            if let Some(cell) = self.cells.borrow().get(&no)
+                && cell.lane() == Lane::Legacy
+            {
+                cell.order(Order::ToHot);
+            }
+        }
+    }
+
+    /// Orders every session closed.
+    pub fn close_all(&self, order: Order) {
+        for cell in self.cells.borrow().values() {
+            cell.order(order);
+        }
+    }
+
+    /// Orders the sessions closed whose turn it is: the fraction `part` of `parts`.
+    pub fn close_part(&self, code: u16, part: u32, parts: u32) {
+        for cell in self.cells.borrow().values() {
+            if (cell.no.0 / self.stride) % parts.max(1) == part {
+                cell.order(Order::Close(code));
+            }
+        }
+    }
+
+    /// Sessions open on this worker.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.cells.borrow().len()
+    }
+
+    /// No session is open on this worker.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.cells.borrow().is_empty()
+    }
+
+    pub(super) fn watch(&self, cell: &Rc<SessionCell>) {
+        let mut watched = self.watched.borrow_mut();
+        if watched.is_empty() {
+            self.stirred.notify_one();
+        }
+        watched.entry(cell.no).or_insert_with(|| Rc::clone(cell));
+    }
+
+    /// Completes when a session has begun to wait.
+    pub(super) async fn stirred(&self) {
+        self.stirred.notified().await;
+    }
+
+    pub(super) fn lane_changed(&self, cell: &SessionCell, to: Lane) {
+        let from = if to == Lane::Hot { Lane::Legacy } else { Lane::Hot };
+        self.counters.open[from as usize].fetch_sub(1, Ordering::Relaxed);
+        self.counters.open[to as usize].fetch_add(1, Ordering::Relaxed);
+        match cell.fallback() {
+            Some(why) if to == Lane::Legacy => add(&self.counters.moved_back[why as usize], 1),
+            _ => add(&self.counters.moved_to_hot, 1),
+        }
+    }
+
+    pub(super) fn window_event(&self, event: WindowEvent) {
+        match event {
+            WindowEvent::Late(_) | WindowEvent::Full => {}
+            WindowEvent::Rescued(seq) => tracing::debug!(seq = seq.0, "rescued from the window"),
+            WindowEvent::Altered(seq) => tracing::warn!(seq = seq.0, "realtime delivered an altered message"),
+        }
+    }
+
+    pub(super) fn tap_panicked(&self) {
+        add(&self.counters.tap_panics, 1);
+    }
+
+    /// Counts what has passed.
+    pub(super) fn count(&self, dir: Direction, bytes: u64, messages: u64) {
+        add(&self.counters.bytes[dir as usize], bytes);
+        add(&self.counters.messages[dir as usize], messages);
+    }
+
+    /// Adds up what a relay has counted since the last time.
+    pub(super) fn add_up(&self, stats: &RelayStats) {
+        let counters = &self.counters;
+        add(&counters.via_realtime, stats.via_realtime);
+        add(&counters.rescued, stats.rescued);
+        add(&counters.altered, stats.altered);
+        add(&counters.switched_back, stats.switched_back);
+        add(&counters.late, stats.late);
+        for (counter, n) in counters.direct.iter().zip(stats.direct) {
+            add(counter, n);
+        }
+    }
+}
+

@@ -1,0 +1,228 @@
+//! What one direction of a session does with its bytes besides passing them: walk the frames, copy the messages.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::hot::{Direct, Outbox, Relay, Route};
+use crate::ledger::Shed;
+use crate::session::{Direction, Key, Seq, SessionNo};
+use crate::tap::Tap;
+use crate::ws::{Assembler, Boundary, FrameKind, Limits, Negotiated, Step, Walker};
+
+/// One direction's observer. The walker is always on; copies are made only where the mirror wants them.
+#[derive(Debug)]
+pub(super) struct DirectionTap {
+    session: SessionNo,
+    dir: Direction,
+    /// `None` after a panic in here: nothing is known about frames any more.
+    walker: Option<Walker>,
+    mirror: Option<Mirror>,
+    /// The piece of a frame header that came without its rest (hot lane only).
+    header: Vec<u8>,
+    /// The frame in progress is a control frame.
+    in_control: bool,
+    pub(super) messages: u64,
+    /// Sabotage: what a bug in here would do.
+    #[cfg(test)]
+    pub(super) panics: bool,
+}
+
+#[derive(Debug)]
+struct Mirror {
+    tap: Tap,
+    path: Arc<str>,
+    assembler: Box<Assembler>,
+    /// Messages are being copied. Changes only between two messages.
+    copying: bool,
+    /// The stream is compressed: the inflater must see every message, wanted or not.
+    compressed: bool,
+}
+
+/// Where a close frame begins in a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CloseAt {
+    /// Its whole header is in this chunk, from this offset on.
+    Whole(usize),
+    /// Its first byte was in a chunk before.
+    Begun,
+}
+
+
+impl DirectionTap {
+    pub(super) fn new(session: SessionNo, dir: Direction) -> Self {
+        Self {
+            session,
+            dir,
+            walker: Some(Walker::new(dir)),
+            mirror: None,
+            header: Vec::new(),
+            in_control: false,
+            messages: 0,
+            #[cfg(test)]
+            panics: false,
+        }
+    }
+
+    /// The same tap for a session with these extensions.
+    pub(super) fn negotiated(mut self, extensions: Negotiated) -> Self {
+        self.walker = self.walker.map(|walker| walker.negotiated(extensions));
+        self
+    }
+
+    /// Copies messages into `tap` from the first byte on.
+    pub(super) fn mirror_into(&mut self, tap: Tap, path: Arc<str>, limits: Limits, extensions: Negotiated) {
+        let assembler = Box::new(Assembler::new(self.session, self.dir, limits, extensions));
+        let compressed = matches!(extensions, Negotiated::Deflate(_));
+        self.mirror = Some(Mirror { tap, path, assembler, copying: false, compressed });
+    }
+
+    /// Where in the stream of frames this direction stands.
+    pub(super) fn boundary(&self) -> Boundary {
+        self.walker.as_ref().map_or(Boundary::Lost, Walker::boundary)
+    }
+
+    /// The number of the next message, if one may begin now.
+    pub(super) fn next_message(&self) -> Option<Seq> {
+        self.walker.as_ref().filter(|walker| walker.boundary() == Boundary::Message).map(Walker::next_seq)
+    }
+
+    /// Whether messages of this session are wanted by the mirror at all.
+    pub(super) const fn is_mirrored(&self) -> bool {
+        self.mirror.is_some()
+    }
+
+    /// Looks at bytes that pass, and says where a close frame begins in them.
+    pub(super) fn observe(&mut self, chunk: &[u8], now: Instant) -> Option<CloseAt> {
+        #[cfg(test)]
+        assert!(!self.panics, "sabotage");
+        let Self { walker: Some(walker), mirror, messages, session, dir, .. } = self else { return None };
+        if let Some(mirror) = mirror.as_mut()
+            && walker.boundary() == Boundary::Message
+        {
+            mirror.copying = mirror.compressed || mirror.tap.is_open();
+        }
+        let (mut at, mut close) = (0, None);
+        for step in walker.feed(chunk) {
+            if let Step::Header { bytes, head: Some(head) } = &step
+                && head.kind == FrameKind::Close
+            {
+                let whole = bytes.len() == head.encode().len();
+                close = close.or(Some(if whole { CloseAt::Whole(at) } else { CloseAt::Begun }));
+            }
+            at += step_len(&step);
+            let ended = if let Step::MessageEnd { seq, .. } = step { Some(seq) } else { None };
+            *messages += u64::from(ended.is_some());
+            let Some(mirror) = mirror.as_mut() else { continue };
+            if mirror.copying {
+                if let Some(captured) = mirror.assembler.step(&step, now, mirror.tap.budget()) {
+                    // A refusal is in the ledger already; on the legacy lane nobody else wants to know.
+                    mirror.tap.offer(captured, &mirror.path, false).unwrap_or_default();
+                }
+            } else if let Some(seq) = ended {
+                mirror.tap.uncopied(Key { session: *session, dir: *dir, seq }, Shed::BreakerOpen);
+            }
+            if ended.is_some() {
+                mirror.copying = mirror.compressed || mirror.tap.is_open();
+            }
+        }
+        close
+    }
+
+    /// Stops looking: something in here has panicked, and nothing that it knew can be trusted.
+    pub(super) fn stop(&mut self) {
+        self.walker = None;
+        self.mirror = None;
+        #[cfg(test)]
+        {
+            self.panics = false;
+        }
+    }
+
+    /// Cuts bytes of a hot session into messages for its relay.
+    pub(super) fn relay(&mut self, chunk: &[u8], relay: &mut Relay, outbox: &mut Outbox, now: Instant) {
+        let Self { walker, mirror, messages, header, in_control, .. } = self;
+        let (Some(mirror), Some(walker)) = (mirror.as_mut(), walker.as_mut()) else {
+            // A session without a mirror is never made hot; if it were, its bytes would simply pass.
+            relay.pass(crate::hot::Fallback::Untracked, outbox);
+            outbox.extend(chunk);
+            return;
+        };
+        if walker.boundary() == Boundary::Message {
+            mirror.copying = true;
+        }
+        for step in walker.feed(chunk) {
+            let captured =
+                if mirror.copying { mirror.assembler.step(&step, now, mirror.tap.budget()) } else { None };
+            match step {
+                Step::Header { bytes, head: None } => header.extend_from_slice(bytes),
+                Step::Header { bytes, head: Some(head) } => {
+                    header.extend_from_slice(bytes);
+                    *in_control = head.kind.is_control();
+                    if *in_control {
+                        relay.control(header);
+                    } else {
+                        relay.data(header, outbox);
+                        relay.expect(head.len);
+                    }
+                    header.clear();
+                }
+                Step::Body { bytes, .. } if *in_control => relay.control(bytes),
+                Step::Body { bytes, .. } => relay.data(bytes, outbox),
+                Step::FrameEnd(head) if head.kind.is_control() => {
+                    *in_control = false;
+                    if head.kind == FrameKind::Close { relay.close_end(outbox) } else { relay.control_end(outbox) }
+                }
+                Step::FrameEnd(_) => {}
+                Step::MessageEnd { .. } => {
+                    *messages += 1;
+                    let route = match captured {
+                        Some(captured) => mirror.route(captured),
+                        None => Route::Direct(Direct::Untracked),
+                    };
+                    relay.message_end(route, now);
+                    mirror.copying = true;
+                }
+                Step::Lost { bytes, .. } | Step::Opaque { bytes } => {
+                    relay.pass(crate::hot::Fallback::Untracked, outbox);
+                    relay.abandon_control(outbox);
+                    outbox.extend(header);
+                    header.clear();
+                    outbox.extend(bytes);
+                }
+            }
+        }
+    }
+
+    /// Whether the bytes held back by an unfinished frame header or control frame are all out.
+    pub(super) fn holds_nothing(&self) -> bool {
+        self.header.is_empty()
+    }
+
+    /// Gives out the held piece of a header: the stream ended inside it.
+    pub(super) fn release_header(&mut self, outbox: &mut Outbox) {
+        outbox.extend(&self.header);
+        self.header = Vec::new();
+    }
+}
+
+impl Mirror {
+    /// Offers a hot session's message and says which way it goes.
+    fn route(&self, captured: crate::ws::Captured) -> Route {
+        match self.tap.offer(captured, &self.path, true) {
+            Ok(()) => Route::Publish,
+            Err(Shed::TooLarge) => Route::Direct(Direct::TooLarge),
+            Err(Shed::Lost) => Route::Direct(Direct::Untracked),
+            Err(_) => Route::Direct(Direct::Shed),
+        }
+    }
+}
+
+/// How many bytes of the chunk a step stands for.
+const fn step_len(step: &Step<'_>) -> usize {
+    match step {
+        Step::Header { bytes, .. } | Step::Body { bytes, .. } | Step::Lost { bytes, .. } | Step::Opaque { bytes } => {
+            bytes.len()
+        }
+        Step::FrameEnd(_) | Step::MessageEnd { .. } => 0,
+    }
+}

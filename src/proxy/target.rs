@@ -1,0 +1,159 @@
+//! Where connections go: scheme, host and port of a WebSocket or HTTP URL. The proxy never prefixes a path, so a
+//! service's URL with one is refused instead of being silently ignored.
+
+use std::fmt;
+
+use http::uri::{Authority, Scheme};
+use http::{HeaderValue, Uri};
+use url::{Host, Url};
+
+/// One host and port, and whether to speak TLS to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    tls: bool,
+    host: String,
+    port: u16,
+    authority: Authority,
+    path: String,
+}
+
+/// Why a URL is not a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TargetError {
+    /// Not a URL at all.
+    #[error("not a URL; example: ws://127.0.0.1:9000")]
+    Url,
+    /// A scheme other than ws, wss, http, https.
+    #[error("the scheme must be ws, wss, http or https")]
+    Scheme,
+    /// No host in it.
+    #[error("the URL names no host")]
+    Host,
+    /// Credentials, a query or a fragment, none of which would be used.
+    #[error("the URL may have no user, query or fragment")]
+    Extra,
+    /// A path, which would not be used.
+    #[error("the URL may have no path: each request's own path is passed on as it is")]
+    Path,
+}
+
+impl Target {
+    /// Reads the URL of the service, which has no path of its own.
+    ///
+    /// # Errors
+    /// [`TargetError`] says what is wrong with the URL.
+    pub fn service(url: &str) -> Result<Self, TargetError> {
+        let target = Self::with_path(url)?;
+        if target.path == "/" { Ok(target) } else { Err(TargetError::Path) }
+    }
+
+    /// Reads a URL that may have a path.
+    ///
+    /// # Errors
+    /// [`TargetError`] says what is wrong with the URL.
+    pub fn with_path(url: &str) -> Result<Self, TargetError> {
+        let url = Url::parse(url).map_err(|_| TargetError::Url)?;
+        let tls = match url.scheme() {
+            "ws" | "http" => false,
+            "wss" | "https" => true,
+            _ => return Err(TargetError::Scheme),
+        };
+        let extra = !url.username().is_empty() || url.password().is_some();
+        if extra || url.query().is_some() || url.fragment().is_some() {
+            return Err(TargetError::Extra);
+        }
+        let host = match url.host().ok_or(TargetError::Host)? {
+            Host::Domain(name) => name.to_owned(),
+            Host::Ipv4(address) => address.to_string(),
+            Host::Ipv6(address) => address.to_string(),
+        };
+        let port = url.port_or_known_default().ok_or(TargetError::Host)?;
+        let shown = url.host_str().ok_or(TargetError::Host)?;
+        let authority = match url.port() {
+            Some(port) => format!("{shown}:{port}"),
+            None => shown.to_owned(),
+        };
+        let authority = Authority::try_from(authority).map_err(|_| TargetError::Host)?;
+        Ok(Self { tls, host, port, authority, path: url.path().to_owned() })
+    }
+
+    /// True for wss and https.
+    #[must_use]
+    pub const fn tls(&self) -> bool {
+        self.tls
+    }
+
+    /// The name or address, an IPv6 address without brackets.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The port, the scheme's own if the URL names none.
+    #[must_use]
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The path of the URL, `/` if it has none.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// `host` or `host:port` as a `Host` field says it.
+    #[must_use]
+    pub fn host_field(&self) -> HeaderValue {
+        // An authority is visible ASCII, so this never takes the empty branch.
+        HeaderValue::from_str(self.authority.as_str()).unwrap_or_else(|_| HeaderValue::from_static(""))
+    }
+
+    /// The absolute form of `uri` at this target: what a connection pool needs to know where it belongs.
+    ///
+    /// # Errors
+    /// When the parts do not make a URI, which no parsed request line leads to.
+    pub fn absolute(&self, uri: &Uri) -> Result<Uri, http::uri::InvalidUriParts> {
+        let mut parts = http::uri::Parts::default();
+        parts.scheme = Some(if self.tls { Scheme::HTTPS } else { Scheme::HTTP });
+        parts.authority = Some(self.authority.clone());
+        parts.path_and_query =
+            Some(uri.path_and_query().cloned().unwrap_or_else(|| http::uri::PathAndQuery::from_static("/")));
+        Uri::from_parts(parts)
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", if self.tls { "https" } else { "http" }, self.authority)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_become_targets() {
+        let check = |url: &str, tls: bool, host: &str, port: u16, field: &str| {
+            let target = Target::service(url).unwrap();
+            assert_eq!((target.tls(), target.host(), target.port()), (tls, host, port), "{url}");
+            assert_eq!(target.host_field(), field, "{url}");
+        };
+        check("ws://127.0.0.1:9000", false, "127.0.0.1", 9000, "127.0.0.1:9000");
+        check("http://service", false, "service", 80, "service");
+        check("wss://chat.example.com/", true, "chat.example.com", 443, "chat.example.com");
+        check("https://[::1]:8443", true, "::1", 8443, "[::1]:8443");
+    }
+
+    #[test]
+    fn what_would_be_ignored_is_refused() {
+        let check = |url: &str, why| assert_eq!(Target::service(url), Err(why), "{url}");
+        check("localhost", TargetError::Url);
+        check("ftp://host", TargetError::Scheme);
+        check("ws://user:pass@host", TargetError::Extra);
+        check("ws://host?x=1", TargetError::Extra);
+        check("ws://host/#top", TargetError::Extra);
+        check("ws://host/path", TargetError::Path);
+        assert_eq!(Target::with_path("ws://host/socket").unwrap().path(), "/socket");
+    }
+}

@@ -1,0 +1,11 @@
+//! Tests on real sockets. Both ends are scripted byte by byte, so that they see what is on the wire and nothing else.
+
+mod draining;
+mod faults;
+mod forwarding;
+mod native;
+mod plain;
+mod smuggling;
+mod tls;
+mod upgrades;
+mod world;

@@ -1,0 +1,148 @@
+//! What the connection's task must know that hyper keeps to itself: whether bytes arrived, whether a head was
+//! read, whether an exchange is under way. From these the deadline for a request head is kept; hyper's own would
+//! also cut connections that are merely idle between two requests.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep};
+
+use super::io::Io;
+
+/// Figures of one connection. Only its own thread touches them; atomics because hyper asks for `Send`.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    read: AtomicU64,
+    heads: AtomicU64,
+    in_flight: AtomicUsize,
+}
+
+impl Watch {
+    /// Notes that a request head is complete.
+    pub(super) fn head_read(&self) {
+        self.heads.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// True until the first byte.
+    pub(super) fn is_silent(&self) -> bool {
+        self.read.load(Ordering::Relaxed) == 0
+    }
+}
+
+/// Held by everything that belongs to an exchange under way: the call, the request's body, the answer's body.
+#[derive(Debug)]
+pub(super) struct InFlight(Arc<Watch>);
+
+impl InFlight {
+    pub(super) fn enter(watch: &Arc<Watch>) -> Self {
+        watch.in_flight.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(watch))
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The deadline for a request head. Polled after the connection, in the same task.
+///
+/// The first head is due from the start. Later ones are due from their first byte; a part of a head that came
+/// together with the previous request does not start the clock until more of it arrives, which leaves its sender
+/// no more than any idle connection has.
+pub(super) struct HeadClock {
+    watch: Arc<Watch>,
+    limit: Duration,
+    idle_at: u64,
+    armed: bool,
+    sleep: Pin<Box<Sleep>>,
+}
+
+impl HeadClock {
+    pub(super) fn start(watch: Arc<Watch>, limit: Duration) -> Self {
+        Self { watch, limit, idle_at: 0, armed: true, sleep: Box::pin(tokio::time::sleep(limit)) }
+    }
+
+    /// Ready when a head is overdue.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let read = self.watch.read.load(Ordering::Relaxed);
+        if self.watch.in_flight.load(Ordering::Relaxed) > 0 {
+            self.idle_at = read;
+            self.armed = false;
+            return Poll::Pending;
+        }
+        if !self.armed {
+            if read == self.idle_at {
+                return Poll::Pending;
+            }
+            self.armed = true;
+            self.sleep.as_mut().reset(Instant::now() + self.limit);
+        }
+        self.sleep.as_mut().poll(cx)
+    }
+}
+
+/// A stream whose reads are noted.
+#[derive(Debug)]
+pub(super) struct Watched {
+    io: Io,
+    watch: Arc<Watch>,
+}
+
+impl Watched {
+    pub(super) const fn new(io: Io, watch: Arc<Watch>) -> Self {
+        Self { io, watch }
+    }
+
+    pub(super) fn into_inner(self) -> Io {
+        self.io
+    }
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.io).poll_read(cx, buf);
+        let new = buf.filled().len().saturating_sub(before);
+        if new > 0 {
+            self.watch.read.fetch_add(new as u64, Ordering::Relaxed);
+        }
+        polled
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
