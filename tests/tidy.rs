@@ -255,7 +255,7 @@ fn a_room_opens_with_an_essay_and_a_leaf_with_a_sentence() {
         if is_room && essay < ESSAY_LINES_MIN {
             broken.push(format!("{}: {essay} lines say neither problem, decision nor limits", source.name));
         }
-        if essay == 0 {
+        if essay == 0 && !source.is_test {
             broken.push(format!("{}: opens without a word", source.name));
         }
     }
@@ -288,7 +288,7 @@ fn there_are_no_macros_and_no_names_that_say_nothing() {
 fn nothing_is_silenced_without_a_reason() {
     let allow = ["#[allow", "("].concat();
     let mut broken = Vec::new();
-    for source in sources() {
+    for source in sources().into_iter().filter(|source| !source.is_test) {
         let lines: Vec<&str> = source.text.lines().collect();
         for (at, line) in lines.iter().enumerate() {
             let text = line.trim_start();
