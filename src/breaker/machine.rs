@@ -70,8 +70,7 @@ impl Breaker {
             Outcome::ConnectFailed | Outcome::Connected if self.half_open() => {
                 self.evidence.observe(outcome, &self.config, now);
             }
-            // Nothing that happens while it is open says anything about what comes after.
-            _ => {}
+            _ => {} // What happens while it is open says nothing about what comes after.
         }
         self.judge(now);
     }

@@ -11,7 +11,6 @@ use std::time::Instant;
 pub(super) const PREFIX: &str = "realtime:";
 
 /// One live channel of one socket.
-#[derive(Debug)]
 pub(super) struct Channel {
     /// Unique in the process; members of a room are delivered to in this order.
     pub id: u64,
@@ -34,6 +33,13 @@ pub(super) struct Channel {
     /// Ref of the leave under way.
     pub leaving: Option<Json>,
     pub presence: Presence,
+}
+
+/// Without the token, what it claims, and what is tracked.
+impl std::fmt::Debug for Channel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Channel").field("id", &self.id).field("topic", &self.topic).finish_non_exhaustive()
+    }
 }
 
 impl Channel {
@@ -73,7 +79,7 @@ pub(super) struct Tracked {
 
 /// What a join asked for, after lenient reading.
 #[derive(Debug, Clone, Default)]
-pub struct JoinConfig {
+pub(super) struct JoinConfig {
     /// Reply to each broadcast.
     pub ack: bool,
     /// Deliver own broadcasts back.
@@ -94,7 +100,7 @@ pub struct JoinConfig {
 
 /// What a join asked of the replay.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Replay {
+pub(super) enum Replay {
     /// Nothing.
     #[default]
     None,
@@ -116,7 +122,7 @@ impl JoinConfig {
     /// Reads the payload of a join on `name` (topic without prefix). No `config` at all is the old API, where the
     /// topic is `schema[:table[:filter]]`.
     #[must_use]
-    pub fn read(payload: &Json, name: &str) -> JoinConfig {
+    pub(super) fn read(payload: &Json, name: &str) -> JoinConfig {
         let Some(config) = payload.member("config") else {
             return JoinConfig { changes: vec![old_api(name)], ..JoinConfig::default() };
         };
@@ -213,11 +219,18 @@ impl Notice {
 }
 
 /// What a socket speaks and who it is, from the upgrade.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Identity {
     pub version: Version,
     /// The connect token: joins without a token of their own use it.
     pub token: String,
+}
+
+/// Without the token.
+impl std::fmt::Debug for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Identity").field("version", &self.version).finish_non_exhaustive()
+    }
 }
 
 #[cfg(test)]

@@ -60,7 +60,6 @@ mod token;
 #[cfg(test)]
 mod tests;
 
-pub use channel::{JoinConfig, Replay};
 pub use codec::{Frame, OutFrame, Version};
 pub use config::{Clock, Config, Limits, Policy, Table};
 pub use connect::{UpgradeRequest, is_socket_path};

@@ -209,3 +209,17 @@ proptest! {
 fn a_kind_of_fault_is_one_word() {
     assert_eq!(Fault::parse("drop"), Ok(Fault::new(FaultKind::Drop)));
 }
+
+#[test]
+fn debug_shows_no_token() {
+    let now = origin();
+    let (mut emulator, key) = server(Limits::default(), now);
+    emulator.connect(ConnId(1), &request(&key), now);
+    emulator.handle(
+        ConnId(1),
+        Frame::Text(r#"["1","1","realtime:r","phx_join",{"config":{}}]"#.to_owned()),
+        now,
+    );
+    let shown = format!("{emulator:?} {:?}", request(&key));
+    assert!(shown.contains("realtime:r") && !shown.contains(&key), "{shown}");
+}

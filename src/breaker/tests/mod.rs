@@ -4,6 +4,7 @@
 mod model;
 mod persons;
 mod random;
+mod recovery;
 mod restart;
 mod thresholds;
 

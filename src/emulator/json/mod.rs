@@ -15,7 +15,7 @@ pub(super) use parse::NotJson;
 /// One JSON value. Integers keep their digits; maps are sorted by key bytes, which is what Erlang does up to 32 keys
 /// (beyond that the real order is a hash order no client may rely on).
 #[derive(Clone, PartialEq)]
-pub enum Json {
+pub(super) enum Json {
     /// `null`.
     Null,
     /// `true` or `false`.
@@ -37,19 +37,19 @@ impl Json {
     ///
     /// # Errors
     /// [`NotJson`] when the text is not one JSON value or nests deeper than [`DEPTH_MAX`].
-    pub fn parse(text: &str) -> Result<Json, NotJson> {
+    pub(super) fn parse(text: &str) -> Result<Json, NotJson> {
         parse::document(text)
     }
 
     /// A string value, for callers that build messages.
     #[must_use]
-    pub fn text(value: &str) -> Json {
+    pub(super) fn text(value: &str) -> Json {
         Json::Text(value.to_owned())
     }
 
     /// The text of a string value.
     #[must_use]
-    pub fn as_text(&self) -> Option<&str> {
+    pub(super) fn as_text(&self) -> Option<&str> {
         match self {
             Json::Text(text) => Some(text),
             _ => None,
@@ -58,7 +58,7 @@ impl Json {
 
     /// The member `key` of an object.
     #[must_use]
-    pub fn member(&self, key: &str) -> Option<&Json> {
+    pub(super) fn member(&self, key: &str) -> Option<&Json> {
         match self {
             Json::Map(map) => map.get(key),
             _ => None,
@@ -67,14 +67,14 @@ impl Json {
 
     /// Encodes the value the way Realtime would.
     #[must_use]
-    pub fn encode(&self) -> String {
+    pub(super) fn encode(&self) -> String {
         let mut out = String::new();
         self.write(&mut out);
         out
     }
 
     /// Appends the encoded value.
-    pub fn write(&self, out: &mut String) {
+    pub(super) fn write(&self, out: &mut String) {
         match self {
             Json::Null => out.push_str("null"),
             Json::Bool(true) => out.push_str("true"),
@@ -102,7 +102,7 @@ impl Json {
 
     /// Size in bytes of the value in Erlang's external term format: the measure of Realtime's payload limit.
     #[must_use]
-    pub fn term_size(&self) -> usize {
+    pub(super) fn term_size(&self) -> usize {
         1 + self.inner_size()
     }
 

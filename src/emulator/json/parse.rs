@@ -10,7 +10,7 @@ pub(crate) const DEPTH_MAX: usize = 128;
 /// The text is not one JSON value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not JSON")]
-pub struct NotJson;
+pub(crate) struct NotJson;
 
 pub(super) fn document(text: &str) -> Result<Json, NotJson> {
     let mut reader = Reader { text, at: 0 };

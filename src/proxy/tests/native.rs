@@ -18,7 +18,7 @@ fn offering(protocols: &str) -> String {
 fn native_world(lane: Lane) -> (World, Service) {
     let supabase = Service::start();
     let url = format!("http://{}/socket", supabase.address);
-    let decide: Decide = Arc::new(move |_, _| Verdict { lane, reason: "test" });
+    let decide: Decide = Arc::new(move |_, _| Verdict { lane, ..Verdict::passthrough("test") });
     let world = World::deciding(decide, |config| {
         config.native = Some(Native::new(&url, AnonKey::parse("sb_publishable_k").unwrap()).unwrap());
     });
@@ -76,7 +76,7 @@ fn a_client_that_does_not_offer_realtime_stays_with_the_service() {
 
 #[test]
 fn without_supabase_the_offer_is_none_of_our_business() {
-    let world = World::deciding(Arc::new(|_, _| Verdict { lane: Lane::Native, reason: "test" }), |_| {});
+    let world = World::deciding(Arc::new(|_, _| Verdict { lane: Lane::Native, ..Verdict::passthrough("test") }), |_| {});
     let _client = world.client_says(offering("chat, realtime"));
     assert_eq!(field(&world.service.accept().head(), "sec-websocket-protocol"), "chat, realtime");
 }

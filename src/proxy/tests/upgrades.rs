@@ -22,7 +22,11 @@ fn a_session_carries_bytes_and_half_closes() {
     let counters = world.running.counters();
     assert_eq!(counters.upgrades(UpgradeOutcome::Tunnelled).value(), 1);
     assert_eq!(counters.sessions_total(Lane::Legacy).value(), 1);
-    assert_eq!((counters.bytes_up.value(), counters.bytes_down.value()), (11, 11));
+    let bytes: [u64; 2] = std::array::from_fn(|dir| {
+        let shared = world.running.shared();
+        shared.sessions.iter().map(|one| one.bytes[dir].load(std::sync::atomic::Ordering::Relaxed)).sum()
+    });
+    assert_eq!(bytes, [11, 11]);
 }
 
 #[test]
@@ -163,7 +167,7 @@ fn the_decision_sees_the_head_as_it_came_and_the_real_client() {
     let decide: Decide = Arc::new(move |parts, client| {
         let connection = parts.headers["connection"].to_str().unwrap().to_owned();
         log.lock().unwrap().push((parts.uri.to_string(), connection, client.ip().to_string()));
-        Verdict { lane: Lane::Hot, reason: "test" }
+        Verdict { lane: Lane::Hot, ..Verdict::passthrough("test") }
     });
     let world = World::deciding(decide, |config| config.lane_header = true);
     let mut client = world.client_says(

@@ -3,7 +3,6 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
@@ -83,7 +82,7 @@ impl World {
         config.listen = "127.0.0.1:0".parse().unwrap();
         config.workers = Some(1);
         change(&mut config);
-        let running = Server::start(config, decide, Arc::new(AtomicU32::new(1))).unwrap();
+        let running = Server::start(config, decide, Mirroring::off()).unwrap();
         Self { running, service }
     }
 
