@@ -94,9 +94,13 @@ impl Source {
             Some(folder) => folder.to_owned(),
             None => self.name.trim_end_matches(".rs").to_owned() + "/",
         };
-        let lines: Vec<&str> = self.text.lines().collect();
-        let declared = lines.windows(2).filter(|pair| pair[0] == "#[cfg(test)]").filter_map(|pair| {
-            let (_, module) = pair[1].strip_suffix(';')?.split_once("mod ")?;
+        let beside = self.name.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let lines: Vec<&str> = self.text.lines().chain([""]).collect();
+        let declared = lines.windows(3).filter(|three| three[0] == "#[cfg(test)]").filter_map(|three| {
+            if let Some(path) = three[1].strip_prefix("#[path = \"") {
+                return Some(format!("{beside}/{}", path.trim_end_matches("\"]").trim_end_matches(".rs")));
+            }
+            let (_, module) = three[1].strip_suffix(';')?.split_once("mod ")?;
             Some(format!("{folder}{module}"))
         });
         declared.collect()
@@ -255,7 +259,7 @@ fn a_room_opens_with_an_essay_and_a_leaf_with_a_sentence() {
         if is_room && essay < ESSAY_LINES_MIN {
             broken.push(format!("{}: {essay} lines say neither problem, decision nor limits", source.name));
         }
-        if essay == 0 {
+        if essay == 0 && !source.is_test {
             broken.push(format!("{}: opens without a word", source.name));
         }
     }
@@ -288,7 +292,7 @@ fn there_are_no_macros_and_no_names_that_say_nothing() {
 fn nothing_is_silenced_without_a_reason() {
     let allow = ["#[allow", "("].concat();
     let mut broken = Vec::new();
-    for source in sources() {
+    for source in sources().into_iter().filter(|source| !source.is_test) {
         let lines: Vec<&str> = source.text.lines().collect();
         for (at, line) in lines.iter().enumerate() {
             let text = line.trim_start();
@@ -339,7 +343,7 @@ fn the_rules_bite() {
         ["src/ws/tests"]
     );
     assert_eq!(
-        source("src/budget.rs", "#[cfg(test)]\npub(crate) mod model;\n").test_modules(),
+        source("src/budget.rs", "#[cfg(test)]\npub(crate) mod model;\n\n").test_modules(),
         ["src/budget/model"]
     );
     assert_eq!(tested.room(), "ws");

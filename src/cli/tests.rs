@@ -71,18 +71,18 @@ fn config_prints_the_tables_even_where_the_configuration_is_wrong() {
 fn bucket_answers_for_the_environment_or_for_what_is_typed() {
     let vectors = include_str!("../../tests/vectors/bucket.json");
     let vectors: Vec<serde_json::Value> = serde_json::from_str(vectors).unwrap();
-    let wanted = |vector: &&serde_json::Value| vector["salt"] == "crossfade" && vector["key"] == "alice";
-    let alice = vectors.iter().find(wanted).unwrap()["bucket"].as_u64().unwrap();
+    let wanted = |vector: &&serde_json::Value| vector["salt"] == "crossfade" && vector["key"] == "0";
+    let bucket = vectors.iter().find(wanted).unwrap()["bucket"].as_u64().unwrap();
 
-    let out = crossfade(&["bucket", "alice"], &[("CROSSFADE_ROLLOUT_PERCENT", "100")]).out;
-    assert_eq!(out, format!("alice\t{alice}\tin\n"));
-    assert_eq!(crossfade(&["bucket", "alice"], &[]).out, format!("alice\t{alice}\tout\n"));
+    let out = crossfade(&["bucket", "0"], &[("CROSSFADE_ROLLOUT_PERCENT", "100")]).out;
+    assert_eq!(out, format!("0\t{bucket}\tin\n"));
+    assert_eq!(crossfade(&["bucket", "0"], &[]).out, format!("0\t{bucket}\tout\n"));
     let edge = |thousandths: u64| format!("{}.{:03}", thousandths / 1000, thousandths % 1000);
-    let typed = |percent: &str| crossfade(&["bucket", "alice", "--percent", percent], &[]).out;
-    assert!(typed(&edge(alice)).ends_with("out\n"), "a bucket equal to the share is outside");
-    assert!(typed(&edge(alice + 1)).ends_with("in\n"));
-    assert_ne!(crossfade(&["bucket", "alice", "--salt", "other"], &[]).out, out);
-    let wrong = crossfade(&["bucket", "alice"], &[("CROSSFADE_ROLLOUT_PERCENT", "101")]);
+    let typed = |percent: &str| crossfade(&["bucket", "0", "--percent", percent], &[]).out;
+    assert!(typed(&edge(bucket)).ends_with("out\n"), "a bucket equal to the share is outside");
+    assert!(typed(&edge(bucket + 1)).ends_with("in\n"));
+    assert_ne!(crossfade(&["bucket", "0", "--salt", "other"], &[]).out, out);
+    let wrong = crossfade(&["bucket", "0"], &[("CROSSFADE_ROLLOUT_PERCENT", "101")]);
     assert_eq!(wrong.exit, Exit::Config);
 }
 

@@ -57,13 +57,13 @@ pub fn markdown() -> String {
             // Writing to a String cannot fail.
             let written = writeln!(
                 out,
-                "| `{}` | {} | {} | {}{} Example: `{}`. |",
+                "| `{}` | {} | {} | {}{}{} |",
                 about.name,
                 kind(about).replace('|', "\\|"),
                 about.default.map_or_else(|| about.unset.to_owned(), |text| format!("`{text}`")),
                 about.doc,
                 if about.secret { " Secret: also `_FILE`." } else { "" },
-                about.example,
+                example(about),
             );
             debug_assert!(written.is_ok());
         }
@@ -106,6 +106,15 @@ pub fn json() -> String {
 
 fn kind(about: &About) -> String {
     if about.unit.is_empty() { about.kind.to_owned() } else { format!("{} ({})", about.kind, about.unit) }
+}
+
+/// An example where the default is none.
+fn example(about: &About) -> String {
+    if about.default == Some(about.example) {
+        String::new()
+    } else {
+        format!(" Example: `{}`.", about.example)
+    }
 }
 
 fn default(about: &About) -> &'static str {

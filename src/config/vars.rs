@@ -171,7 +171,7 @@ pub static CLASSIFY: Var<Text> = Var::new(
     "Classification rules. None: the class follows the measured rate.",
 )
 .unset("no rules")
-.example("path=/chat class=critical");
+.example("event=alert:critical;path=/health:low");
 
 /// The mirror's buffer.
 pub static BUFFER: Var<Size> = Var::new(

@@ -1,0 +1,182 @@
+//! The documents against the code: what is generated is current, what is named exists, what is linked resolves.
+//! `BLESS=1 cargo test --test docs` rewrites the generated pages.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crossfade::config::{table, vars};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn files(folder: &Path, ending: &str, found: &mut Vec<PathBuf>) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for path in entries.map(|entry| entry.unwrap().path()) {
+        if path.is_dir() {
+            files(&path, ending, found);
+        } else if path.to_string_lossy().ends_with(ending) {
+            found.push(path);
+        }
+    }
+}
+
+/// Our own pages: those at the root, and all of docs/.
+fn pages() -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    files(&root().join("docs"), ".md", &mut found);
+    found.extend(["README.md", "CHANGELOG.md", "CONTRIBUTING.md"].map(|name| root().join(name)));
+    found.into_iter().map(|path| (path.clone(), fs::read_to_string(path).unwrap())).collect()
+}
+
+fn generated(name: &str, text: &str) {
+    let path = root().join(name);
+    if std::env::var_os("BLESS").is_some() {
+        fs::write(&path, text).unwrap();
+    }
+    let current = fs::read_to_string(&path).unwrap_or_default();
+    assert!(current == text, "{name} is not what the code says; BLESS=1 cargo test --test docs rewrites it");
+}
+
+#[test]
+fn the_configuration_page_is_current() {
+    generated("docs/configuration.md", &table::markdown());
+}
+
+#[test]
+fn the_metrics_page_is_current() {
+    generated("docs/metrics.md", &crossfade::admin::markdown());
+}
+
+/// Words of capitals, digits and underscores that begin like a variable of ours.
+fn variables_in(text: &str) -> BTreeSet<&str> {
+    let words = text.split(|c: char| !(c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_'));
+    words.filter(|word| word.starts_with("CROSSFADE_") || word.starts_with("SUPABASE_")).collect()
+}
+
+#[test]
+fn every_variable_that_a_page_names_exists() {
+    let exists = |word: &str| {
+        vars::ALL.iter().any(|about| about.name == word || word.strip_suffix("_FILE") == Some(about.name))
+    };
+    let mut broken = Vec::new();
+    for (path, text) in pages() {
+        // A trailing underscore stands for a family, as in CROSSFADE_*.
+        let unknown = variables_in(&text).into_iter().filter(|word| !word.ends_with('_') && !exists(word));
+        broken.extend(unknown.map(|word| format!("{}: {word}", path.display())));
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+/// Targets of `[text](target)`, outside code blocks.
+fn links_in(text: &str) -> Vec<String> {
+    let mut in_code = false;
+    let prose = text.lines().filter(|line| {
+        let fence = line.trim_start().starts_with("```");
+        in_code ^= fence;
+        !in_code && !fence
+    });
+    let targets = prose.flat_map(|line| line.split("](").skip(1)).filter_map(|rest| rest.split_once(')'));
+    targets.map(|(target, _)| target.to_owned()).collect()
+}
+
+#[test]
+fn every_link_resolves() {
+    let mut broken = Vec::new();
+    for (path, text) in pages() {
+        for link in links_in(&text) {
+            let target = link.split('#').next().unwrap_or_default();
+            let elsewhere = target.starts_with("https://") || target.is_empty();
+            if !elsewhere && !path.parent().unwrap().join(target).exists() {
+                broken.push(format!("{}: {link}", path.display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+#[test]
+fn every_decision_is_listed_and_decides() {
+    let list = fs::read_to_string(root().join("docs/decisions/README.md")).unwrap();
+    let mut found = Vec::new();
+    files(&root().join("docs/decisions"), ".md", &mut found);
+    for path in found {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if name == "README.md" {
+            continue;
+        }
+        assert!(list.contains(&format!("({name})")), "{name} is not in the list");
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with(&format!("# {}", &name[..4])), "{name} begins with its number");
+        assert!(text.contains("**Decided.**"), "{name} says what was decided");
+    }
+}
+
+#[test]
+fn every_dependency_is_defended_and_no_other_is() {
+    let manifest: toml::Table = fs::read_to_string(root().join("Cargo.toml")).unwrap().parse().unwrap();
+    let mut wanted = BTreeSet::new();
+    for section in ["dependencies", "dev-dependencies"] {
+        wanted.extend(manifest[section].as_table().unwrap().keys().cloned());
+    }
+    let page = fs::read_to_string(root().join("docs/decisions/0005-dependencies.md")).unwrap();
+    let cells = page.lines().filter(|line| line.starts_with("| `")).filter_map(|line| line.split('|').nth(1));
+    let defended: BTreeSet<String> = cells
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>())
+        .collect();
+    assert_eq!(defended, wanted);
+}
+
+/// Whether a test of this name stands somewhere under src/ or tests/.
+fn test_names() -> BTreeSet<String> {
+    let mut found = Vec::new();
+    files(&root().join("src"), ".rs", &mut found);
+    files(&root().join("tests"), ".rs", &mut found);
+    let mut names = BTreeSet::new();
+    for path in found {
+        let text = fs::read_to_string(path).unwrap();
+        names.extend(
+            text.split("fn ")
+                .skip(1)
+                .filter_map(|rest| rest.split_once('('))
+                .map(|(name, _)| name.to_owned()),
+        );
+    }
+    names
+}
+
+#[test]
+fn every_invariant_names_a_test_that_exists() {
+    let page = fs::read_to_string(root().join("docs/architecture.md")).unwrap();
+    let section = page.split("\n## ").find(|section| section.starts_with("Invariants")).unwrap();
+    let names = test_names();
+    let numbered = |line: &str| line.split_once(". ").is_some_and(|(number, _)| number.parse::<u8>().is_ok());
+    let mut invariants: Vec<String> = Vec::new();
+    for line in section.lines() {
+        if numbered(line) {
+            invariants.push(String::new());
+        }
+        if let Some(invariant) = invariants.last_mut() {
+            invariant.push_str(line);
+        }
+    }
+    assert!(invariants.len() >= 7, "the seven of the contract, at least");
+    for invariant in invariants {
+        let quoted: Vec<&str> = invariant.split('`').skip(1).step_by(2).collect();
+        assert!(!quoted.is_empty() || invariant.contains("*open*"), "names no test: {invariant}");
+        for name in quoted {
+            assert!(names.contains(name), "no test is called {name}");
+        }
+    }
+}
+
+#[test]
+fn the_pages_are_read_as_meant() {
+    assert_eq!(links_in("[a](b.md) and [c](d#e)\n```\n[x](y)\n```\n[z](w)"), ["b.md", "d#e", "w"]);
+    let found: Vec<&str> =
+        variables_in("`CROSSFADE_LISTEN`, CROSSFADE_* and SUPABASE_KEY_FILE=x").into_iter().collect();
+    assert_eq!(found, ["CROSSFADE_", "CROSSFADE_LISTEN", "SUPABASE_KEY_FILE"]);
+}
