@@ -3,10 +3,16 @@
 
 use std::time::Duration;
 
+use std::io::IsTerminal as _;
+
 use clap::{Args, ValueEnum};
 
+use super::run::Chain;
 use super::{Exit, Streams};
 use crate::config::Value as _;
+use crate::demo::account::Account;
+use crate::demo::view::{self, Scene, View};
+use crate::demo;
 
 /// Arguments of `demo`.
 #[derive(Clone, Debug, Args)]
@@ -41,6 +47,131 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 pub(super) fn run(args: &DemoArgs, streams: &mut Streams<'_>) -> Exit {
-    tracing::debug!(?args, "demo");
-    streams.refuse(Exit::Unavailable, &"the demo is not in this build")
+    let options = demo::Options {
+        length: args.length.or_else(|| (!screen_wanted(args)).then_some(LENGTH_DEFAULT)),
+        clients: args.clients as usize,
+        fault: args.fault.map(|fault| match fault {
+            Fault::Outage => demo::Fault::Outage,
+            Fault::Stall => demo::Fault::Stall,
+            Fault::Slow => demo::Fault::Slow,
+        }),
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return streams.refuse(Exit::Unavailable, &error),
+    };
+    let mut picture = Picture::open(screen_wanted(args));
+    let played = runtime.block_on(demo::play(options, |view, scene| picture.draw(view, scene, &mut *streams.err)));
+    picture.close();
+    let account = match played {
+        Ok(outcome) => outcome.account,
+        Err(error) => return streams.refuse(Exit::Unavailable, &Chain(&error)),
+    };
+    let text = if args.json {
+        match serde_json::to_string_pretty(&account) {
+            Ok(json) => json + "\n",
+            Err(error) => return streams.refuse(Exit::Bug, &error),
+        }
+    } else {
+        in_words(&account)
+    };
+    match streams.answer(&text) {
+        Exit::Fine if !account.broken.is_empty() => Exit::Bug,
+        exit => exit,
+    }
+}
+
+/// A demo that nobody watches ends by itself.
+const LENGTH_DEFAULT: Duration = Duration::from_secs(20);
+/// Without a screen: a line of progress this often.
+const PROGRESS_EVERY: Duration = Duration::from_secs(2);
+
+fn screen_wanted(args: &DemoArgs) -> bool {
+    !args.json && std::io::stdout().is_terminal()
+}
+
+/// The live view on a terminal, or lines of progress elsewhere.
+enum Picture {
+    Screen(Box<ratatui::DefaultTerminal>),
+    Lines { next: Duration },
+}
+
+impl Picture {
+    fn open(screen: bool) -> Self {
+        match screen.then(ratatui::try_init) {
+            Some(Ok(terminal)) => Self::Screen(Box::new(terminal)),
+            _ => Self::Lines { next: Duration::ZERO },
+        }
+    }
+
+    /// Draws one scene; `false` when the person at the terminal has quit.
+    fn draw(&mut self, view: &View, scene: &Scene<'_>, err: &mut dyn std::io::Write) -> bool {
+        match self {
+            Self::Screen(terminal) => {
+                let drawn = terminal.draw(|frame| view.draw(frame, scene));
+                drawn.is_ok() && !quit_was_pressed()
+            }
+            Self::Lines { next } => {
+                if scene.elapsed >= *next {
+                    *next = scene.elapsed + PROGRESS_EVERY;
+                    let line = view::progress(scene);
+                    // Progress is a courtesy; without a reader the demo goes on.
+                    writeln!(err, "{line}").unwrap_or_default();
+                }
+                true
+            }
+        }
+    }
+
+    fn close(self) {
+        if let Self::Screen(_) = self {
+            ratatui::restore();
+        }
+    }
+}
+
+fn quit_was_pressed() -> bool {
+    use ratatui::crossterm::event::{self, Event, KeyCode, KeyModifiers};
+    while event::poll(Duration::ZERO).unwrap_or(false) {
+        if let Ok(Event::Key(key)) = event::read() {
+            let interrupt = key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL);
+            if interrupt || matches!(key.code, KeyCode::Char('q') | KeyCode::Esc) {
+                return true;
+            }
+        }
+    }
+    false
+}
+
+/// The account for people.
+fn in_words(account: &Account) -> String {
+    let mut text = format!(
+        "{} clients · {} messages sent, {} received · lost {}, doubled {}, reordered {}, closes {}\n",
+        account.clients,
+        account.sent,
+        account.received,
+        account.lost,
+        account.duplicated,
+        account.reordered,
+        account.client_closes,
+    );
+    text += &format!(
+        "mirrored {} · acknowledged {} · read back {} · shed {:?} · ledger {:+}\n",
+        account.mirrored, account.acknowledged, account.read_back, account.shed, account.ledger_imbalance
+    );
+    text += &format!(
+        "by way of Realtime {} · round trip p95 {:.1} ms · trips {}",
+        account.via_realtime, account.rtt_p95_ms, account.trips
+    );
+    if let Some(took) = account.return_to_legacy_ms {
+        text += &format!(" · all clients back on legacy in {took:.1} ms");
+    }
+    text.push('\n');
+    if account.broken.is_empty() {
+        text += "every promise was kept\n";
+    }
+    for promise in &account.broken {
+        text += &format!("BROKEN: {promise}\n");
+    }
+    text
 }

@@ -133,7 +133,7 @@ where
         Command::Demo(args) => demo::run(&args, streams),
         Command::Config(args) => list::run(&args, streams),
         Command::Bucket(args) => bucket::run(&args, strings, streams),
-        Command::Emulator(args) => emulator::run(&args, streams),
+        Command::Emulator(args) => emulator::run(args, streams),
     }
 }
 

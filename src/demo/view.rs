@@ -10,7 +10,6 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Gauge, Paragraph, Sparkline};
 
 use crate::breaker::Phase;
-use crate::proxy::Lane;
 use crate::status::Status;
 
 use super::log::Findings;
@@ -196,3 +195,17 @@ fn millis(duration: Duration) -> String {
     format!("{:.1} ms", duration.as_secs_f64() * 1000.0)
 }
 
+/// One line for a log, where no screen is.
+#[must_use]
+pub fn progress(scene: &Scene<'_>) -> String {
+    let [legacy, hot, native] = scene.status.open;
+    format!(
+        "{:>4.0} s  clients {}  legacy {legacy} hot {hot} native {native}  sent {} received {}  read back {}  breaker {}",
+        scene.elapsed.as_secs_f64(),
+        scene.clients,
+        scene.findings.sent,
+        scene.findings.received,
+        scene.status.ledger.confirmed,
+        scene.status.breaker.phase.as_str(),
+    )
+}
