@@ -56,6 +56,8 @@ pub mod tally;
 mod sabotage;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod world;
 
 #[cfg(test)]
 use sabotage::Sabotage;

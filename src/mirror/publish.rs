@@ -14,7 +14,7 @@ use super::flight::{Compared, Epoch, Flight, State};
 use super::report::{Ack, Cause, PubEvent, Push, Refusal, Returned, Sample, Waiting};
 use super::tally::Tally;
 use crate::envelope::decode;
-use crate::ledger::Shed;
+use crate::ledger::{Proof, Shed};
 
 /// Pushes that may be unacknowledged at once; while they are, the next batch grows.
 pub const IN_FLIGHT_MAX: usize = 4;
@@ -154,10 +154,10 @@ impl Publisher {
                 flight.enter(State::Accepted, now);
                 #[cfg(test)]
                 if self.sabotage == Some(super::Sabotage::SettleOnAck) {
-                    self.settle_acked(batch, now);
+                    self.settle_acked(batch, Proof::ReadBack, now);
                 }
                 if !self.settings.readback {
-                    self.settle_acked(batch, now);
+                    self.settle_acked(batch, Proof::AckedOnly, now);
                 }
             }
             Ack::Timeout => {
@@ -321,8 +321,8 @@ impl Publisher {
         }
     }
 
-    fn settle_acked(&mut self, batch: Ulid, now: Instant) {
-        if let Some(compared) = self.flight_mut(batch).map(Flight::settle_acked) {
+    fn settle_acked(&mut self, batch: Ulid, how: Proof, now: Instant) {
+        if let Some(compared) = self.flight_mut(batch).map(|flight| flight.settle_acked(how)) {
             self.returned(batch, &compared, now);
         }
     }
