@@ -12,6 +12,9 @@ use crate::session::{Direction, Opcode, Seq, SessionNo};
 
 const MIB: u32 = 1 << 20;
 
+/// A record as (body, (session, seq) pairs).
+type Line = (String, Vec<(u32, u64)>);
+
 struct Desk {
     ledger: Arc<Ledger>,
     budget: Arc<Budget>,
@@ -56,7 +59,7 @@ impl Desk {
     }
 
     /// (body, keys) of the next batch.
-    fn take(&mut self, limit: u32, now: Instant) -> Option<Vec<(String, Vec<(u32, u64)>)>> {
+    fn take(&mut self, limit: u32, now: Instant) -> Option<Vec<Line>> {
         let batch = self.batcher.take(1, limit, now)?;
         assert!(batch.encoded_len() <= limit as usize);
         let lines = batch.records.into_iter().map(|record| {

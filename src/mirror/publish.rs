@@ -12,6 +12,7 @@ use super::batch::Batch;
 use super::batch_id::BatchIds;
 use super::flight::{Compared, Epoch, Flight, State};
 use super::report::{Ack, Cause, PubEvent, Push, Refusal, Returned, Sample, Waiting};
+use super::settings::Settings;
 use super::tally::Tally;
 use crate::envelope::decode;
 use crate::ledger::{Proof, Shed};
@@ -24,38 +25,6 @@ pub const FLIGHTS_MAX: usize = 256;
 pub const REPUBLISH_MAX: u8 = 3;
 /// Settled batches that are remembered, to tell a duplicate read-back from an unknown one.
 const RECENT_MAX: usize = 1024;
-
-/// How one publisher works: one per topic shard.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// The pod instance, as the envelope's `src` (≤ 255 bytes).
-    pub src: Box<str>,
-    /// Not read back after this: a bad sample. Reading back later still confirms.
-    pub deadline: Duration,
-    /// Accepted and not read back after this: published again.
-    pub confirm_within: Duration,
-    /// Without a link for so long: what waits is shed as `disconnected`.
-    pub disconnected_max: Duration,
-    /// Whether the topic is read back; if not, an ok settles as `acked_only`.
-    pub readback: bool,
-    /// Random bits for batch names.
-    pub seed: u64,
-}
-
-impl Settings {
-    /// The contract's defaults.
-    #[must_use]
-    pub fn new(src: &str, seed: u64) -> Self {
-        Self {
-            src: src.into(),
-            deadline: Duration::from_millis(500),
-            confirm_within: Duration::from_secs(10),
-            disconnected_max: Duration::from_secs(30),
-            readback: true,
-            seed,
-        }
-    }
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Link {
@@ -97,6 +66,11 @@ impl Publisher {
             #[cfg(test)]
             sabotage: None,
         }
+    }
+
+    /// Sets the wall clock anew, for clocks drift apart over weeks.
+    pub fn set_epoch(&mut self, epoch: Epoch) {
+        self.epoch = epoch;
     }
 
     /// How many batches may be submitted now. Submitting more is safe but lets them wait here.

@@ -1,7 +1,7 @@
 //! A world for the batcher and the publisher: a service that talks, a Realtime that loses, delays, repeats and
 //! spoils, one virtual clock, and an oracle that keeps its own books.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,9 +11,11 @@ use ulid::Ulid;
 use super::batch::{Batch, Batcher, Limits};
 use super::event_type::EventType;
 use super::flight::Epoch;
-use super::publish::{IN_FLIGHT_MAX, Publisher, REPUBLISH_MAX, Settings};
+use super::oracle::{Books, is_hot};
+use super::publish::Publisher;
 use super::record::{Facts, Record};
 use super::report::{Ack, PubEvent, Push, Refusal, Returned, Sample};
+use super::settings::Settings;
 use super::{Sabotage, tests::start};
 use crate::budget::{Budget, Payload};
 use crate::envelope::Class;
@@ -111,26 +113,6 @@ pub(super) struct World {
     due: BTreeMap<(Instant, u64), Due>,
     dues: u64,
     books: Books,
-}
-
-/// What the oracle saw with its own eyes.
-#[derive(Default)]
-struct Books {
-    said: BTreeMap<Key, (Vec<u8>, Class)>,
-    arrived: BTreeSet<Key>,
-    written: BTreeSet<Key>,
-    told: BTreeMap<Key, u32>,
-    matched: BTreeSet<Key>,
-    submitted: BTreeSet<Ulid>,
-    outcomes: BTreeMap<Ulid, Sample>,
-    latest: BTreeMap<(u32, Direction, Option<Class>), u64>,
-    broken: Option<String>,
-}
-
-impl Books {
-    fn complain(&mut self, what: String) {
-        self.broken.get_or_insert(what);
-    }
 }
 
 /// A whole life by seed: talk, faults, healing, audit.
@@ -318,7 +300,7 @@ impl World {
 
     /// Realtime takes one push.
     fn realtime(&mut self, push: Push) {
-        self.inspect(&push);
+        self.books.inspect(&push, self.limit);
         let faults = self.faults;
         let refused = self.dice.chance(faults.refused);
         let ack = match self.dice.below(3) {
@@ -362,34 +344,6 @@ impl World {
         Bytes::from(body)
     }
 
-    /// The oracle reads what is about to be published: names, order, size.
-    fn inspect(&mut self, push: &Push) {
-        if push.body.len() > self.limit as usize {
-            self.books.complain(format!("{} bytes over the limit {}", push.body.len(), self.limit));
-        }
-        if !self.books.submitted.contains(&push.batch) || push.attempt > REPUBLISH_MAX + 1 {
-            self.books.complain(format!("attempt {} under the name {}", push.attempt, push.batch));
-        }
-        let books = &mut self.books;
-        for (key, body) in read(&push.body) {
-            let Some((said, class)) = books.said.get(&key).cloned() else {
-                return books.complain(format!("{key:?} was never said"));
-            };
-            if said != body {
-                return books.complain(format!("{key:?} is published with other bytes"));
-            }
-            books.written.insert(key);
-            // One order for what a hot session awaits, one for each class otherwise.
-            let line = (key.session.0, key.dir, (!is_hot(key)).then_some(class));
-            if push.attempt == 1
-                && let Some(latest) =
-                    books.latest.insert(line, key.seq.0).filter(|latest| *latest >= key.seq.0)
-            {
-                return books.complain(format!("{key:?} follows seq {latest}"));
-            }
-        }
-    }
-
     fn later(&mut self, after: Duration, due: Due) {
         self.dues += 1;
         self.due.insert((self.now + after, self.dues), due);
@@ -422,11 +376,7 @@ impl World {
         match due {
             Due::Ack(batch, ack) => self.publisher.handle_ack(batch, ack, self.now),
             Due::Read(body) => {
-                for (key, body) in read(&body) {
-                    if self.books.said.get(&key).is_some_and(|(said, _)| *said == body) {
-                        self.books.arrived.insert(key);
-                    }
-                }
+                self.books.note_arrivals(&body);
                 self.publisher.handle_readback(&body, self.now);
             }
             Due::LinkUp => {
@@ -471,22 +421,7 @@ impl World {
         if !self.publisher.is_empty() || !self.batcher.is_empty() || account.in_flight > 0 {
             books.complain(format!("not at rest: {} tokens open", account.in_flight));
         }
-        if account.internal() > 0 || account.imbalance() != 0 {
-            books.complain(format!("{} dropped, {} unaccounted", account.internal(), account.imbalance()));
-        }
-        if account.seen != account.confirmed + account.shed_total() {
-            books.complain("seen is not confirmed and shed".to_owned());
-        }
-        if account.confirmed > books.arrived.len() as u64 {
-            books.complain(format!("{} confirmed, {} arrived", account.confirmed, books.arrived.len()));
-        }
-        if let Some(key) = books.matched.difference(&books.arrived).next() {
-            books.complain(format!("{key:?} is proved and never arrived"));
-        }
-        let hot = books.said.keys().filter(|key| is_hot(**key));
-        if let Some(key) = hot.filter(|key| books.told.get(key) != Some(&1)).next().copied() {
-            books.complain(format!("a window was told {:?} times of {key:?}", books.told.get(&key)));
-        }
+        books.audit(&account);
         if self.budget.used() > 0 {
             books.complain(format!("{} bytes are still paid for", self.budget.used()));
         }
@@ -511,32 +446,3 @@ impl World {
         books.broken.take().map_or(Ok(report), Err)
     }
 }
-
-/// Every third session is hot: its `down` messages are awaited.
-fn is_hot(key: Key) -> bool {
-    key.session.0 % 3 == 0 && key.dir == Direction::Down
-}
-
-/// What a foreign reader makes of an envelope: (key, bytes) of every message, or nothing. Not our decoder.
-fn read(body: &[u8]) -> Vec<(Key, Vec<u8>)> {
-    let Ok(envelope) = serde_json::from_slice::<serde_json::Value>(body) else { return Vec::new() };
-    let messages = envelope["messages"].as_array().cloned().unwrap_or_default();
-    messages.iter().filter_map(read_message).flatten().collect()
-}
-
-fn read_message(message: &serde_json::Value) -> Option<Vec<(Key, Vec<u8>)>> {
-    use base64::Engine as _;
-    let dir = if message["dir"] == "up" { Direction::Up } else { Direction::Down };
-    let data = message["data"].as_str()?;
-    let data = match message["enc"].as_str()? {
-        "base64" => base64::engine::general_purpose::STANDARD.decode(data).ok()?,
-        _ => data.as_bytes().to_vec(),
-    };
-    let pair = |to: &serde_json::Value| {
-        let session = SessionNo(u32::try_from(to[0].as_u64()?).ok()?);
-        Some((Key { session, dir, seq: Seq(to[1].as_u64()?) }, data.clone()))
-    };
-    Some(message["to"].as_array()?.iter().filter_map(pair).collect())
-}
-
-const _: () = assert!(IN_FLIGHT_MAX == 4, "the contract's number");
