@@ -54,6 +54,8 @@ pub mod settings;
 pub mod tally;
 
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod oracle;
 #[cfg(test)]
 mod sabotage;

@@ -10,6 +10,7 @@ use ulid::Ulid;
 
 use super::batch::{Batch, Batcher, Limits};
 use super::event_type::EventType;
+use super::faults::{Dice, Faults};
 use super::flight::Epoch;
 use super::oracle::{Books, is_hot};
 use super::publish::Publisher;
@@ -24,72 +25,6 @@ use crate::session::{Direction, Key, Opcode, Seq, SessionNo};
 
 const SESSIONS: u64 = 24;
 const SRC: &str = "world";
-
-/// SplitMix64, for all choices of one world.
-pub(super) struct Dice(u64);
-
-impl Dice {
-    pub(super) fn draw(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.draw() % end
-    }
-
-    fn chance(&mut self, percent: u64) -> bool {
-        self.below(100) < percent
-    }
-}
-
-/// How bad this Realtime is, in percent.
-#[derive(Clone, Copy, Default)]
-struct Faults {
-    ack_lost: u64,
-    ack_timeout: u64,
-    refused: u64,
-    lost: u64,
-    slow: u64,
-    very_slow: u64,
-    twice: u64,
-    spoilt: u64,
-    link_down: u64,
-    abandon: u64,
-    /// It stays lossy to the end.
-    deaf: bool,
-}
-
-impl Faults {
-    fn choose(dice: &mut Dice) -> Self {
-        if dice.chance(15) {
-            return Self::default();
-        }
-        let deaf = dice.chance(10);
-        let mut some = |most: u64| if dice.chance(50) { dice.below(most) } else { 0 };
-        Self {
-            ack_lost: some(20),
-            ack_timeout: some(20),
-            refused: some(5),
-            lost: some(if deaf { 101 } else { 40 }).max(if deaf { 60 } else { 0 }),
-            deaf,
-            slow: some(50),
-            very_slow: some(20),
-            twice: some(30),
-            spoilt: some(30),
-            link_down: some(15),
-            abandon: some(4),
-        }
-    }
-
-    fn none(self) -> bool {
-        let Self { ack_lost, ack_timeout, refused, lost, spoilt, link_down, abandon, very_slow, .. } = self;
-        ack_lost + ack_timeout + refused + lost + spoilt + link_down + abandon + very_slow == 0
-    }
-}
 
 enum Due {
     Ack(Ulid, Ack),
@@ -143,7 +78,7 @@ pub(super) struct Account {
 
 impl World {
     fn new(seed: u64, sabotage: Option<Sabotage>) -> Self {
-        let mut dice = Dice(seed);
+        let mut dice = Dice::new(seed);
         let faults = Faults::choose(&mut dice);
         let limit = [950, 1600, 5000, 1 << 20][dice.below(4) as usize];
         let mut batcher = Batcher::new(Limits { bytes: [20_000, 1 << 20][dice.below(2) as usize] });
