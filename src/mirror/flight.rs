@@ -113,10 +113,10 @@ impl Flight {
     }
 
     /// Settles everything at Realtime's word, where nobody reads back.
-    pub(super) fn settle_acked(&mut self) -> Compared {
+    pub(super) fn settle_acked(&mut self, how: Proof) -> Compared {
         let mut out = Compared::default();
         for to in self.batch.records.iter_mut().flat_map(|record| record.to.iter_mut()) {
-            to.confirm(Proof::AckedOnly);
+            to.confirm(how);
             if std::mem::take(&mut to.awaited) {
                 out.returned.push((to.key, true));
             }

@@ -40,7 +40,7 @@ pub mod batch;
 pub mod batch_id;
 pub mod classify;
 pub mod event_type;
-mod flight;
+pub mod flight;
 pub mod frequency;
 mod lane;
 pub mod publish;
@@ -50,12 +50,19 @@ pub mod report;
 pub mod rules;
 mod secret_names;
 mod secret_spans;
+pub mod settings;
 pub mod tally;
 
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod oracle;
 #[cfg(test)]
 mod sabotage;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod world;
 
 #[cfg(test)]
 use sabotage::Sabotage;

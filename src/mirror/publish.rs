@@ -13,9 +13,10 @@ use super::batch_id::BatchIds;
 pub use super::flight::Epoch;
 use super::flight::{Compared, Flight, State};
 use super::report::{Ack, Cause, PubEvent, Push, Refusal, Returned, Sample, Waiting};
+use super::settings::Settings;
 use super::tally::Tally;
 use crate::envelope::decode;
-use crate::ledger::Shed;
+use crate::ledger::{Proof, Shed};
 
 /// Pushes that may be unacknowledged at once; while they are, the next batch grows.
 pub const IN_FLIGHT_MAX: usize = 4;
@@ -25,38 +26,6 @@ pub const FLIGHTS_MAX: usize = 256;
 pub const REPUBLISH_MAX: u8 = 3;
 /// Settled batches that are remembered, to tell a duplicate read-back from an unknown one.
 const RECENT_MAX: usize = 1024;
-
-/// How one publisher works: one per topic shard.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// The pod instance, as the envelope's `src` (≤ 255 bytes).
-    pub src: Box<str>,
-    /// Not read back after this: a bad sample. Reading back later still confirms.
-    pub deadline: Duration,
-    /// Accepted and not read back after this: published again.
-    pub confirm_within: Duration,
-    /// Without a link for so long: what waits is shed as `disconnected`.
-    pub disconnected_max: Duration,
-    /// Whether the topic is read back; if not, an ok settles as `acked_only`.
-    pub readback: bool,
-    /// Random bits for batch names.
-    pub seed: u64,
-}
-
-impl Settings {
-    /// The contract's defaults.
-    #[must_use]
-    pub fn new(src: &str, seed: u64) -> Self {
-        Self {
-            src: src.into(),
-            deadline: Duration::from_millis(500),
-            confirm_within: Duration::from_secs(10),
-            disconnected_max: Duration::from_secs(30),
-            readback: true,
-            seed,
-        }
-    }
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Link {
@@ -98,6 +67,11 @@ impl Publisher {
             #[cfg(test)]
             sabotage: None,
         }
+    }
+
+    /// Sets the wall clock anew, for clocks drift apart over weeks.
+    pub fn set_epoch(&mut self, epoch: Epoch) {
+        self.epoch = epoch;
     }
 
     /// How many batches may be submitted now. Submitting more is safe but lets them wait here.
@@ -155,10 +129,10 @@ impl Publisher {
                 flight.enter(State::Accepted, now);
                 #[cfg(test)]
                 if self.sabotage == Some(super::Sabotage::SettleOnAck) {
-                    self.settle_acked(batch, now);
+                    self.settle_acked(batch, Proof::ReadBack, now);
                 }
                 if !self.settings.readback {
-                    self.settle_acked(batch, now);
+                    self.settle_acked(batch, Proof::AckedOnly, now);
                 }
             }
             Ack::Timeout => {
@@ -322,8 +296,8 @@ impl Publisher {
         }
     }
 
-    fn settle_acked(&mut self, batch: Ulid, now: Instant) {
-        if let Some(compared) = self.flight_mut(batch).map(Flight::settle_acked) {
+    fn settle_acked(&mut self, batch: Ulid, how: Proof, now: Instant) {
+        if let Some(compared) = self.flight_mut(batch).map(|flight| flight.settle_acked(how)) {
             self.returned(batch, &compared, now);
         }
     }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::secret_names::SecretNames;
-use super::secret_spans::{Span, secret_spans, starts_like_json};
+use super::secret_spans::{Span, secret_spans, starts_like_json, starts_like_string};
 use crate::session::{Direction, Opcode};
 
 /// What stands in place of a secret, whatever type it had.
@@ -103,6 +103,7 @@ impl Redactor {
         match secret_spans(document, &self.names, 0) {
             Ok(spans) if spans.is_empty() => Cow::Borrowed(payload),
             Ok(spans) => Cow::Owned(rewrite(payload, start, &spans)),
+            Err(_) if starts_like_string(payload) => Cow::Borrowed(payload),
             Err(_) if op == Opcode::Binary && std::str::from_utf8(payload).is_err() => Cow::Borrowed(payload),
             Err(_) if !self.names.is_suspect(payload) => Cow::Borrowed(payload),
             Err(_) => Cow::Owned(REPLACEMENT.to_vec()),
@@ -112,7 +113,7 @@ impl Redactor {
 
 /// Where JSON starts: at once, or behind the prefix of a framing protocol.
 fn json_start(payload: &[u8]) -> Option<usize> {
-    if starts_like_json(payload) {
+    if starts_like_json(payload) || starts_like_string(payload) {
         return Some(0);
     }
     let head = payload.get(..PREFIX_BYTES_MAX).unwrap_or(payload);

@@ -57,6 +57,10 @@ fn framing_prefixes_and_packed_json_are_looked_into() {
     check(r#"{"d":"\u007b\u0022pin\u0022:1}"}"#, r#"{"d":"\u007b\u0022pin\u0022:\"[redacted]\"}"}"#);
     check("{\"type\":6}\x1e{\"otp\":1}\x1e", "{\"type\":6}\x1e{\"otp\":\"[redacted]\"}\x1e");
     check(r#"{"d":"{\"pin\":"}"#, r#"{"d":"[redacted]"}"#);
+    check(r#""{\"pin\":1}""#, r#""{\"pin\":\"[redacted]\"}""#);
+    check(r#"["\"{\\\"pin\\\":1}\""]"#, r#"["\"{\\\"pin\\\":\\\"[redacted]\\\"}\""]"#);
+    unchanged(r#""password", they said: {"pin"}"#);
+    unchanged(r#"{"d":"\"password\", they said"}"#);
     unchanged(r#"{"d":"{\"n\":"}"#);
     unchanged(r#"{"d":"[INFO] \"password\" changed"}"#);
 }

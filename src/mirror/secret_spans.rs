@@ -187,18 +187,16 @@ impl Scan<'_> {
     fn look_into(&mut self, raw: Range<usize>) -> Result<(), Unreadable> {
         let packed = self.text.get(raw.clone()).unwrap_or_default();
         let first = packed.iter().find(|byte| !byte.is_ascii_whitespace());
-        if !matches!(first, Some(b'{' | b'[' | b'\\')) {
+        if !matches!(first, Some(b'{' | b'[' | b'\\' | b'"')) {
             return Ok(());
         }
         let (inner, places) = unpack(packed)?;
-        if !starts_like_json(&inner) {
+        let quoted = starts_like_string(&inner);
+        if !quoted && !starts_like_json(&inner) {
             return Ok(());
         }
-        let found = if self.level < LEVELS_MAX {
-            secret_spans(&inner, self.names, self.level + 1)
-        } else {
-            Err(Unreadable)
-        };
+        let too_deep = self.level >= LEVELS_MAX;
+        let found = if too_deep { Err(Unreadable) } else { secret_spans(&inner, self.names, self.level + 1) };
         match found {
             Ok(spans) => {
                 let outside = |at: usize| places.get(at).map_or(raw.end, |place| raw.start + *place as usize);
@@ -207,7 +205,7 @@ impl Scan<'_> {
                     level: span.level,
                 }));
             }
-            Err(Unreadable) if self.names.is_suspect(&inner) => {
+            Err(Unreadable) if (too_deep || !quoted) && self.names.is_suspect(&inner) => {
                 self.spans.push(Span { bytes: raw.start - 1..raw.end + 1, level: self.level });
             }
             Err(Unreadable) => {}
@@ -240,6 +238,11 @@ pub(super) fn starts_like_json(text: &[u8]) -> bool {
         }
         _ => false,
     }
+}
+
+/// Whether text begins as a JSON string does. People quote too, so unreadable text of this kind is no failed JSON.
+pub(super) fn starts_like_string(text: &[u8]) -> bool {
+    text.iter().find(|byte| !SEPARATORS.contains(byte)) == Some(&b'"')
 }
 
 /// Length of the escape sequence that `rest` starts with.
