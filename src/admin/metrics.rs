@@ -134,9 +134,12 @@ pub(super) static FAMILIES: [Family; 32] = [
     counter("crossfade_sessions_ended_total", "cause", "Sessions that ended, and how.", |s| {
         counts(&s.snapshot.sessions_ended)
     }),
-    counter("crossfade_hot_messages_total", "how", "Messages of hot sessions, by how they were released.", |s| {
-        counts(&s.snapshot.hot_messages)
-    }),
+    counter(
+        "crossfade_hot_messages_total",
+        "how",
+        "Messages of hot sessions, by how they were released.",
+        |s| counts(&s.snapshot.hot_messages),
+    ),
     counter(
         "crossfade_hot_direct_total",
         "reason",
@@ -146,9 +149,12 @@ pub(super) static FAMILIES: [Family; 32] = [
     counter("crossfade_moves_to_hot_total", "", "Sessions that became hot inside their open socket.", |s| {
         one(float(s.snapshot.moves_to_hot))
     }),
-    counter("crossfade_moves_back_total", "reason", "Sessions that left the hot lane inside their open socket.", |s| {
-        counts(&s.snapshot.moves_back)
-    }),
+    counter(
+        "crossfade_moves_back_total",
+        "reason",
+        "Sessions that left the hot lane inside their open socket.",
+        |s| counts(&s.snapshot.moves_back),
+    ),
     counter("crossfade_tap_panics_total", "", "Panics inside the tap; must be zero.", |s| {
         one(float(s.snapshot.tap_panics))
     }),

@@ -40,7 +40,8 @@ impl Decider {
         };
         let decision = rollout::decide(&self.settings, &request);
         let view = *self.view.borrow();
-        let offers = self.native && self.settings.rolls_out(RealtimeLane::Native) && native::offers(&parts.headers);
+        let offers =
+            self.native && self.settings.rolls_out(RealtimeLane::Native) && native::offers(&parts.headers);
         let inputs = Inputs {
             rollout: &decision,
             breaker: view.admission,
@@ -55,7 +56,8 @@ impl Decider {
             lane::Lane::Legacy | lane::Lane::Cold => Lane::Legacy,
         };
         let follows = follows(&decision, self.hot_is_wanted());
-        let mirrored = self.configured && lane != Lane::Native && (verdict.mirrored || follows != Follows::Never);
+        let mirrored =
+            self.configured && lane != Lane::Native && (verdict.mirrored || follows != Follows::Never);
         Verdict { lane, reason: verdict.reason.as_str(), mirrored, follows }
     }
 

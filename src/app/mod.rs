@@ -27,7 +27,9 @@ use crate::breaker::{Breaker, Force};
 use crate::budget::Budget;
 use crate::config::Config;
 use crate::ledger::Ledger;
-use crate::mirror::publish::{Epoch, Publisher, Settings as PublisherSettings};
+use crate::mirror::flight::Epoch;
+use crate::mirror::publish::Publisher;
+use crate::mirror::settings::Settings as PublisherSettings;
 use crate::mirror::{batch, batch::Batcher};
 use crate::proxy::{DrainPlan, DrainReport, Mirroring, Policy, Running, Server, Shared};
 use crate::realtime::client;
@@ -175,7 +177,7 @@ impl App {
             returned_us,
             links: Links::default(),
             quota_until: None,
-            tripped_at: None,
+            left_at: None,
             trips: [0; crate::breaker::Trigger::ALL.len()],
             last_trip: None,
         };
@@ -334,7 +336,9 @@ fn start_ops(
                     tokio::time::sleep(if reachable { UPSTREAM_EVERY } else { UPSTREAM_RETRY }).await;
                 }
             });
-            if let Some(listener) = listener.and_then(|listener| tokio::net::TcpListener::from_std(listener).ok()) {
+            if let Some(listener) =
+                listener.and_then(|listener| tokio::net::TcpListener::from_std(listener).ok())
+            {
                 admin::serve(listener, served, stop.notified()).await;
             } else {
                 stop.notified().await;
@@ -343,7 +347,8 @@ fn start_ops(
             heart.abort();
         });
     };
-    let thread = std::thread::Builder::new().name("ops".to_owned()).spawn(life).map_err(StartError::Thread)?;
+    let thread =
+        std::thread::Builder::new().name("ops".to_owned()).spawn(life).map_err(StartError::Thread)?;
     Ok((thread, bound))
 }
 

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 
 use crate::breaker::{Admission, Breaker, Change, Force, Outcome, OwnFault, Probe, Publish, State, Trigger};
-use crate::lane::Source;
 use crate::hot::Fallback;
+use crate::lane::Source;
 use crate::proxy::{Lane, Policy, SessionCounters};
 use crate::status::BreakerFigures;
 
@@ -100,7 +100,7 @@ pub(crate) struct Ops {
     pub(crate) returned_us: Arc<AtomicU64>,
     pub(crate) links: Links,
     pub(crate) quota_until: Option<Instant>,
-    pub(crate) tripped_at: Option<Instant>,
+    pub(crate) left_at: Option<Instant>,
     pub(crate) trips: [u64; Trigger::ALL.len()],
     pub(crate) last_trip: Option<Trigger>,
 }
@@ -124,7 +124,7 @@ impl Ops {
         loop {
             let now = clock();
             let mut wake = [self.breaker.poll_timeout(), self.quota_until].into_iter().flatten().min();
-            if self.tripped_at.is_some() {
+            if self.left_at.is_some() {
                 wake = Some(wake.map_or(now + RETURN_POLL, |at| at.min(now + RETURN_POLL)));
             }
             let sleep = tokio::time::sleep_until(wake.unwrap_or(now + Duration::from_secs(60)).into());
@@ -170,8 +170,8 @@ impl Ops {
             let end = crate::breaker::ProbeEnd::Void(OwnFault::Queue);
             self.breaker.record(Outcome::Probe { probe, end }, now);
         }
-        self.watch_return(now);
         self.publish_view(now);
+        self.watch_return(now);
     }
 
     fn tell(&mut self, change: Change, now: Instant) {
@@ -179,7 +179,6 @@ impl Ops {
             Change::Opened { trip, until, latched } => {
                 self.trips[trip.trigger as usize] += 1;
                 self.last_trip = Some(trip.trigger);
-                self.tripped_at = Some(now);
                 tracing::warn!(
                     trigger = trip.trigger.as_str(),
                     measured = trip.measured,
@@ -202,20 +201,24 @@ impl Ops {
         }
     }
 
-    /// Measures how long the last session took to be back on legacy after a trip.
+    /// Measures how long the last session took to be back on legacy, from the moment in which Realtime might no
+    /// longer be used: the trip, or the lost read-back that came before it.
     fn watch_return(&mut self, now: Instant) {
-        let Some(tripped_at) = self.tripped_at else { return };
-        let hot: i64 =
-            self.counters.iter().map(|counters| counters.open[Lane::Hot as usize].load(Ordering::Relaxed)).sum();
+        let Some(tripped_at) = self.left_at else { return };
+        let hot: i64 = self
+            .counters
+            .iter()
+            .map(|counters| counters.open[Lane::Hot as usize].load(Ordering::Relaxed))
+            .sum();
         if hot <= 0 {
             let took = u64::try_from((now - tripped_at).as_micros()).unwrap_or(u64::MAX);
             self.returned_us.store(took.max(1), Ordering::Relaxed);
-            self.tripped_at = None;
+            self.left_at = None;
             tracing::info!(took_us = took, "every session is back on legacy");
         }
     }
 
-    fn publish_view(&self, now: Instant) {
+    fn publish_view(&mut self, now: Instant) {
         let admission = self.breaker.admits(now);
         let (source, fallback) = if !self.links.joined() {
             (Source::NotJoined, Some(Fallback::ReadBackLost))
@@ -229,6 +232,9 @@ impl Ops {
         let share = u64::from(self.share) * u64::from(admission.share_permille) / 1000;
         let close_native = matches!(self.breaker.state(), State::Open { .. }) && !admission.serves();
         let policy = Policy { hot, share: u32::try_from(share).unwrap_or(0), close_native };
+        if hot.is_err() && self.policy.borrow().hot.is_ok() {
+            self.left_at = Some(now);
+        }
         self.policy.send_if_modified(|old| std::mem::replace(old, policy) != policy);
         let view = View {
             publish: admission.publish,

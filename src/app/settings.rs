@@ -134,7 +134,8 @@ pub(super) fn mirror(
 
 /// The links' settings: one for publishing, one for reading back.
 pub(super) fn link(supabase: &config::Supabase) -> Result<realtime::link::Config, SettingError> {
-    let endpoint = realtime::url::Endpoint::parse(supabase.url.as_str()).map_err(|e| wrong("SUPABASE_URL")(&e))?;
+    let endpoint =
+        realtime::url::Endpoint::parse(supabase.url.as_str()).map_err(|e| wrong("SUPABASE_URL")(&e))?;
     let key = realtime::key::ApiKey::new(supabase.key.secret.expose());
     let mut link = realtime::link::Config::new(endpoint, key);
     link.vsn = match supabase.vsn {

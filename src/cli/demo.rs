@@ -10,9 +10,9 @@ use clap::{Args, ValueEnum};
 use super::run::Chain;
 use super::{Exit, Streams};
 use crate::config::Value as _;
+use crate::demo;
 use crate::demo::account::Account;
 use crate::demo::view::{self, Scene, View};
-use crate::demo;
 
 /// Arguments of `demo`.
 #[derive(Clone, Debug, Args)]
@@ -61,7 +61,8 @@ pub(super) fn run(args: &DemoArgs, streams: &mut Streams<'_>) -> Exit {
         Err(error) => return streams.refuse(Exit::Unavailable, &error),
     };
     let mut picture = Picture::open(screen_wanted(args));
-    let played = runtime.block_on(demo::play(options, |view, scene| picture.draw(view, scene, &mut *streams.err)));
+    let played =
+        runtime.block_on(demo::play(options, |view, scene| picture.draw(view, scene, &mut *streams.err)));
     picture.close();
     let account = match played {
         Ok(outcome) => outcome.account,

@@ -56,7 +56,8 @@ fn serve(config: &Config, streams: &mut Streams<'_>) -> Exit {
 /// Waits for SIGTERM or SIGINT.
 async fn asked_to_stop() -> &'static str {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
         tracing::error!("signals cannot be received; only SIGKILL will stop this process");
         return std::future::pending().await;
     };

@@ -86,15 +86,6 @@ fn bucket_answers_for_the_environment_or_for_what_is_typed() {
     assert_eq!(wrong.exit, Exit::Config);
 }
 
-#[test]
-fn what_is_not_in_this_build_says_so() {
-    for command in ["demo", "emulator"] {
-        let ran = crossfade(&[command], &[]);
-        assert_eq!(ran.exit, Exit::Unavailable);
-        assert!(ran.err.contains("not in this build"), "{}", ran.err);
-    }
-}
-
 struct Gone;
 
 impl Write for Gone {

@@ -107,7 +107,10 @@ impl Account {
             shed: ledger.shed_by_reason().map(|(why, n)| (why.as_str(), n)).collect(),
             ledger_imbalance: ledger.imbalance(),
             ledger_in_flight: ledger.in_flight,
-            sessions_by_lane: lanes(evidence.lanes[Lane::Hot as usize], evidence.lanes[Lane::Legacy as usize]),
+            sessions_by_lane: lanes(
+                evidence.lanes[Lane::Hot as usize],
+                evidence.lanes[Lane::Legacy as usize],
+            ),
             predicted_by_lane: lanes(evidence.predicted_hot, clients - evidence.predicted_hot),
             via_realtime: status.hot.via_realtime,
             rescued: status.hot.rescued,
@@ -131,28 +134,45 @@ impl Account {
             }
         };
         promise(self.sent > 0 && self.received > 0, "nothing was sent: the demo proves nothing".to_owned());
-        promise(evidence.findings.is_clean(), format!(
-            "delivery: {} lost, {} doubled, {} reordered, {} invented",
-            self.lost, self.duplicated, self.reordered, self.invented
-        ));
-        promise(self.client_closes == 0, format!("{} connections were closed or refused", self.client_closes));
-        promise(self.ledger_imbalance == 0 && self.ledger_in_flight == 0 && internal == 0, format!(
-            "ledger: imbalance {}, {} in flight, {internal} dropped unsettled",
-            self.ledger_imbalance, self.ledger_in_flight
-        ));
-        promise(self.mirrored == self.read_back + shed, format!(
-            "mirrored {} is not read back {} + shed {shed}", self.mirrored, self.read_back
-        ));
-        promise(self.sessions_by_lane == self.predicted_by_lane, format!(
-            "lanes {:?} are not what the bucket function predicts: {:?}",
-            self.sessions_by_lane, self.predicted_by_lane
-        ));
+        promise(
+            evidence.findings.is_clean(),
+            format!(
+                "delivery: {} lost, {} doubled, {} reordered, {} invented",
+                self.lost, self.duplicated, self.reordered, self.invented
+            ),
+        );
+        promise(
+            self.client_closes == 0,
+            format!("{} connections were closed or refused", self.client_closes),
+        );
+        promise(
+            self.ledger_imbalance == 0 && self.ledger_in_flight == 0 && internal == 0,
+            format!(
+                "ledger: imbalance {}, {} in flight, {internal} dropped unsettled",
+                self.ledger_imbalance, self.ledger_in_flight
+            ),
+        );
+        promise(
+            self.mirrored == self.read_back + shed,
+            format!("mirrored {} is not read back {} + shed {shed}", self.mirrored, self.read_back),
+        );
+        promise(
+            self.sessions_by_lane == self.predicted_by_lane,
+            format!(
+                "lanes {:?} are not what the bucket function predicts: {:?}",
+                self.sessions_by_lane, self.predicted_by_lane
+            ),
+        );
         promise(evidence.status.hot.tap_panics == 0, "the tap panicked".to_owned());
         match evidence.fault {
             None => {
-                promise(self.mirrored == self.acknowledged && shed == 0, format!(
-                    "mirrored {} is not acknowledged {} (shed {shed})", self.mirrored, self.acknowledged
-                ));
+                promise(
+                    self.mirrored == self.acknowledged && shed == 0,
+                    format!(
+                        "mirrored {} is not acknowledged {} (shed {shed})",
+                        self.mirrored, self.acknowledged
+                    ),
+                );
                 promise(self.trips == 0, format!("the breaker opened {} times without a fault", self.trips));
             }
             Some(hot_again) => {

@@ -11,9 +11,9 @@ use serde_json::json;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
-use tokio_tungstenite::WebSocketStream;
 
 use super::log::Log;
 
@@ -68,7 +68,12 @@ impl Clients {
         while tasks.join_next().await.is_some() {}
     }
 
-    async fn live(&self, name: &str, mut socket: WebSocketStream<TcpStream>, mut phase: watch::Receiver<Phase>) {
+    async fn live(
+        &self,
+        name: &str,
+        mut socket: WebSocketStream<TcpStream>,
+        mut phase: watch::Receiver<Phase>,
+    ) {
         self.open.fetch_add(1, Ordering::Relaxed);
         let mut ask = tokio::time::interval(Duration::from_millis(700));
         for id in 0_u64.. {
@@ -76,7 +81,8 @@ impl Clients {
                 break;
             }
             if *phase.borrow() == Phase::Talking {
-                let question = json!({"op": "query", "id": id, "user": name, "password": "open sesame"}).to_string();
+                let question =
+                    json!({"op": "query", "id": id, "user": name, "password": "open sesame"}).to_string();
                 self.sent.note(name, question.as_bytes());
                 if socket.send(Message::Text(question.into())).await.is_err() {
                     self.unasked_closes.fetch_add(1, Ordering::Relaxed);

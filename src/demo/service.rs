@@ -12,9 +12,9 @@ use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
+use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
-use tokio_tungstenite::WebSocketStream;
 
 use super::log::Log;
 
@@ -139,7 +139,9 @@ fn due(n: u64) -> Vec<serde_json::Value> {
     let wave = |period: u64, low: u64, high: u64| low + (n % period) * (high - low) / period;
     let mut items = Vec::new();
     if n.is_multiple_of(2) {
-        items.push(json!({"event": "cache.metrics", "n": n, "hit_ratio": wave(40, 80, 99), "keys": 12_000 + n}));
+        items.push(
+            json!({"event": "cache.metrics", "n": n, "hit_ratio": wave(40, 80, 99), "keys": 12_000 + n}),
+        );
     }
     if n.is_multiple_of(10) {
         items.push(json!({"event": "session.metrics", "n": n, "active": wave(60, 200, 900), "p95_ms": wave(30, 12, 48)}));
@@ -148,7 +150,9 @@ fn due(n: u64) -> Vec<serde_json::Value> {
         items.push(json!({"event": "health.check", "n": n, "status": "ok", "load": wave(20, 1, 7)}));
     }
     if n % 53 == 52 {
-        items.push(json!({"event": "system.alert", "n": n, "level": "warning", "text": "Ünüsual löad ✓ on node 3"}));
+        items.push(
+            json!({"event": "system.alert", "n": n, "level": "warning", "text": "Ünüsual löad ✓ on node 3"}),
+        );
     }
     items
 }

@@ -121,8 +121,10 @@ pub async fn play(
     cast.phase.send_replace(Phase::Leaving);
     drop(tokio::time::timeout(PATIENCE, crowd).await);
     let eyes = cast.eyes.clone();
-    let closes = cast.clients.unasked_closes.load(Ordering::Relaxed) + cast.clients.refused.load(Ordering::Relaxed);
-    let plan = DrainPlan { settle: Duration::ZERO, finish: Duration::from_secs(1), grace: Duration::from_secs(5) };
+    let closes =
+        cast.clients.unasked_closes.load(Ordering::Relaxed) + cast.clients.refused.load(Ordering::Relaxed);
+    let plan =
+        DrainPlan { settle: Duration::ZERO, finish: Duration::from_secs(1), grace: Duration::from_secs(5) };
     cast.app.drain(plan).await;
     cast.emulator.stop();
     let status = eyes.status(now());
@@ -160,7 +162,11 @@ impl Show {
         let wanted = predicted_hot(self.cast.count);
         self.until(draw, PATIENCE, |status, _| status.open[Lane::Hot as usize] == wanted).await;
         let lanes = self.status().open;
-        self.say(&format!("{} of {} clients are fed by Realtime", lanes[Lane::Hot as usize], self.cast.count));
+        self.say(&format!(
+            "{} of {} clients are fed by Realtime",
+            lanes[Lane::Hot as usize],
+            self.cast.count
+        ));
         let length = self.options.length.unwrap_or(FOREVER);
         let hot_again = match self.options.fault {
             None => None,
@@ -209,9 +215,8 @@ impl Show {
         }
         self.fault = "DOWN";
         self.say("Realtime is taken away (cool-down is 3 s in the demo, 60 s in production)");
-        let back = |status: &Status, _: &Findings| {
-            status.breaker.trips > 0 && status.open[Lane::Hot as usize] == 0
-        };
+        let back =
+            |status: &Status, _: &Findings| status.breaker.trips > 0 && status.open[Lane::Hot as usize] == 0;
         if self.until(draw, PATIENCE, back).await {
             let status = self.status();
             let why = status.breaker.last_trip.map_or("", breaker::Trigger::as_str);
@@ -224,7 +229,11 @@ impl Show {
             status.breaker.phase == BreakerPhase::Closed && status.open[Lane::Hot as usize] == wanted
         };
         let again = self.until(draw, 2 * PATIENCE, again).await;
-        self.say(if again { "the cohort is back on Realtime, step by step" } else { "the cohort did not return" });
+        self.say(if again {
+            "the cohort is back on Realtime, step by step"
+        } else {
+            "the cohort did not return"
+        });
         again
     }
 

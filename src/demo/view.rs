@@ -85,14 +85,22 @@ impl View {
             Constraint::Length(1),
         ])
         .split(frame.area());
-        let [title, fader, flow, facts, notes, keys] = [0, 1, 2, 3, 4, 5].map(|i| rows.get(i).copied().unwrap_or_default());
+        let [title, fader, flow, facts, notes, keys] =
+            [0, 1, 2, 3, 4, 5].map(|i| rows.get(i).copied().unwrap_or_default());
         frame.render_widget(Paragraph::new(title_line(scene)), title);
         draw_fader(frame, fader, scene);
         self.draw_flow(frame, flow, scene);
-        let halves = Layout::horizontal([Constraint::Percentage(50), Constraint::Percentage(50)]).split(facts);
+        let halves =
+            Layout::horizontal([Constraint::Percentage(50), Constraint::Percentage(50)]).split(facts);
         let [left, right] = [0, 1].map(|i| halves.get(i).copied().unwrap_or_default());
-        frame.render_widget(Paragraph::new(proof_lines(scene)).block(Block::bordered().title(" proof ")), left);
-        frame.render_widget(Paragraph::new(breaker_lines(scene)).block(Block::bordered().title(" breaker ")), right);
+        frame.render_widget(
+            Paragraph::new(proof_lines(scene)).block(Block::bordered().title(" proof ")),
+            left,
+        );
+        frame.render_widget(
+            Paragraph::new(breaker_lines(scene)).block(Block::bordered().title(" breaker ")),
+            right,
+        );
         let lines: Vec<Line<'_>> = self.notes.iter().map(|note| Line::raw(note.as_str())).collect();
         frame.render_widget(Paragraph::new(lines).block(Block::bordered().title(" what happened ")), notes);
         frame.render_widget(Paragraph::new(" q quits").style(Style::new().add_modifier(Modifier::DIM)), keys);
@@ -138,7 +146,8 @@ fn draw_fader(frame: &mut Frame<'_>, area: Rect, scene: &Scene<'_>) {
         Span::raw("◂ fader ▸"),
         Span::styled(format!(" hot {hot} · native {native} "), Style::new().fg(REALTIME)),
     ]);
-    let label = format!("wanted {:.1} % · live {:.1} %", f64::from(scene.status.share) / 1000.0, ratio * 100.0);
+    let label =
+        format!("wanted {:.1} % · live {:.1} %", f64::from(scene.status.share) / 1000.0, ratio * 100.0);
     let gauge = Gauge::default()
         .block(Block::bordered().title(title))
         .gauge_style(Style::new().fg(REALTIME).bg(Color::Rgb(0x2a, 0x2f, 0x36)))
@@ -178,11 +187,17 @@ fn breaker_lines(scene: &Scene<'_>) -> Vec<Line<'static>> {
     };
     let left = breaker.left.map_or(String::new(), |left| format!(" · {:.1} s left", left.as_secs_f64()));
     let last = breaker.last_trip.map_or(String::new(), |why| format!(" · last: {}", why.as_str()));
-    let back = breaker.return_to_legacy.map_or(String::new(), |took| format!(" · all back in {}", millis(took)));
+    let back =
+        breaker.return_to_legacy.map_or(String::new(), |took| format!(" · all back in {}", millis(took)));
     vec![
         coloured(format!("{word}{left}"), colour),
         Line::raw(format!("trips {}{last}{back}", breaker.trips)),
-        Line::raw(format!("via Realtime {} · rescued {} · direct {}", hot.via_realtime, hot.rescued, hot.direct.iter().sum::<u64>())),
+        Line::raw(format!(
+            "via Realtime {} · rescued {} · direct {}",
+            hot.via_realtime,
+            hot.rescued,
+            hot.direct.iter().sum::<u64>()
+        )),
         Line::raw(format!("moved to hot {} · back {}", hot.moved_to_hot, hot.moved_back.iter().sum::<u64>())),
     ]
 }

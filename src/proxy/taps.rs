@@ -47,7 +47,6 @@ pub(super) enum CloseAt {
     Begun,
 }
 
-
 impl DirectionTap {
     pub(super) fn new(session: SessionNo, dir: Direction) -> Self {
         Self {
@@ -170,7 +169,11 @@ impl DirectionTap {
                 Step::Body { bytes, .. } => relay.data(bytes, outbox),
                 Step::FrameEnd(head) if head.kind.is_control() => {
                     *in_control = false;
-                    if head.kind == FrameKind::Close { relay.close_end(outbox) } else { relay.control_end(outbox) }
+                    if head.kind == FrameKind::Close {
+                        relay.close_end(outbox)
+                    } else {
+                        relay.control_end(outbox)
+                    }
                 }
                 Step::FrameEnd(_) => {}
                 Step::MessageEnd { .. } => {
@@ -220,9 +223,10 @@ impl Mirror {
 /// How many bytes of the chunk a step stands for.
 const fn step_len(step: &Step<'_>) -> usize {
     match step {
-        Step::Header { bytes, .. } | Step::Body { bytes, .. } | Step::Lost { bytes, .. } | Step::Opaque { bytes } => {
-            bytes.len()
-        }
+        Step::Header { bytes, .. }
+        | Step::Body { bytes, .. }
+        | Step::Lost { bytes, .. }
+        | Step::Opaque { bytes } => bytes.len(),
         Step::FrameEnd(_) | Step::MessageEnd { .. } => 0,
     }
 }

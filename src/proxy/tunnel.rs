@@ -167,7 +167,15 @@ struct Leg {
 
 impl Leg {
     fn new(tap: DirectionTap) -> Self {
-        Self { outbox: Outbox::default(), tap, bytes: 0, counted: (0, 0), eof: false, shut: false, dead: false }
+        Self {
+            outbox: Outbox::default(),
+            tap,
+            bytes: 0,
+            counted: (0, 0),
+            eof: false,
+            shut: false,
+            dead: false,
+        }
     }
 
     fn is_done(&self) -> bool {
@@ -202,7 +210,12 @@ enum Closing {
 }
 
 impl Tunnel {
-    pub(super) fn new(io: (Io, Io), cell: Rc<SessionCell>, worker: Rc<Worker>, taps: [DirectionTap; 2]) -> Self {
+    pub(super) fn new(
+        io: (Io, Io),
+        cell: Rc<SessionCell>,
+        worker: Rc<Worker>,
+        taps: [DirectionTap; 2],
+    ) -> Self {
         let [up, down] = taps;
         Self {
             client: Some(io.0),
@@ -447,7 +460,10 @@ impl Tunnel {
             EndCause::ClientReset
         } else if self.up.dead && self.down.eof && self.down.outbox.is_empty() {
             EndCause::UpstreamReset
-        } else if self.closing == Closing::BothTold && self.up.outbox.is_empty() && self.down.outbox.is_empty() {
+        } else if self.closing == Closing::BothTold
+            && self.up.outbox.is_empty()
+            && self.down.outbox.is_empty()
+        {
             if !(self.up.eof || self.down.eof) {
                 return None;
             }

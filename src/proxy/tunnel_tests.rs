@@ -72,7 +72,8 @@ impl World {
             Verdict { lane: Lane::Hot, reason: "test", mirrored: tap.is_some(), follows: Follows::Share(0) };
         let no = worker.sessions().take_number();
         let path: Arc<str> = "/feed".into();
-        let cell = Rc::new(SessionCell::new(no, SessionId::from_bits(7), Arc::clone(&path), verdict, worker.now()));
+        let cell =
+            Rc::new(SessionCell::new(no, SessionId::from_bits(7), Arc::clone(&path), verdict, worker.now()));
         let taps = [Direction::Up, Direction::Down].map(|dir| {
             let mut one = DirectionTap::new(no, dir).negotiated(Negotiated::None);
             if let Some(tap) = &tap {
@@ -81,7 +82,8 @@ impl World {
             one.panics = panicking;
             one
         });
-        let tunnel = Tunnel::new((Io::Plain(near), Io::Plain(far)), Rc::clone(&cell), Rc::clone(&worker), taps);
+        let tunnel =
+            Tunnel::new((Io::Plain(near), Io::Plain(far)), Rc::clone(&cell), Rc::clone(&worker), taps);
         worker.sessions().enter(&cell);
         let task = tokio::task::spawn_local(tunnel);
         Self { client, service, cell, worker, task }
@@ -140,7 +142,8 @@ fn bytes_are_identical_with_the_tap_off_on_stuck_gone_and_panicking() {
                 if behind == Behind::Stuck {
                     while tap.offer(stuffing(), &"/".into(), false).is_ok() {}
                 }
-                let world = World::new((behind != Behind::Off).then_some(tap), behind == Behind::Panicking).await;
+                let world =
+                    World::new((behind != Behind::Off).then_some(tap), behind == Behind::Panicking).await;
                 if behind == Behind::Gone {
                     drop(receiver);
                 } else if behind == Behind::On {
@@ -184,7 +187,12 @@ async fn both_ways(mut world: World, chunk: usize) {
     };
     let (mut got_up, mut got_down) = (Vec::new(), Vec::new());
     let all = async {
-        tokio::join!(write_up, write_down, from_service.read_to_end(&mut got_up), from_client.read_to_end(&mut got_down))
+        tokio::join!(
+            write_up,
+            write_down,
+            from_service.read_to_end(&mut got_up),
+            from_client.read_to_end(&mut got_down)
+        )
     };
     let (.., read_up, read_down) = tokio::time::timeout(HANG, all).await.expect("the tunnel hangs");
     read_up.unwrap();
@@ -201,7 +209,13 @@ async fn both_ways(mut world: World, chunk: usize) {
 fn stuffing() -> crate::ws::Captured {
     let key = crate::session::Key { session: crate::session::SessionNo(0), dir: Direction::Up, seq: Seq(1) };
     let body = crate::budget::Payload::copy_from(b"x", &Budget::new(1)).ok_or(Shed::Budget);
-    crate::ws::Captured { key, op: crate::session::Opcode::Text, at: std::time::Instant::now(), body, wire_len: 1 }
+    crate::ws::Captured {
+        key,
+        op: crate::session::Opcode::Text,
+        at: std::time::Instant::now(),
+        body,
+        wire_len: 1,
+    }
 }
 
 #[test]
@@ -267,7 +281,10 @@ fn a_client_that_does_not_read_pushes_back_on_the_service_and_gets_everything_la
             }
             let expected = message.repeat(written);
             let mut got = vec![0; expected.len()];
-            tokio::time::timeout(HANG, reader.read_exact(&mut got)).await.expect("bytes are missing").unwrap();
+            tokio::time::timeout(HANG, reader.read_exact(&mut got))
+                .await
+                .expect("bytes are missing")
+                .unwrap();
             assert!(got == expected);
         });
     }
@@ -412,7 +429,8 @@ fn a_drain_tells_the_client_1012_and_the_service_1001_at_frame_boundaries() {
         tokio::time::timeout(HANG, world.service.read_exact(&mut got)).await.expect("no close").unwrap();
         assert_eq!(got[..last.len()], last);
         assert_eq!(got[last.len()..last.len() + 2], told[..2], "a masked close of two bytes");
-        let code: Vec<u8> = got[last.len() + 6..].iter().zip(&got[last.len() + 2..]).map(|(b, k)| b ^ k).collect();
+        let code: Vec<u8> =
+            got[last.len() + 6..].iter().zip(&got[last.len() + 2..]).map(|(b, k)| b ^ k).collect();
         assert_eq!(code, 1001_u16.to_be_bytes());
         world.service.shutdown().await.unwrap();
         assert_eq!(world.ended().await.cause, EndCause::Drained);

@@ -112,8 +112,7 @@ mod tests {
 
     #[test]
     fn a_session_is_hot_only_below_the_share_and_while_realtime_may_be_used() {
-        let verdict =
-            |follows| Verdict { lane: Lane::Hot, reason: "in_cohort", mirrored: true, follows };
+        let verdict = |follows| Verdict { lane: Lane::Hot, reason: "in_cohort", mirrored: true, follows };
         let policy = Policy { hot: Ok(()), share: 50_000, close_native: false };
         assert_eq!(policy.wants_hot(&verdict(Follows::Share(49_999))), Ok(()));
         assert_eq!(policy.wants_hot(&verdict(Follows::Share(50_000))), Err(Fallback::Rollout));

@@ -129,7 +129,8 @@ impl Worker {
 
     #[cfg(test)]
     pub(super) fn for_tests(tap: Option<Tap>) -> Rc<Self> {
-        let config = Config { workers: Some(1), ..Config::new(super::Target::service("ws://127.0.0.1:9").unwrap()) };
+        let config =
+            Config { workers: Some(1), ..Config::new(super::Target::service("ws://127.0.0.1:9").unwrap()) };
         let mirroring = Mirroring { tap, ..Mirroring::off() };
         let decide: Decide = Arc::new(|_, _| super::Verdict::LEGACY);
         let shared = super::server::share(config, decide, mirroring).unwrap();

@@ -84,7 +84,8 @@ impl Handle {
 pub fn start(config: Config, seed: u64) -> (Handle, impl Future<Output = ()>) {
     let (commands, incoming) = mpsc::channel(COMMANDS_MAX);
     let (outgoing, events) = mpsc::channel(EVENTS_MAX);
-    let shell = Shell { link: Link::new(config, seed), commands: incoming, events: outgoing, socket: Socket::None };
+    let shell =
+        Shell { link: Link::new(config, seed), commands: incoming, events: outgoing, socket: Socket::None };
     (Handle { commands, events }, shell.run())
 }
 
@@ -140,7 +141,9 @@ impl Shell {
         let backlog = link.events_waiting() > 0;
         let socket = std::future::poll_fn(|cx| match socket {
             Socket::None => Poll::Pending,
-            Socket::Connecting(attempt) => attempt.poll_unpin(cx).map(|result| News::Connected(Box::new(result))),
+            Socket::Connecting(attempt) => {
+                attempt.poll_unpin(cx).map(|result| News::Connected(Box::new(result)))
+            }
             Socket::Open(sink, stream) => {
                 if poll_write(sink, link, cx).is_err() {
                     return Poll::Ready(News::WriteFailed);
@@ -212,7 +215,9 @@ impl Shell {
         let input = match frame {
             Some(Ok(Message::Text(text))) => Input::Text(Bytes::from(text)),
             Some(Ok(Message::Binary(bytes))) => Input::Binary(bytes),
-            Some(Ok(Message::Close(close))) => return self.closed(close.map_or(1005, |close| close.code.into())),
+            Some(Ok(Message::Close(close))) => {
+                return self.closed(close.map_or(1005, |close| close.code.into()));
+            }
             Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => return,
             Some(Err(_)) | None => return self.closed(1006),
         };
@@ -226,7 +231,11 @@ impl Shell {
 }
 
 /// Writes what the link has and the socket takes.
-fn poll_write(sink: &mut SplitSink<WebSocket, Message>, link: &mut Link, cx: &mut Context<'_>) -> Result<(), Error> {
+fn poll_write(
+    sink: &mut SplitSink<WebSocket, Message>,
+    link: &mut Link,
+    cx: &mut Context<'_>,
+) -> Result<(), Error> {
     let mut sink = Pin::new(sink);
     loop {
         match sink.as_mut().poll_ready(cx) {
@@ -275,7 +284,8 @@ async fn open(request: &ConnectRequest) -> Result<WebSocket, ConnectFailure> {
         Ok((socket, _)) => Ok(socket),
         Err(Error::Http(answer)) => {
             let body = answer.body().as_deref().unwrap_or_default();
-            let body = String::from_utf8_lossy(body.get(..body.len().min(BODY_MAX)).unwrap_or_default()).into_owned();
+            let body = String::from_utf8_lossy(body.get(..body.len().min(BODY_MAX)).unwrap_or_default())
+                .into_owned();
             Err(ConnectFailure::Refused { status: answer.status().as_u16(), body })
         }
         Err(_) => Err(ConnectFailure::Unreachable),

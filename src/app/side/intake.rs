@@ -11,12 +11,11 @@ use crate::hot::Direct;
 use crate::ledger::Shed;
 use crate::mirror::batch::Batcher;
 use crate::mirror::classify::{Classifier, Fate, Sample};
+use crate::mirror::flight::Epoch;
 use crate::mirror::record::{Facts, Record};
 use crate::mirror::redact::Redactor;
 use crate::session::{Key, SessionNo};
 use crate::tap::{Message, Opened, Tapped};
-
-use crate::mirror::publish::Epoch;
 
 /// Every open session is announced again within this time, a sixtieth of them each second.
 const REPEAT: u32 = 60;
@@ -41,7 +40,12 @@ impl Intake {
     }
 
     /// Takes one item in. Returns an awaited message that will not travel, and why.
-    pub(crate) fn take(&mut self, item: Tapped, batcher: &mut Batcher, now: Instant) -> Option<(Key, Direct)> {
+    pub(crate) fn take(
+        &mut self,
+        item: Tapped,
+        batcher: &mut Batcher,
+        now: Instant,
+    ) -> Option<(Key, Direct)> {
         match item {
             Tapped::Message(message) => self.message(message, batcher, now),
             Tapped::Opened(opened) => {

@@ -200,7 +200,8 @@ impl Side {
             let slots = self.publisher.slots_free();
             let Some(batch) = self.batcher.take(slots, self.limit_bytes, now) else { break };
             let mut messages = 0;
-            let awaited: Vec<Key> = batch.records().iter().filter(|r| r.is_awaited()).flat_map(|r| r.keys()).collect();
+            let awaited: Vec<Key> =
+                batch.records().iter().filter(|r| r.is_awaited()).flat_map(|r| r.keys()).collect();
             for record in batch.records() {
                 messages += record.keys().count() as u64;
             }
@@ -223,8 +224,13 @@ impl Side {
             self.state.next_push += 1;
             let batch = push.batch;
             self.figures.batch();
-            let push =
-                Push { id: reference, topic: TOPIC, event: EVENT.to_owned(), body: push.body, encoding: Encoding::Json };
+            let push = Push {
+                id: reference,
+                topic: TOPIC,
+                event: EVENT.to_owned(),
+                body: push.body,
+                encoding: Encoding::Json,
+            };
             match self.publish.push(push) {
                 Ok(()) => {
                     self.state.pushes.insert(reference, batch);
@@ -248,7 +254,8 @@ impl Side {
 
     /// Supplies a sample when traffic is thin.
     fn sentinel(&mut self, now: Instant) {
-        let quiet = self.state.last_sample.is_none_or(|at| now.saturating_duration_since(at) >= SENTINEL_EVERY);
+        let quiet =
+            self.state.last_sample.is_none_or(|at| now.saturating_duration_since(at) >= SENTINEL_EVERY);
         if quiet && self.may_fill() {
             self.state.last_sample = Some(now);
             self.publisher.submit(Batch::sentinel(), now);
@@ -282,7 +289,11 @@ impl Side {
             }
             LinkEvent::System { reason: Some(reason), .. } => self.blame(reason),
             LinkEvent::GiveUp { reason, .. } => {
-                tracing::error!(reason = reason.as_str(), advice = reason.advice(), "Realtime cannot be used");
+                tracing::error!(
+                    reason = reason.as_str(),
+                    advice = reason.advice(),
+                    "Realtime cannot be used"
+                );
             }
             _ => {}
         }
@@ -342,7 +353,9 @@ impl Side {
                 Ack::Ok
             }
             Outcome::Refused(Reason::PayloadTooLarge) => Ack::Refused(Refusal::TooLarge),
-            Outcome::Refused(Reason::UnmatchedTopic) | Outcome::NotSent(_) => Ack::Refused(Refusal::NotJoined),
+            Outcome::Refused(Reason::UnmatchedTopic) | Outcome::NotSent(_) => {
+                Ack::Refused(Refusal::NotJoined)
+            }
             Outcome::Refused(_) => Ack::Refused(Refusal::Other),
             Outcome::TimedOut => Ack::Timeout,
             Outcome::Lost(_) => return, // the end of the channel is told by an event of its own

@@ -76,7 +76,10 @@ fn a_client_that_does_not_offer_realtime_stays_with_the_service() {
 
 #[test]
 fn without_supabase_the_offer_is_none_of_our_business() {
-    let world = World::deciding(Arc::new(|_, _| Verdict { lane: Lane::Native, ..Verdict::passthrough("test") }), |_| {});
+    let world = World::deciding(
+        Arc::new(|_, _| Verdict { lane: Lane::Native, ..Verdict::passthrough("test") }),
+        |_| {},
+    );
     let _client = world.client_says(offering("chat, realtime"));
     assert_eq!(field(&world.service.accept().head(), "sec-websocket-protocol"), "chat, realtime");
 }
