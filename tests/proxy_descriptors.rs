@@ -7,10 +7,9 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
-use crossfade::proxy::{Config, Running, Server, Target, Verdict};
+use crossfade::proxy::{Config, Mirroring, Running, Server, Target, Verdict};
 
 const HANG: Duration = Duration::from_secs(30);
 const UPSTREAM: &str = "PROXY_DESCRIPTORS_UPSTREAM";
@@ -28,8 +27,7 @@ fn the_process() {
     let mut config = Config::new(Target::service(&upstream).unwrap());
     config.listen = "127.0.0.1:0".parse().unwrap();
     config.workers = Some(1);
-    let running =
-        Server::start(config, Arc::new(|_, _| Verdict::LEGACY), Arc::new(AtomicU32::new(1))).unwrap();
+    let running = Server::start(config, Arc::new(|_, _| Verdict::LEGACY), Mirroring::off()).unwrap();
     println!("\nlistening {}", running.local_addr());
     wait_until_full(&running);
     println!("\nexhausted");

@@ -73,7 +73,7 @@ const SALT: &str = "crossfade";
 /// Longest wait for anything that must happen.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How long Realtime is away under `--fault`.
-const AWAY: Duration = Duration::from_secs(4);
+const AWAY: Duration = Duration::from_secs(5);
 /// How often pictures are drawn and conditions are looked at.
 const FRAME: Duration = Duration::from_millis(50);
 /// Without a length, the picture goes on until the person at the terminal quits.
@@ -86,7 +86,7 @@ fn hurried() -> breaker::Config {
         cooldown: Duration::from_secs(3),
         probe_interval: Duration::from_millis(100),
         probe_deadline: Duration::from_secs(2),
-        connect_span: Duration::from_secs(2),
+        connect_span: Duration::from_secs(1),
         pace: vec![step(250, 700), step(500, 700)],
         latch_trips: 10,
         ..breaker::Config::default()
