@@ -1,5 +1,9 @@
 //! (essay below is completed with the room)
+pub mod classify;
 pub mod codec;
+pub mod key;
 pub mod message;
+pub mod reason;
 #[cfg(test)]
 pub(crate) mod recording;
+pub mod url;

@@ -136,7 +136,7 @@ impl<'de> Visitor<'de> for FiveVisitor {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-        let mut next = |seq: &mut A| {
+        let next = |seq: &mut A| {
             seq.next_element::<Option<&'de RawValue>>()?.ok_or_else(|| serde::de::Error::custom("too short"))
         };
         let raw = Raw {
