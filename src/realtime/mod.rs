@@ -2,6 +2,7 @@
 pub mod classify;
 pub mod codec;
 pub mod key;
+pub mod link;
 pub mod message;
 pub mod reason;
 #[cfg(test)]
