@@ -76,10 +76,6 @@ impl Link {
     }
 
     fn beat(&mut self, now: Instant) {
-        #[cfg(test)]
-        if self.sabotaged(super::tests::Sabotage::NoHeartbeats) {
-            return;
-        }
         let Phase::Open(open) = &mut self.phase else { return };
         if open.beat.is_some() || open.beat_at > now {
             return;
@@ -87,6 +83,10 @@ impl Link {
         let gap = self.jitter.between(BEAT_MIN, BEAT_MAX);
         // From the plan, not from now, unless a sleep of ours made the plan a thing of the past.
         open.beat_at = (open.beat_at + gap).max(now + BEAT_MIN.saturating_sub(BEAT_ANSWER_MAX));
+        #[cfg(test)]
+        if self.sabotaged(super::tests::Sabotage::NoHeartbeats) {
+            return;
+        }
         let reference = self.fresh_ref();
         if let Phase::Open(open) = &mut self.phase {
             open.beat = Some((reference, now + BEAT_ANSWER_MAX));

@@ -30,6 +30,9 @@ pub(crate) enum Sabotage {
     RejoinsAtOnce,
 }
 
+/// `join_ref` and `ref` of a message.
+pub(super) type Refs<'a> = (Option<&'a str>, Option<&'a str>);
+
 /// A machine with a clock of its own.
 pub(super) struct Bench {
     pub(super) link: Link,
@@ -124,19 +127,12 @@ impl Bench {
             "ok" => "{\"status\":\"ok\",\"response\":{\"postgres_changes\":[]}}".to_owned(),
             reason => format!("{{\"status\":\"error\",\"response\":{{\"reason\":\"{reason}\"}}}}"),
         };
-        self.say(Some(&reference), Some(&reference), &head.topic, "phx_reply", &payload);
+        self.say((Some(&reference), Some(&reference)), &head.topic, "phx_reply", &payload);
         reference
     }
 
     /// A server's message in the bench's version.
-    pub(super) fn say(
-        &mut self,
-        join_ref: Option<&str>,
-        reference: Option<&str>,
-        topic: &str,
-        event: &str,
-        payload: &str,
-    ) {
+    pub(super) fn say(&mut self, (join_ref, reference): Refs<'_>, topic: &str, event: &str, payload: &str) {
         let quoted = |text: Option<&str>| text.map_or("null".to_owned(), |text| format!("\"{text}\""));
         let text = match self.vsn {
             Vsn::V1 => format!(
