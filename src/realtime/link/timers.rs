@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::realtime::reason::{Cause, Reason};
 
 use super::channel::State;
-use super::event::{LinkEvent, Outcome};
+use super::event::{LinkEvent, Order, Outcome};
 use super::session::{BEAT_ANSWER_MAX, BEAT_MAX, BEAT_MIN, CONNECT_MAX, Phase};
 use super::{Link, TopicNo};
 
@@ -43,7 +43,7 @@ impl Link {
         match self.phase {
             Phase::Down { retry_at: Some(at), .. } if at <= now && !self.channels.is_empty() => {
                 self.phase = Phase::Connecting { give_up_at: now + CONNECT_MAX };
-                self.events.push(LinkEvent::Connect);
+                self.orders.push_back(Order::Connect);
             }
             Phase::Connecting { give_up_at } if give_up_at <= now => {
                 self.hang_up(Reason::ConnectTimeout, now)

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::{Config, Input, Join, Link, LinkEvent, Push, PushError, PushRef, TopicNo};
+use super::{Config, Input, Join, Link, LinkEvent, Order, Push, PushError, PushRef, TopicNo};
 use crate::realtime::codec;
 use crate::realtime::key::{ApiKey, unsigned};
 use crate::realtime::message::{Encoding, Frame, Message, Origin, Vsn};
@@ -67,11 +67,16 @@ impl Bench {
         bench.answer_join("ok");
         assert!(bench.link.is_joined(A));
         bench.events();
+        bench.orders();
         bench
     }
 
     pub(super) fn events(&mut self) -> Vec<LinkEvent> {
         std::iter::from_fn(|| self.link.poll_event()).collect()
+    }
+
+    pub(super) fn orders(&mut self) -> Vec<Order> {
+        std::iter::from_fn(|| self.link.poll_order()).collect()
     }
 
     /// What the link sends now, as a server reads it.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::super::{ConnectFailure, Input, Join, LinkEvent, Outcome, TopicNo};
+use super::super::{ConnectFailure, Input, Join, LinkEvent, Order, Outcome, TopicNo};
 use super::{Bench, config, key};
 use crate::realtime::codec;
 use crate::realtime::message::{Frame, Message, Origin, Vsn};
@@ -146,7 +146,7 @@ impl Player {
         if self.bench.link.join(number, join, now).is_ok() {
             self.topics.insert(topic.to_owned(), number);
         }
-        if self.bench.events().contains(&LinkEvent::Connect) {
+        if self.bench.orders().contains(&Order::Connect) {
             self.bench.link.handle_connected(now);
         }
     }
@@ -156,7 +156,7 @@ impl Player {
         if event == "phx_join" && !self.topics.contains_key(topic) {
             return None;
         }
-        // not connected: the recorded client beats without a channel, ours does not
+        // None: not connected, as ours is not without a channel.
         self.bench.link.poll_timeout()?;
         if let Some(early) = self.early_joins.remove(topic).filter(|_| event == "phx_join") {
             return Some(early);
@@ -219,7 +219,8 @@ impl Player {
                 LinkEvent::Left { topic, reason, .. } => {
                     self.played.left.push(reason);
                     // The recorded client does not try a refused join again, and ours should not meanwhile.
-                    if !self.were_joined.contains(&topic) && self.played.down.is_empty() {
+                    let refused = reason != Reason::Left && !self.were_joined.contains(&topic);
+                    if refused && self.played.down.is_empty() {
                         self.topics.retain(|_, held| *held != topic);
                         self.bench.link.leave(topic, self.bench.now);
                     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::{ConnectFailure, Input, Join, LinkEvent, Outcome, PushError, PushRef};
+use super::super::{ConnectFailure, Input, Join, LinkEvent, Order, Outcome, PushError, PushRef};
 use super::{A, B, Bench, config, key};
 use crate::realtime::key::unsigned;
 use crate::realtime::message::{Message, Vsn};
@@ -29,7 +29,7 @@ fn outcomes(events: &[LinkEvent]) -> Vec<(u64, Outcome)> {
 fn a_join_sends_its_whole_configuration_and_the_token() {
     let mut bench = Bench::new(config(Vsn::V2));
     bench.link.join(A, Join::new("a", true), bench.now).expect("fits");
-    assert_eq!(bench.events(), [LinkEvent::Connect]);
+    assert_eq!(bench.orders(), [Order::Connect]);
     bench.link.handle_connected(bench.now);
     let sent = bench.sent();
     let [Message::Text(head, payload)] = sent.as_slice() else { panic!("one join: {sent:?}") };
@@ -91,7 +91,7 @@ fn an_unanswered_heartbeat_ends_the_socket_after_8_s() {
     bench.say((None, Some("777")), "phoenix", "phx_reply", "{\"status\":\"ok\",\"response\":{}}");
     bench.pass(Duration::from_millis(200));
     let events = bench.events();
-    assert!(events.contains(&LinkEvent::Disconnect), "{events:?}");
+    assert!(bench.orders().contains(&Order::Disconnect), "{events:?}");
     assert_eq!(left(&events).map(|(reason, _)| reason), Some(Reason::HeartbeatTimeout));
 }
 
@@ -104,7 +104,7 @@ fn a_refused_join_that_blocks_the_socket_does_not_kill_the_heartbeat() {
     let join = bench.pass_until("phx_join", SECOND).expect("a join");
     let beat = bench.pass_until("heartbeat", 10 * SECOND).expect("a beat while the join waits");
     bench.pass(9 * SECOND);
-    assert!(!bench.events().contains(&LinkEvent::Disconnect), "the answer waits behind the join's");
+    assert!(!bench.orders().contains(&Order::Disconnect), "the answer waits behind the join's");
     let refused = "{\"status\":\"error\",\"response\":{\"reason\":\"Unauthorized: x\"}}";
     bench.say(
         (join.head().join_ref.as_deref(), join.head().reference.as_deref()),
@@ -115,7 +115,7 @@ fn a_refused_join_that_blocks_the_socket_does_not_kill_the_heartbeat() {
     bench.pass(7 * SECOND);
     bench.say((None, beat.head().reference.as_deref()), "phoenix", "phx_reply", "{\"status\":\"ok\"}");
     bench.pass(5 * SECOND);
-    assert!(!bench.events().contains(&LinkEvent::Disconnect));
+    assert!(!bench.orders().contains(&Order::Disconnect));
     assert!(bench.link.is_joined(A));
 }
 
@@ -251,7 +251,7 @@ fn every_unwanted_close_is_followed_by_a_socket_and_a_join() {
         assert_eq!(*said, reason);
         assert!(*wait <= longest * SECOND, "{code}: {wait:?}");
         bench.pass(longest * SECOND);
-        assert_eq!(bench.events(), [LinkEvent::Connect], "{code}");
+        assert_eq!(bench.orders(), [Order::Connect], "{code}");
         bench.link.handle_connected(bench.now);
         bench.answer_join("ok");
         assert!(bench.link.is_joined(A));
@@ -327,8 +327,9 @@ fn a_refused_upgrade_is_told_and_tried_again_with_a_new_key_at_once() {
     );
     bench.pass(200 * SECOND);
     assert_eq!(bench.events(), []);
+    assert_eq!(bench.orders(), [Order::Connect], "the first");
     bench.link.set_key(unsigned("anon", 4_000_000_000), bench.now);
-    assert_eq!(bench.events(), [LinkEvent::Connect]);
+    assert_eq!(bench.orders(), [Order::Connect]);
 }
 
 #[test]
@@ -419,7 +420,7 @@ fn a_clock_that_jumps_ahead_ends_the_socket() {
     assert!(bench.link.is_joined(A));
     bench.link.set_clock(1_009_000, bench.now);
     let events = bench.events();
-    assert!(events.contains(&LinkEvent::Disconnect), "{events:?}");
+    assert!(bench.orders().contains(&Order::Disconnect), "{events:?}");
 }
 
 #[test]
@@ -427,13 +428,13 @@ fn there_are_never_two_sockets() {
     let mut bench = Bench::joined(Vsn::V2);
     bench.pass_until("heartbeat", 30 * SECOND).expect("a beat");
     bench.pass(300 * SECOND);
-    let asked = |events: &[LinkEvent]| events.iter().filter(|event| **event == LinkEvent::Connect).count();
-    assert_eq!(asked(&bench.events()), 0, "the shell has not said that the old one is gone");
+    let asked = |orders: &[Order]| orders.iter().filter(|order| **order == Order::Connect).count();
+    assert_eq!(asked(&bench.orders()), 0, "the shell has not said that the old one is gone");
     bench.link.handle(Input::Closed { code: 1000 }, bench.now);
     bench.pass(SECOND);
-    assert_eq!(asked(&bench.events()), 1);
+    assert_eq!(asked(&bench.orders()), 1);
     bench.pass(40 * SECOND);
-    assert_eq!(asked(&bench.events()), 0, "one attempt at a time");
+    assert_eq!(asked(&bench.orders()), 0, "one attempt at a time");
 }
 
 #[test]
@@ -441,11 +442,11 @@ fn without_channels_there_is_no_socket() {
     let mut bench = Bench::joined(Vsn::V2);
     bench.link.leave(A, bench.now);
     let events = bench.events();
-    assert!(events.contains(&LinkEvent::Disconnect), "{events:?}");
+    assert!(bench.orders().contains(&Order::Disconnect), "{events:?}");
     bench.link.join(B, Join::new("a", true), bench.now).expect("the name is free again");
     bench.link.handle(Input::Closed { code: 1000 }, bench.now);
     bench.pass(SECOND);
-    assert_eq!(bench.events(), [LinkEvent::Connect]);
+    assert_eq!(bench.orders(), [Order::Connect]);
     bench.link.handle(Input::Failed(ConnectFailure::Unreachable), bench.now);
     bench.link.leave(B, bench.now);
     assert_eq!(bench.link.poll_timeout(), None);

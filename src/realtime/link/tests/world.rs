@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::super::{Config, ConnectFailure, Input, Join, Link, LinkEvent, Outcome, Push, PushRef, TopicNo};
+use super::super::{
+    Config, ConnectFailure, Input, Join, Link, LinkEvent, Order, Outcome, Push, PushRef, TopicNo,
+};
 use super::{Refs, Sabotage};
 use crate::realtime::codec;
 use crate::realtime::key::unsigned;
@@ -179,6 +181,9 @@ impl World {
         }
         self.serve();
         self.say_what_is_due();
+        while let Some(order) = self.link.poll_order() {
+            self.obey(order);
+        }
         self.most_waiting = self.most_waiting.max(self.link.events_waiting());
         while let Some(event) = self.link.poll_event() {
             self.note(event);
@@ -428,19 +433,24 @@ impl World {
         self.say((join_ref, reference), &head.topic, "phx_reply", OK);
     }
 
-    fn note(&mut self, event: LinkEvent) {
-        match event {
-            LinkEvent::Connect => {
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Connect => {
                 if self.socket.is_some() || self.connect_at.is_some() {
                     self.violations.push("a second socket".into());
                 }
                 self.connect_at = Some(self.now + Duration::from_millis(200));
             }
-            LinkEvent::Disconnect => {
+            Order::Disconnect => {
                 self.socket = None;
                 self.connect_at = None;
                 self.link.handle(Input::Closed { code: 1006 }, self.now);
             }
+        }
+    }
+
+    fn note(&mut self, event: LinkEvent) {
+        match event {
             LinkEvent::Ack { push, outcome, .. } => {
                 if !self.open.remove(&push.0) {
                     self.violations.push(format!("{push:?} has a second outcome"));
