@@ -282,16 +282,20 @@ impl Behind<'_> {
         let topic = format!("crossfade:{}:{}", config.service.name, config.service.pod);
         let flush = self.tuning.flush.unwrap_or(Duration::from_secs(5));
         let workers = running.workers().to_vec();
+        let key_file = config.supabase.as_ref().and_then(|supabase| supabase.key.file.clone());
         let limits = batch::Limits { bytes: config.mirror.buffer };
         let runtime = runtime().map_err(StartError::Thread)?;
         let life = move || {
             let local = tokio::task::LocalSet::new();
             local.block_on(&runtime, async move {
                 let join = |receive: bool| Join { ack: !receive, ..Join::new(&topic, true) };
-                let publish = client::start(self.link.clone(), seed());
-                let readback = client::start(self.link, seed());
-                publish.0.join(side::TOPIC, join(false));
-                readback.0.join(side::TOPIC, join(true));
+                let publish = client::start(client::Config::new(self.link.clone(), seed()));
+                let readback = client::start(client::Config::new(self.link, seed()));
+                for (handle, receive) in [(&publish.0, false), (&readback.0, true)] {
+                    if handle.commands().try_join(side::TOPIC, join(receive)).is_err() {
+                        tracing::error!("a fresh link takes no command (a bug)");
+                    }
+                }
                 tokio::task::spawn_local(publish.1);
                 tokio::task::spawn_local(readback.1);
                 let side = Side {
@@ -309,6 +313,7 @@ impl Behind<'_> {
                     workers,
                     figures: self.figures,
                     stop,
+                    key_file,
                     state: Book::default(),
                 };
                 side.run(flush).await;
