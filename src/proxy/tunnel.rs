@@ -31,7 +31,7 @@ use crate::ws::{Boundary, Negotiated};
 use super::cell::{Order, SessionCell};
 use super::taps::{CloseAt, DirectionTap};
 use super::worker::Worker;
-use super::{Io, Lane, Verdict};
+use super::{Io, Lane, TraceId, Verdict};
 
 /// Two connections that have left HTTP, with the bytes that arrived together with, or right after, the 101.
 #[derive(Debug)]
@@ -65,6 +65,8 @@ pub struct SessionHead {
     pub peer: SocketAddr,
     /// The client's address, as trusted proxies report it (the port is the peer's).
     pub client: SocketAddr,
+    /// The trace that the client's upgrade belongs to.
+    pub trace: Option<TraceId>,
     /// The lane at the upgrade, and why.
     pub verdict: Verdict,
     /// When the service's 101 had been read.
@@ -133,6 +135,8 @@ impl EndCause {
 pub struct Ended {
     /// Why.
     pub cause: EndCause,
+    /// What fed the client at the end.
+    pub lane: Lane,
     /// Bytes from the client.
     pub bytes_up: u64,
     /// Bytes from the service.
@@ -438,6 +442,7 @@ impl Tunnel {
     fn ended(&self, cause: EndCause) -> Ended {
         Ended {
             cause,
+            lane: self.cell.lane(),
             bytes_up: self.up.bytes,
             bytes_down: self.down.bytes,
             messages_up: self.up.tap.messages,
