@@ -6,7 +6,7 @@ if [ ! -x "$binary" ]; then
   exit 77
 fi
 venv=target/autobahn-venv
-if [ ! -x "$venv/bin/kosoku" ] || ! "$venv/bin/python" -c 'import websockets.asyncio.server' 2>/dev/null; then
+if [ ! -x "$venv/bin/kosoku" ] || ! "$venv/bin/python" -c 'import websockets.server' 2>/dev/null; then
   if ! python3 -m venv "$venv" || ! "$venv/bin/pip" install --quiet kosoku==0.1.0 'websockets>=15,<18'; then
     echo "skip: kosoku cannot be installed (python3 with venv and a package index needed)"
     exit 77
