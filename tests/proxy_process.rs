@@ -57,6 +57,17 @@ impl Process {
         }
     }
 
+    /// The next connection that says something: readiness probes connect and hang up.
+    fn accept(&self) -> TcpStream {
+        loop {
+            let (service, _) = self.service.accept().unwrap();
+            service.set_read_timeout(Some(HANG)).unwrap();
+            if service.peek(&mut [0]).unwrap() > 0 {
+                return service;
+            }
+        }
+    }
+
     /// Client and service of one session. `fields` go into the client's request.
     fn session(&self, target: &str, fields: &str) -> (TcpStream, TcpStream) {
         let mut client = TcpStream::connect(&self.address).unwrap();
@@ -65,10 +76,8 @@ impl Process {
              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n{fields}\r\n"
         );
         client.write_all(request.as_bytes()).unwrap();
-        let (mut service, _) = self.service.accept().unwrap();
-        for stream in [&client, &service] {
-            stream.set_read_timeout(Some(HANG)).unwrap();
-        }
+        client.set_read_timeout(Some(HANG)).unwrap();
+        let mut service = self.accept();
         head(&mut service);
         service.write_all(SWITCH.as_bytes()).unwrap();
         assert!(head(&mut client).starts_with("HTTP/1.1 101 "));
