@@ -242,14 +242,24 @@ async fn switched(handoff: Handoff) -> Result<Upgraded, ConnectionError> {
 
 async fn session(worker: Rc<Worker>, upgraded: Upgraded, open: Open) {
     let counted = OpenSession::count(&worker, upgraded.head.verdict.lane);
-    let id = upgraded.head.id;
-    let ended = tunnel::run(upgraded, Rc::clone(&worker)).await;
-    tracing::debug!(
+    let (id, trace, verdict) = (upgraded.head.id, upgraded.head.trace, upgraded.head.verdict);
+    let trace_id = trace.map(tracing::field::display);
+    tracing::info!(
         session = %id,
-        why = ended.cause.as_str(),
+        trace_id,
+        lane = verdict.lane.as_str(),
+        reason = verdict.reason,
+        "session opened"
+    );
+    let ended = tunnel::run(upgraded, Rc::clone(&worker)).await;
+    tracing::info!(
+        session = %id,
+        trace_id,
+        lane = ended.lane.as_str(),
+        reason = ended.cause.as_str(),
         bytes_up = ended.bytes_up,
         bytes_down = ended.bytes_down,
-        "a session ended"
+        "session closed"
     );
     // In this order: when no connection is left, no session may still be counted.
     drop(counted);

@@ -63,6 +63,7 @@ mod taps;
 mod target;
 #[cfg(test)]
 mod tests;
+mod trace;
 pub mod tunnel;
 #[cfg(test)]
 mod tunnel_tests;
@@ -83,6 +84,7 @@ pub use native::{AnonKey, KeyError, Native};
 pub use server::{Running, Server, StartError};
 pub use sessions::{News, Notice, SessionCounters, Sessions};
 pub use target::{Target, TargetError};
+pub use trace::TraceId;
 pub use tunnel::{EndCause, Ended, SessionHead, Upgraded};
 pub use verdict::{Decide, Follows, Lane, Policy, Verdict};
 pub use worker::{BEAT, Mirroring, SCRATCH_BYTES, Shared, Worker, WorkerHandle, WorkerMessage};

@@ -290,6 +290,7 @@ impl Tunnel {
     fn ended(&self, cause: EndCause) -> Ended {
         Ended {
             cause,
+            lane: self.cell.lane(),
             bytes_up: self.up.bytes,
             bytes_down: self.down.bytes,
             messages_up: self.up.tap.messages,

@@ -12,7 +12,7 @@ use super::cell::SessionCell;
 use super::pump::Tunnel;
 use super::taps::DirectionTap;
 use super::worker::Worker;
-use super::{Io, Verdict};
+use super::{Io, Lane, TraceId, Verdict};
 use crate::session::{Direction, SessionId, SessionNo};
 use crate::ws::Negotiated;
 
@@ -48,6 +48,8 @@ pub struct SessionHead {
     pub peer: SocketAddr,
     /// The client's address, as trusted proxies report it (the port is the peer's).
     pub client: SocketAddr,
+    /// The trace that the client's upgrade belongs to.
+    pub trace: Option<TraceId>,
     /// The lane at the upgrade, and why.
     pub verdict: Verdict,
     /// When the service's 101 had been read.
@@ -116,6 +118,8 @@ impl EndCause {
 pub struct Ended {
     /// Why.
     pub cause: EndCause,
+    /// What fed the client at the end.
+    pub lane: Lane,
     /// Bytes from the client.
     pub bytes_up: u64,
     /// Bytes from the service.

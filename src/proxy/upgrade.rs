@@ -20,6 +20,7 @@ use super::headers::{ask_for_websocket, strip_hop_by_hop};
 use super::io::Io;
 use super::native::{self, Native};
 use super::plain::{ANSWER_FIELDS_MAX, clean_answer, exchange_error, restate};
+use super::trace::TraceId;
 use super::tunnel::SessionHead;
 use super::verdict::{Lane, Verdict};
 use super::watch::InFlight;
@@ -46,6 +47,7 @@ pub(super) async fn forward(
     let path = request.uri().path().to_owned();
     let (mut parts, body) = request.into_parts();
     let source = client.worker.shared.config.trusted.client(&parts.headers, client.peer);
+    let trace = TraceId::of(&parts.headers);
     let verdict = match asks {
         Asks::WebSocket { .. } => route(client, &mut parts, source),
         Asks::Plain | Asks::Malformed => Verdict::LEGACY,
@@ -59,7 +61,7 @@ pub(super) async fn forward(
             }
             let (upstream, upstream_early) = leave_http(&mut answer).await?;
             let answer = switch(client, answer, verdict);
-            let head = session_head(client, answer.headers(), path, source, verdict)?;
+            let head = session_head(client, answer.headers(), (path, source, trace), verdict)?;
             client.hand_over(Handoff { client: on_upgrade, upstream, upstream_early, head });
             counters.upgrades(UpgradeOutcome::Tunnelled).add();
             Ok(answer)
@@ -203,8 +205,7 @@ fn switch(client: &ClientSide, answer: Response<Incoming>, verdict: Verdict) -> 
 fn session_head(
     client: &ClientSide,
     answer: &HeaderMap,
-    path: String,
-    source: std::net::SocketAddr,
+    (path, source, trace): (String, std::net::SocketAddr, Option<TraceId>),
     verdict: Verdict,
 ) -> Result<SessionHead, ConnectionError> {
     let mut bits = [0; 16];
@@ -219,6 +220,7 @@ fn session_head(
         extensions: joined(answer, &SEC_WEBSOCKET_EXTENSIONS),
         peer: client.peer,
         client: source,
+        trace,
         verdict,
         opened_at,
     })

@@ -53,7 +53,7 @@ fn plain_requests_finish_then_sessions_are_told() {
         assert_eq!(busy.rest(), (b"ok".to_vec(), End::Fin));
         let told = crate::ws::close(1012, "", None);
         assert_eq!(client.exactly(told.len()), told, "the client is told at a frame boundary");
-        client.send(&crate::ws::close(1012, "", Some([5, 6, 7, 8])));
+        client.send(crate::ws::close(1012, "", Some([5, 6, 7, 8])));
         let heard = upstream.exactly(8);
         let code: Vec<u8> = heard[6..].iter().zip(&heard[2..]).map(|(byte, key)| byte ^ key).collect();
         assert_eq!((&heard[..2], code), (&[0x88, 0x82][..], 1001_u16.to_be_bytes().to_vec()));

@@ -1,0 +1,195 @@
+//! The binary as a process: how much memory a session may cost, and what the log says about it.
+
+#![cfg(target_os = "linux")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking, its own functions included"
+)]
+
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+const HANG: Duration = Duration::from_secs(30);
+const MIB: u64 = 1 << 20;
+const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+     Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+
+/// `crossfade run` in front of a listener of ours, and its log.
+struct Process {
+    child: Child,
+    log: BufReader<ChildStderr>,
+    address: String,
+    service: TcpListener,
+}
+
+impl Process {
+    fn start() -> Self {
+        let service = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_crossfade"))
+            .arg("run")
+            .env_clear()
+            .env("CROSSFADE_UPSTREAM", format!("ws://{}", service.local_addr().unwrap()))
+            .env("CROSSFADE_LISTEN", "127.0.0.1:0")
+            .env("CROSSFADE_METRICS_LISTEN", "127.0.0.1:0")
+            .env("CROSSFADE_WORKERS", "1")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = BufReader::new(child.stderr.take().unwrap());
+        let mut this = Self { child, log, address: String::new(), service };
+        let line = this.logged(|line| line["listener"] == "proxy");
+        this.address = line["addr"].as_str().unwrap().to_owned();
+        this
+    }
+
+    /// The next line of the log that is so.
+    fn logged(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            let mut line = String::new();
+            assert!(self.log.read_line(&mut line).unwrap() > 0, "the log ended");
+            let line: Value = serde_json::from_str(&line).unwrap();
+            if wanted(&line) {
+                return line;
+            }
+        }
+    }
+
+    /// The next connection that says something: readiness probes connect and hang up.
+    fn accept(&self) -> TcpStream {
+        loop {
+            let (service, _) = self.service.accept().unwrap();
+            service.set_read_timeout(Some(HANG)).unwrap();
+            if service.peek(&mut [0]).unwrap() > 0 {
+                return service;
+            }
+        }
+    }
+
+    /// Client and service of one session. `fields` go into the client's request.
+    fn session(&self, target: &str, fields: &str) -> (TcpStream, TcpStream) {
+        let mut client = TcpStream::connect(&self.address).unwrap();
+        let request = format!(
+            "GET {target} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n{fields}\r\n"
+        );
+        client.write_all(request.as_bytes()).unwrap();
+        client.set_read_timeout(Some(HANG)).unwrap();
+        let mut service = self.accept();
+        head(&mut service);
+        service.write_all(SWITCH.as_bytes()).unwrap();
+        assert!(head(&mut client).starts_with("HTTP/1.1 101 "));
+        (client, service)
+    }
+
+    /// A line of /proc/PID/status, in bytes.
+    fn memory(&self, name: &str) -> u64 {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.trim_matches(|c: char| !c.is_ascii_digit()).parse::<u64>().unwrap() * 1024
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop((self.child.kill(), self.child.wait()));
+    }
+}
+
+fn head(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+    String::from_utf8(head).unwrap()
+}
+
+/// What the service sends at this place of its stream: numbered frames of 64 KiB with their header.
+fn block(number: u64) -> Vec<u8> {
+    let mut block = vec![0x82, 127];
+    block.extend(65_536_u64.to_be_bytes());
+    block.extend((0..65_536 / 8).flat_map(|_| number.to_be_bytes()));
+    block
+}
+
+/// Writes all blocks; `Err` with what is left of them once the other end has taken nothing for a second.
+fn push(service: &mut TcpStream, left: Vec<u8>, blocks: std::ops::Range<u64>) -> (Vec<u8>, u64) {
+    service.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
+    let mut left = left;
+    let mut next = blocks.start;
+    loop {
+        if left.is_empty() {
+            if next == blocks.end {
+                return (left, next);
+            }
+            left = block(next);
+            next += 1;
+        }
+        match service.write(&left) {
+            Ok(n) => drop(left.drain(..n)),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return (left, next),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[test]
+fn two_hundred_megabytes_for_a_client_that_does_not_read_cost_no_memory() {
+    const BLOCKS: u64 = 200 * MIB / 65_536;
+    let process = Process::start();
+    let (mut client, mut service) = process.session("/", "");
+    // The first block there and back, so that what is allocated once is there.
+    service.write_all(&block(0)).unwrap();
+    let mut got = block(0);
+    client.read_exact(&mut got).unwrap();
+    let before = process.memory("VmRSS:");
+    let (left, next) = push(&mut service, Vec::new(), 1..BLOCKS);
+    assert!(next < BLOCKS, "200 MB went into a client that does not read");
+    // Now it reads, and gets all of it in order; at no time did the process hold more than a little.
+    let rest = std::thread::spawn(move || {
+        service.set_write_timeout(Some(HANG)).unwrap();
+        service.write_all(&left).unwrap();
+        (next..BLOCKS).for_each(|number| service.write_all(&block(number)).unwrap());
+    });
+    for number in 1..BLOCKS {
+        client.read_exact(&mut got).unwrap();
+        assert!(got == block(number), "block {number} differs");
+    }
+    rest.join().unwrap();
+    let grown = process.memory("VmHWM:").saturating_sub(before);
+    assert!(grown < 8 * MIB, "{} KiB more at the peak", grown / 1024);
+}
+
+#[test]
+fn the_log_names_session_and_trace_and_nothing_secret() {
+    let mut process = Process::start();
+    let (client, service) = process.session(
+        "/chat?token=s3cret-query",
+        "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\nCookie: sid=s3cret-cookie\r\n\
+         Authorization: Bearer s3cret-bearer\r\nX-User-Id: s3cret-user\r\n",
+    );
+    let opened = process.logged(|line| line["message"] == "session opened");
+    drop((client, service));
+    let closed = process.logged(|line| line["message"] == "session closed");
+    for line in [&opened, &closed] {
+        assert_eq!(line["level"], "INFO");
+        assert_eq!(line["trace_id"], "0af7651916cd43dd8448eb211c80319c", "{line}");
+        assert_eq!(line["lane"], "legacy");
+        assert_eq!(line["session"], opened["session"]);
+        let text = line.to_string();
+        assert!(!text.contains("s3cret") && !text.contains("dGhlIHNhbXBsZSBub25jZQ"), "{text}");
+    }
+    assert!(opened["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{opened}");
+    assert_eq!(opened["session"].as_str().map(str::len), Some(32));
+    let (_client, _service) = process.session("/", "");
+    let opened = process.logged(|line| line["message"] == "session opened");
+    assert!(opened.get("trace_id").is_none(), "no trace, no field: {opened}");
+}
