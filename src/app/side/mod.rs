@@ -282,10 +282,10 @@ impl Side {
                 }
             }
             LinkEvent::Ack { push, outcome, .. } => self.acked(push, outcome, now),
-            LinkEvent::Broadcast(Broadcast { event, payload, .. }) if event == EVENT => {
-                if from == From::ReadBack {
-                    self.publisher.handle_readback(&payload, now);
-                }
+            LinkEvent::Broadcast(Broadcast { event, payload, .. })
+                if from == From::ReadBack && event == EVENT =>
+            {
+                self.publisher.handle_readback(&payload, now);
             }
             LinkEvent::System { reason: Some(reason), .. } => self.blame(reason),
             LinkEvent::GiveUp { reason, .. } => {

@@ -54,6 +54,12 @@ struct Socket {
     dead: bool,
 }
 
+impl Socket {
+    fn next_due(&self) -> Option<Instant> {
+        self.to_client.front().map(|(at, _)| *at)
+    }
+}
+
 pub(super) struct World {
     pub(super) link: Link,
     pub(super) now: Instant,
@@ -135,7 +141,7 @@ impl World {
     /// Runs for `time` with traffic every 5 s.
     pub(super) fn run(&mut self, time: Duration) {
         let until = self.now + time;
-        let mut traffic_at = self.now;
+        let (mut traffic_at, mut spins) = (self.now, 0);
         while self.now < until {
             if self.now >= traffic_at {
                 traffic_at = self.now + Duration::from_secs(5);
@@ -145,12 +151,15 @@ impl World {
             let next = [
                 self.link.poll_timeout(),
                 self.connect_at,
-                self.socket.as_ref().and_then(|socket| socket.to_client.front().map(|(at, _)| *at)),
+                self.socket.as_ref().filter(|socket| !socket.dead).and_then(Socket::next_due),
                 Some(traffic_at),
                 Some(until),
             ];
             let soonest = next.into_iter().flatten().min().expect("until");
-            // A machine that asks to be woken in the past, again and again, would never get on.
+            spins = if soonest > self.now { 0 } else { spins + 1 };
+            if spins == 1_000 {
+                self.violations.push("asks to be woken in the past, again and again".into());
+            }
             self.now = soonest.max(self.now + Duration::from_micros(50));
             self.link.handle_timeout(self.now);
             self.turn();
