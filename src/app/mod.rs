@@ -57,6 +57,7 @@ use ops::{Links, Ops, View, WORDS_MAX, Word};
 use side::{Book, Side};
 
 pub use settings::{Addresses, SettingError, Tuning};
+pub(crate) use settings::{accepts, link, topic};
 
 /// Why the process did not start.
 #[derive(Debug, thiserror::Error)]
@@ -279,7 +280,7 @@ impl Behind<'_> {
         let instance = format!("{}-{:08x}", config.service.pod, seed() & 0xFFFF_FFFF);
         let mut publisher = PublisherSettings::new(&instance, seed());
         publisher.deadline = config.hot.deadline;
-        let topic = format!("crossfade:{}:{}", config.service.name, config.service.pod);
+        let topic = settings::topic(config);
         let flush = self.tuning.flush.unwrap_or(Duration::from_secs(5));
         let workers = running.workers().to_vec();
         let key_file = config.supabase.as_ref().and_then(|supabase| supabase.key.file.clone());

@@ -9,7 +9,7 @@
 //! **Streams.** What was asked for goes to standard output; everything else, the log included, to standard error.
 //!
 //! **Limits.** A command that this build does not carry says so and ends with 69. Commands that need a running
-//! process (`drain`, `report`, `explain`, `check`) are not declared before they exist.
+//! process (`drain`, `report`, `explain`) are not declared before they exist.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -21,6 +21,7 @@ use clap::{Parser, Subcommand};
 use crate::config::Strings;
 
 mod bucket;
+mod check;
 mod demo;
 mod emulator;
 mod list;
@@ -30,6 +31,7 @@ mod run;
 mod tests;
 
 pub use bucket::BucketArgs;
+pub use check::CheckArgs;
 pub use demo::{DemoArgs, Fault};
 pub use list::ConfigArgs;
 
@@ -81,6 +83,8 @@ enum Command {
     Run,
     /// See it work: service, Realtime emulator, proxy and clients in one process
     Demo(DemoArgs),
+    /// Say what works for the configured project, what does not, and what to change
+    Check(CheckArgs),
     /// List every variable with type, default and meaning
     Config(ConfigArgs),
     /// Show the rollout bucket of user keys
@@ -131,6 +135,7 @@ where
     match cli.command.unwrap_or(Command::Run) {
         Command::Run => run::run(strings, streams),
         Command::Demo(args) => demo::run(&args, streams),
+        Command::Check(args) => check::run(&args, strings, streams),
         Command::Config(args) => list::run(&args, streams),
         Command::Bucket(args) => bucket::run(&args, strings, streams),
         Command::Emulator(args) => emulator::run(args, streams),
