@@ -2,6 +2,7 @@
 pub mod classify;
 #[cfg(test)]
 mod classify_tests;
+pub mod client;
 pub mod codec;
 pub mod key;
 pub mod link;

@@ -320,6 +320,11 @@ impl Link {
         self.events.pop()
     }
 
+    /// Adds an event of the shell's to the queue, in its place.
+    pub(in crate::realtime) fn tell(&mut self, event: LinkEvent) {
+        self.events.push(event);
+    }
+
     /// How many events wait.
     #[must_use]
     pub fn events_waiting(&self) -> usize {
