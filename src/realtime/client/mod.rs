@@ -203,13 +203,13 @@ enum Command {
 /// The socket, or what comes before it.
 enum Connection {
     None,
-    Dialing(BoxFuture<'static, Result<Socket, ConnectFailure>>),
+    Dialing(BoxFuture<'static, Result<Box<Socket>, ConnectFailure>>),
     Open(Box<Socket>),
 }
 
 /// What the connection has to say.
 enum Happened {
-    Dialed(Result<Socket, ConnectFailure>),
+    Dialed(Result<Box<Socket>, ConnectFailure>),
     Came(Message),
     /// The close code, or 1006.
     Ended(u16),
@@ -267,7 +267,7 @@ impl Shell {
     fn take(&mut self, happened: Happened) {
         let input = match happened {
             Happened::Dialed(Ok(socket)) => {
-                self.connection = Connection::Open(Box::new(socket));
+                self.connection = Connection::Open(socket);
                 self.link.handle_connected(now());
                 return;
             }
