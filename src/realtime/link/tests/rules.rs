@@ -352,11 +352,14 @@ fn a_new_token_is_told_to_joined_channels_and_used_for_the_next_join() {
 #[test]
 fn an_expiring_token_is_asked_for_in_time_and_again() {
     let mut bench = Bench::joined(Vsn::V2);
-    bench.link.set_clock(1_000_000, bench.now);
+    let begin = bench.now;
+    bench.link.set_clock(1_000_000, begin);
     bench.link.set_token(Some(unsigned("mirror", 1_003_600)), bench.now);
     let quiet = |bench: &mut Bench, time: Duration| {
         let until = bench.now + time;
         while bench.now < until {
+            // As the shell does; it must not put the notice off.
+            bench.link.set_clock(1_000_000 + (bench.now - begin).as_secs(), bench.now);
             bench.step(until);
             for message in bench.sent() {
                 let reference = message.head().reference.clone();
@@ -369,7 +372,9 @@ fn an_expiring_token_is_asked_for_in_time_and_again() {
     quiet(&mut bench, 2 * SECOND);
     assert_eq!(bench.events(), [LinkEvent::TokenExpiring { left: 300 * SECOND }]);
     quiet(&mut bench, 60 * SECOND);
-    assert_eq!(bench.events(), [LinkEvent::TokenExpiring { left: 240 * SECOND }]);
+    let again = bench.events();
+    let [LinkEvent::TokenExpiring { left }] = again.as_slice() else { panic!("once: {again:?}") };
+    assert!((239..=241).contains(&left.as_secs()), "{left:?}");
     bench.link.set_token(Some(unsigned("mirror", 1_009_000)), bench.now);
     quiet(&mut bench, 600 * SECOND);
     assert_eq!(bench.events(), []);
