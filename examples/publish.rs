@@ -35,15 +35,15 @@ async fn publish() -> Result<(), Problem> {
     if std::env::var("VSN").is_ok_and(|vsn| vsn == "1") {
         config.vsn = Vsn::V1;
     }
-    let (mut link, shell) = client::start(config, 1);
+    let (mut link, shell) = client::start(client::Config::new(config, 1));
     let shell = tokio::spawn(shell);
-    link.join(TOPIC, Join::new(&topic, false));
+    link.commands().try_join(TOPIC, Join::new(&topic, false))?;
     joined(&mut link).await?;
     for (id, body) in words.enumerate() {
         let id = PushRef(id as u64);
         let push =
             Push { id, topic: TOPIC, event: event.clone(), body: body.into(), encoding: Encoding::Json };
-        link.push(push)?;
+        link.try_push(push).map_err(|_| "the link takes no push at the moment")?;
         accepted(&mut link, id).await?;
         println!("accepted {}", id.0);
     }

@@ -38,11 +38,15 @@ impl Ended {
 
 /// Goes the whole way, each step within `patience`.
 pub(super) async fn examine(config: Config, topic: &str, patience: Duration) -> Ended {
-    let (mut publish, publisher) = client::start(config.clone(), seed());
-    let (mut read, reader) = client::start(config, seed());
-    publish.join(TOPIC, Join::new(topic, true));
-    read.join(TOPIC, Join { ack: false, ..Join::new(topic, true) });
+    let (mut publish, publisher) = client::start(client::Config::new(config.clone(), seed()));
+    let (mut read, reader) = client::start(client::Config::new(config, seed()));
     let mut ended = Ended::default();
+    let joins = [(&publish, Join::new(topic, true)), (&read, Join { ack: false, ..Join::new(topic, true) })];
+    for (handle, join) in joins {
+        if handle.commands().try_join(TOPIC, join).is_err() {
+            return ended; // a fresh link takes a command; if it does not, nothing was reached
+        }
+    }
     // The links' shells run as long as the steps do, and end with them.
     let why = tokio::select! {
         why = steps((&mut publish, &mut read), patience, &mut ended) => why.err().flatten(),
@@ -73,7 +77,7 @@ async fn steps(
         encoding: Encoding::Json,
     };
     let sent = clock();
-    publish.push(push).map_err(|_| None)?;
+    publish.try_push(push).map_err(|_| None)?;
     let back = |event: &LinkEvent| match event {
         LinkEvent::Broadcast(broadcast) => {
             broadcast.event == EVENT && mark_of(&broadcast.payload) == mark_of(&body)
