@@ -138,8 +138,8 @@ pub(super) fn clock(theirs: Option<i64>, ours: i64) -> Finding {
     let found = format!("{} {side} of the project's", span(skew));
     let remedy = "synchronise this machine's clock (NTP); tokens are judged by it";
     match skew {
-        0..=SKEW_WARNING_SECS => Finding::fine(check, format!("agrees within {} s", skew + 1)),
-        _ if skew <= SKEW_MAX_SECS => Finding::warning(check, found, remedy),
+        ..=SKEW_WARNING_SECS => Finding::fine(check, format!("agrees within {} s", skew + 1)),
+        skew if skew <= SKEW_MAX_SECS => Finding::warning(check, found, remedy),
         _ => Finding::fails(check, Blame::Ours, found, remedy),
     }
 }
