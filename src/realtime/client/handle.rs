@@ -1,10 +1,10 @@
 //! The owner's side of a client: commands go in without waiting, events come out.
 //! The two halves can live in different tasks; the client ends when the last [`Commands`] is dropped.
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::realtime::key::ApiKey;
-use crate::realtime::link::{Join, LinkEvent, Push, TopicNo};
+use crate::realtime::link::{Join, LinkEvent, Push, Stats, TopicNo};
 #[cfg(doc)]
 use crate::realtime::link::{Link, Outcome};
 
@@ -64,7 +64,12 @@ impl Handle {
 
 /// The sending half of a [`Handle`]. No method waits: a full queue says so.
 #[derive(Clone, Debug)]
-pub struct Commands(pub(super) mpsc::Sender<Command>);
+pub struct Commands {
+    /// To the shell.
+    pub(super) queue: mpsc::Sender<Command>,
+    /// The link's counters, as of the shell's last turn.
+    pub(super) stats: watch::Receiver<Stats>,
+}
 
 /// The queue of commands is full, or the client has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -72,12 +77,18 @@ pub struct Commands(pub(super) mpsc::Sender<Command>);
 pub struct Busy;
 
 impl Commands {
+    /// The link's counters.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        *self.stats.borrow()
+    }
+
     /// Sends a broadcast. Its outcome comes as [`LinkEvent::Ack`], [`Outcome::NotSent`] if the link had no room.
     ///
     /// # Errors
     /// Gives the push back when the queue is full or the client has ended.
     pub fn try_push(&self, push: Push) -> Result<(), Push> {
-        match self.0.try_reserve() {
+        match self.queue.try_reserve() {
             Ok(permit) => {
                 permit.send(Command::Push(push));
                 Ok(())
@@ -91,7 +102,7 @@ impl Commands {
     /// # Errors
     /// [`Busy`].
     pub fn try_join(&self, topic: TopicNo, join: Join) -> Result<(), Busy> {
-        self.0.try_send(Command::Join(topic, join)).map_err(|_| Busy)
+        self.queue.try_send(Command::Join(topic, join)).map_err(|_| Busy)
     }
 
     /// Removes a channel.
@@ -99,7 +110,7 @@ impl Commands {
     /// # Errors
     /// [`Busy`].
     pub fn try_leave(&self, topic: TopicNo) -> Result<(), Busy> {
-        self.0.try_send(Command::Leave(topic)).map_err(|_| Busy)
+        self.queue.try_send(Command::Leave(topic)).map_err(|_| Busy)
     }
 
     /// A new token for the joins; see [`Link::set_token`].
@@ -107,7 +118,7 @@ impl Commands {
     /// # Errors
     /// [`Busy`].
     pub fn try_set_token(&self, token: Option<ApiKey>) -> Result<(), Busy> {
-        self.0.try_send(Command::Token(token)).map_err(|_| Busy)
+        self.queue.try_send(Command::Token(token)).map_err(|_| Busy)
     }
 
     /// A new key; see [`Link::set_key`].
@@ -115,7 +126,7 @@ impl Commands {
     /// # Errors
     /// [`Busy`].
     pub fn try_set_key(&self, key: ApiKey) -> Result<(), Busy> {
-        self.0.try_send(Command::Key(key)).map_err(|_| Busy)
+        self.queue.try_send(Command::Key(key)).map_err(|_| Busy)
     }
 }
 

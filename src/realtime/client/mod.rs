@@ -27,10 +27,10 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::{Sink, SinkExt, Stream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_tungstenite::tungstenite::{self, Message, Utf8Bytes};
 
-use super::link::{self, ConnectFailure, Input, JoinError, Link, LinkEvent, Order, Outcome};
+use super::link::{self, ConnectFailure, Input, JoinError, Link, LinkEvent, Order, Outcome, Stats};
 use super::message::Frame;
 use super::reason::Reason;
 pub use dial::Tls;
@@ -69,15 +69,18 @@ impl Config {
 pub fn start(config: Config) -> (Handle, impl Future<Output = ()>) {
     let (commands_in, commands) = mpsc::channel(config.queues.commands.max(1));
     let (events, events_out) = mpsc::channel(config.queues.events.max(1));
+    let (stats_in, stats) = watch::channel(Stats::default());
     let shell = Shell {
         link: Link::new(config.link, config.seed),
         dialer: Dialer::new(config.tls, config.connect_timeout),
         connection: Connection::None,
         commands,
         events,
+        stats: stats_in,
         clock_at: None,
     };
-    (Handle { commands: Commands(commands_in), events: events_out }, shell.run())
+    let commands = Commands { queue: commands_in, stats };
+    (Handle { commands, events: events_out }, shell.run())
 }
 
 /// The socket, or what comes before it.
@@ -103,6 +106,8 @@ struct Shell {
     commands: mpsc::Receiver<Command>,
     /// To the owner; only sent to when there is room.
     events: mpsc::Sender<LinkEvent>,
+    /// The link's counters, for whoever asks.
+    stats: watch::Sender<Stats>,
     /// When the link is told the time of day next.
     clock_at: Option<Instant>,
 }
@@ -123,6 +128,8 @@ impl Shell {
                 () = sleep_until(wake) => self.link.handle_timeout(now()),
             }
             self.hand_out();
+            let stats = self.link.stats();
+            self.stats.send_if_modified(|shown| std::mem::replace(shown, stats) != stats);
         }
         self.connection.say_goodbye();
     }

@@ -156,6 +156,8 @@ async fn it_joins_pushes_and_hears() {
     assert_eq!((broadcast.topic, &broadcast.payload[..]), (ROOM, &b"{\"n\":2}"[..]));
     let ack = LinkEvent::Ack { topic: ROOM, push: PushRef(5), outcome: Outcome::Accepted };
     wait_for(&mut handle, "ack", |event| *event == ack).await;
+    let stats = handle.commands().stats();
+    assert_eq!((stats.connects, stats.joins, stats.pushes, stats.shed), (1, 1, 1, 0));
     drop(handle);
     assert!(peer.hear().await.is_none(), "a goodbye");
     in_time("end", client).await.expect("no panic");
@@ -243,6 +245,7 @@ async fn a_server_that_never_answers_is_given_up() {
     client.abort();
 }
 
+/// With a self-signed certificate for `localhost` that was made for this test and is trusted nowhere else.
 fn tls_server() -> (TlsAcceptor, RootCertStore) {
     let certificate = CertificateDer::from(include_bytes!("fixture/test-only-certificate.der").to_vec());
     let key =
