@@ -40,3 +40,6 @@ pub mod ws;
 
 pub mod cli;
 pub mod telemetry;
+
+#[cfg(test)]
+mod sim;

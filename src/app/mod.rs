@@ -9,10 +9,10 @@
 //! turns → the mirror is flushed → everything ends. The whole sequence stays inside the grace period.
 
 mod decide;
-mod figures;
-mod ops;
+pub(crate) mod figures;
+pub(crate) mod ops;
 mod settings;
-mod side;
+pub(crate) mod side;
 mod status;
 
 use std::sync::Arc;

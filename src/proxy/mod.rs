@@ -57,7 +57,7 @@ pub mod native;
 mod plain;
 mod server;
 mod sessions;
-mod taps;
+pub(crate) mod taps;
 mod target;
 #[cfg(test)]
 mod tests;

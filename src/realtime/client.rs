@@ -37,7 +37,7 @@ const READ_BUFFER: usize = 8 * 1024;
 /// Of a refusal's body.
 const BODY_MAX: usize = 1024;
 
-enum Command {
+pub(crate) enum Command {
     Join(TopicNo, Join),
     Push(Push),
 }
@@ -55,6 +55,14 @@ impl std::fmt::Debug for Handle {
 }
 
 impl Handle {
+    /// A handle whose other ends are a test's: what is asked of the link, and what it tells.
+    #[cfg(test)]
+    pub(crate) fn for_tests() -> (Self, mpsc::Receiver<Command>, mpsc::Sender<LinkEvent>) {
+        let (commands, incoming) = mpsc::channel(COMMANDS_MAX);
+        let (outgoing, events) = mpsc::channel(EVENTS_MAX);
+        (Self { commands, events }, incoming, outgoing)
+    }
+
     /// Joins a channel, now and after every reconnect. A channel that cannot be added is reported as
     /// [`LinkEvent::GiveUp`]. Returns whether the command was taken.
     pub fn join(&self, topic: TopicNo, join: Join) -> bool {
