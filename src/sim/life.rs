@@ -46,7 +46,7 @@ pub(super) fn live(seed: u64, sabotage: Option<Sabotage>) -> Result<Figures, Str
     world.sessions.iter_mut().for_each(|session| session.read_freely());
     world.run_until(silent + DELIVERED_WITHIN)?;
     world.delivered("after the last byte")?;
-    world.emulator.clear_faults(None, world.now);
+    world.clear();
     world.recover()?;
     let at_ms = u64::try_from((world.now - world.begin).as_millis()).unwrap_or(0);
     let before = world.counters.via_realtime.load(Ordering::Relaxed);
@@ -69,9 +69,9 @@ pub(super) fn live(seed: u64, sabotage: Option<Sabotage>) -> Result<Figures, Str
 impl World {
     /// What holds at every moment. (Prefixes are checked where the client reads.)
     pub(super) fn check(&self) -> Result<(), String> {
-        let joined = self.wires.iter().all(|wire| wire.link.is_joined(TopicNo(0)) && wire.is_still());
-        let any_joined_unknown = self.wires.iter().any(|wire| !wire.is_still());
-        if !joined && !any_joined_unknown && !self.side_hangs() {
+        let joined = self.wires.iter().all(|wire| wire.link.is_joined(TopicNo(0)));
+        let is_known = self.wires.iter().all(super::wire::Wire::is_still) && !self.side_hangs();
+        if !joined && is_known {
             for session in self.sessions.iter().filter(|session| !session.is_over) {
                 if session.cell.lane() == Lane::Hot {
                     return Err("a session is hot although nothing can be read back".to_owned());

@@ -107,8 +107,12 @@ impl Session {
         self.obey(sessions, now);
         while self.poll_down(sessions, dice, now)? {}
         self.most_waiting = self.most_waiting.max(self.outbox.len());
-        if self.cell.relay.borrow().as_ref().is_some_and(|relay| relay.is_waiting()) {
-            sessions.watch(&self.cell);
+        if let Some(relay) = self.cell.relay.borrow_mut().as_mut() {
+            if relay.is_waiting() {
+                sessions.watch(&self.cell);
+            } else {
+                sessions.add_up(&relay.take_stats());
+            }
         }
         let ended = self.script.closes && self.written == self.script.writes.len();
         if ended && self.socket.is_empty() && self.cell.relay.borrow().is_none() && self.outbox.is_empty() {
@@ -215,6 +219,7 @@ impl Session {
         }
         if let Some(why) = left {
             self.leave_hot(if full { Fallback::WindowFull } else { why }, sessions);
+            self.to_hot |= full;
         }
         let through = self.cell.relay.borrow().as_ref().is_some_and(|relay| relay.is_passing());
         if through

@@ -172,6 +172,13 @@ impl World {
         Ok(())
     }
 
+    /// Whatever went wrong on purpose ends here.
+    pub(super) fn clear(&mut self) {
+        self.emulator.clear_faults(None, self.now);
+        self.hangs.clear();
+        self.loses_posts = u64::MAX;
+    }
+
     pub(super) fn side_hangs(&self) -> bool {
         self.hangs.iter().any(|(from, to)| *from <= self.now && self.now < *to)
     }
@@ -204,8 +211,8 @@ impl World {
             self.book.apply(policy, 1012);
         }
         while let Ok(message) = self.inbox.try_recv() {
-            let lost = matches!(self.sabotage, Some(Sabotage::LoseNotices | Sabotage::LoseNoticesAndClock))
-                || self.dice.one_in(self.loses_posts);
+            let lost =
+                self.sabotage == Some(Sabotage::LoseNoticesAndClock) || self.dice.one_in(self.loses_posts);
             if let WorkerMessage::Notices(notices) = message
                 && !lost
             {
