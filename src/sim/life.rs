@@ -15,6 +15,8 @@ use crate::realtime::link::TopicNo;
 /// After the service's last byte everything is with the clients, whatever Realtime does: deadlines of 250 and 500 ms
 /// one after the other, for each message that is too large to be held anew.
 const DELIVERED_WITHIN: Duration = Duration::from_secs(4);
+/// What the faults did goes on for a while: slow pushes arrive, lost ones are given up after 10 s.
+const ECHOES: Duration = Duration::from_secs(15);
 /// Recovery: hold-offs after a quota or a full window take a minute, a link's longest wait a few.
 const RECOVERED_WITHIN: Duration = Duration::from_secs(1_200);
 /// Ledger's tokens are settled: four attempts of ten seconds each.
@@ -47,6 +49,7 @@ pub(super) fn live(seed: u64, sabotage: Option<Sabotage>) -> Result<Figures, Str
     world.run_until(silent + DELIVERED_WITHIN)?;
     world.delivered("after the last byte")?;
     world.clear();
+    world.run_until(world.now + ECHOES)?;
     world.recover()?;
     let at_ms = u64::try_from((world.now - world.begin).as_millis()).unwrap_or(0);
     let before = world.counters.via_realtime.load(Ordering::Relaxed);
