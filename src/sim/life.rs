@@ -15,8 +15,9 @@ use crate::realtime::link::TopicNo;
 /// After the service's last byte everything is with the clients, whatever Realtime does: deadlines of 250 and 500 ms
 /// one after the other, for each message that is too large to be held anew.
 const DELIVERED_WITHIN: Duration = Duration::from_secs(4);
-/// What the faults did goes on for a while: slow pushes arrive, lost ones are given up after 10 s.
-const ECHOES: Duration = Duration::from_secs(15);
+/// What the faults did goes on for a while: slow pushes arrive, lost ones are given up after 10 s, and the breaker's
+/// window of 20 s can still tip when good samples leave it before the bad ones.
+const ECHOES: Duration = Duration::from_secs(30);
 /// Recovery: hold-offs after a quota or a full window take a minute, a link's longest wait a few.
 const RECOVERED_WITHIN: Duration = Duration::from_secs(1_200);
 /// Ledger's tokens are settled: four attempts of ten seconds each.
@@ -64,7 +65,7 @@ pub(super) fn live(seed: u64, sabotage: Option<Sabotage>) -> Result<Figures, Str
     let after = world.counters.via_realtime.load(Ordering::Relaxed);
     let figures = world.figures();
     if hopeful > 0 && after == before && world.budget.limit() > 1 << 20 {
-        return Err(format!("Realtime feeds nobody after recovery: {figures:?}"));
+        return Err(format!("Realtime feeds nobody after recovery: {:?}, {figures:?}", world.ops.last_trip));
     }
     Ok(figures)
 }
