@@ -41,3 +41,6 @@ pub mod ws;
 
 pub mod cli;
 pub mod telemetry;
+
+#[cfg(test)]
+mod sim;

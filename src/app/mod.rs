@@ -23,10 +23,10 @@
 //! moment, and windows release by their own clocks. One publish and one read-back link; one topic per pod.
 
 mod decide;
-mod figures;
-mod ops;
+pub(crate) mod figures;
+pub(crate) mod ops;
 mod settings;
-mod side;
+pub(crate) mod side;
 mod status;
 mod threads;
 

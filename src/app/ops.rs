@@ -143,7 +143,7 @@ impl Ops {
         }
     }
 
-    fn hear(&mut self, word: Word, now: Instant) {
+    pub(crate) fn hear(&mut self, word: Word, now: Instant) {
         match word {
             Word::Outcome(outcome) => self.breaker.record(outcome, now),
             Word::Links(links) => self.links = links,
@@ -155,7 +155,7 @@ impl Ops {
         }
     }
 
-    fn act(&mut self, now: Instant) {
+    pub(crate) fn act(&mut self, now: Instant) {
         self.breaker.handle_timeout(now);
         if self.quota_until.is_some_and(|until| until <= now) {
             self.quota_until = None;

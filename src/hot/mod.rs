@@ -30,6 +30,9 @@ pub use relay::{Outbox, Relay, RelayStats, Route};
 pub use window::{Config, Deliver, ReadBack, Released, Source, Window, WindowEvent};
 
 #[cfg(test)]
+pub(crate) use window::Sabotage;
+
+#[cfg(test)]
 mod tests;
 
 /// Why a message of a hot session does not travel through Realtime. No outcome for the breaker.

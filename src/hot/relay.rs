@@ -150,6 +150,12 @@ impl Relay {
         }
     }
 
+    /// Breaks one rule of the window.
+    #[cfg(test)]
+    pub(crate) fn sabotage(&mut self, by: super::Sabotage) {
+        self.window.sabotage = Some(by);
+    }
+
     /// Bytes of the data message in progress (headers and bodies of its frames).
     pub fn data(&mut self, bytes: &[u8], outbox: &mut Outbox) {
         match self.mode {

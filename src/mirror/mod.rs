@@ -65,4 +65,4 @@ mod tests;
 mod world;
 
 #[cfg(test)]
-use sabotage::Sabotage;
+pub(crate) use sabotage::Sabotage;

@@ -47,7 +47,7 @@ pub struct Publisher {
     last_readback: Option<Instant>,
     tally: Tally,
     #[cfg(test)]
-    pub(super) sabotage: Option<super::Sabotage>,
+    pub(crate) sabotage: Option<super::Sabotage>,
 }
 
 impl Publisher {

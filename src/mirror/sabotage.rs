@@ -7,7 +7,7 @@ use crate::envelope::{Check, Envelope, decode, encode};
 
 /// One broken rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sabotage {
+pub(crate) enum Sabotage {
     /// An ok from Realtime counts as delivery.
     SettleOnAck,
     /// What comes back is believed without looking at length and checksum.

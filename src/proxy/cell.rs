@@ -43,7 +43,7 @@ pub struct SessionCell {
     order: Cell<Option<Order>>,
     waker: RefCell<Option<Waker>>,
     /// The down leg while it is hot (and until its window is written after that).
-    pub(super) relay: RefCell<Option<Box<Relay>>>,
+    pub(crate) relay: RefCell<Option<Box<Relay>>>,
     /// Not before this moment may the session become hot again (after `window_full`).
     not_hot_before: Cell<Option<Instant>>,
 }
@@ -102,20 +102,20 @@ impl SessionCell {
         }
     }
 
-    pub(super) fn take_order(&self) -> Option<Order> {
+    pub(crate) fn take_order(&self) -> Option<Order> {
         self.order.take()
     }
 
-    pub(super) fn set_lane(&self, lane: Lane, why: Option<Fallback>) {
+    pub(crate) fn set_lane(&self, lane: Lane, why: Option<Fallback>) {
         self.lane.set(lane);
         self.why.set(why);
     }
 
-    pub(super) fn hold_off(&self, until: Instant) {
+    pub(crate) fn hold_off(&self, until: Instant) {
         self.not_hot_before.set(Some(until));
     }
 
-    pub(super) fn register(&self, waker: &Waker) {
+    pub(crate) fn register(&self, waker: &Waker) {
         let mut slot = self.waker.borrow_mut();
         if !slot.as_ref().is_some_and(|old| old.will_wake(waker)) {
             *slot = Some(waker.clone());

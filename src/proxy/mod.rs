@@ -59,7 +59,7 @@ mod plain;
 mod pump;
 mod server;
 mod sessions;
-mod taps;
+pub(crate) mod taps;
 mod target;
 #[cfg(test)]
 mod tests;

@@ -265,6 +265,8 @@ impl Tunnel {
             let source = self.cell.relay.borrow().as_ref().map(|relay| relay.source());
             let why = if let Some(Source::Legacy(why)) = source { why } else { Fallback::Untracked };
             self.leave_hot(if full { Fallback::WindowFull } else { why });
+            // The policy has not changed, so nobody will order it hot again: the wish waits for the hold-off.
+            self.to_hot |= full && self.closing == Closing::No;
         }
         let through = self.cell.relay.borrow().as_ref().is_some_and(|relay| relay.is_passing());
         let relay = (through && self.down.tap.holds_nothing()).then(|| self.cell.relay.borrow_mut().take());
@@ -382,8 +384,13 @@ impl Tunnel {
                 leg.counted = total;
             }
         }
-        if self.cell.relay.borrow().as_ref().is_some_and(|relay| relay.is_waiting()) {
-            self.worker.sessions().watch(&self.cell);
+        if let Some(relay) = self.cell.relay.borrow_mut().as_mut() {
+            if relay.is_waiting() {
+                self.worker.sessions().watch(&self.cell);
+            } else {
+                // The tick may have come between the release and this poll, and does not look here again.
+                self.worker.sessions().add_up(&relay.take_stats());
+            }
         }
     }
 }

@@ -283,7 +283,7 @@ impl Sessions {
         self.cells.borrow().is_empty()
     }
 
-    pub(super) fn watch(&self, cell: &Rc<SessionCell>) {
+    pub(crate) fn watch(&self, cell: &Rc<SessionCell>) {
         let mut watched = self.watched.borrow_mut();
         if watched.is_empty() {
             self.stirred.notify_one();
@@ -296,7 +296,7 @@ impl Sessions {
         self.stirred.notified().await;
     }
 
-    pub(super) fn lane_changed(&self, cell: &SessionCell, to: Lane) {
+    pub(crate) fn lane_changed(&self, cell: &SessionCell, to: Lane) {
         let from = if to == Lane::Hot { Lane::Legacy } else { Lane::Hot };
         self.counters.open[from as usize].fetch_sub(1, Ordering::Relaxed);
         self.counters.open[to as usize].fetch_add(1, Ordering::Relaxed);
@@ -306,7 +306,7 @@ impl Sessions {
         }
     }
 
-    pub(super) fn window_event(&self, event: WindowEvent) {
+    pub(crate) fn window_event(&self, event: WindowEvent) {
         match event {
             WindowEvent::Late(_) | WindowEvent::Full => {}
             WindowEvent::Rescued(seq) => tracing::debug!(seq = seq.0, "rescued from the window"),
@@ -325,7 +325,7 @@ impl Sessions {
     }
 
     /// Adds up what a relay has counted since the last time.
-    pub(super) fn add_up(&self, stats: &RelayStats) {
+    pub(crate) fn add_up(&self, stats: &RelayStats) {
         let counters = &self.counters;
         add(&counters.via_realtime, stats.via_realtime);
         add(&counters.rescued, stats.rescued);

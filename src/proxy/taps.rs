@@ -11,7 +11,7 @@ use crate::ws::{Assembler, Boundary, FrameKind, Limits, Negotiated, Step, Walker
 
 /// One direction's observer. The walker is always on; copies are made only where the mirror wants them.
 #[derive(Debug)]
-pub(super) struct DirectionTap {
+pub(crate) struct DirectionTap {
     session: SessionNo,
     dir: Direction,
     /// `None` after a panic in here: nothing is known about frames any more.
@@ -21,10 +21,10 @@ pub(super) struct DirectionTap {
     header: Vec<u8>,
     /// The frame in progress is a control frame.
     in_control: bool,
-    pub(super) messages: u64,
+    pub(crate) messages: u64,
     /// Sabotage: what a bug in here would do.
     #[cfg(test)]
-    pub(super) panics: bool,
+    pub(crate) panics: bool,
 }
 
 #[derive(Debug)]
@@ -40,7 +40,7 @@ struct Mirror {
 
 /// Where a close frame begins in a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum CloseAt {
+pub(crate) enum CloseAt {
     /// Its whole header is in this chunk, from this offset on.
     Whole(usize),
     /// Its first byte was in a chunk before.
@@ -48,7 +48,7 @@ pub(super) enum CloseAt {
 }
 
 impl DirectionTap {
-    pub(super) fn new(session: SessionNo, dir: Direction) -> Self {
+    pub(crate) fn new(session: SessionNo, dir: Direction) -> Self {
         Self {
             session,
             dir,
@@ -63,35 +63,35 @@ impl DirectionTap {
     }
 
     /// The same tap for a session with these extensions.
-    pub(super) fn negotiated(mut self, extensions: Negotiated) -> Self {
+    pub(crate) fn negotiated(mut self, extensions: Negotiated) -> Self {
         self.walker = self.walker.map(|walker| walker.negotiated(extensions));
         self
     }
 
     /// Copies messages into `tap` from the first byte on.
-    pub(super) fn mirror_into(&mut self, tap: Tap, path: Arc<str>, limits: Limits, extensions: Negotiated) {
+    pub(crate) fn mirror_into(&mut self, tap: Tap, path: Arc<str>, limits: Limits, extensions: Negotiated) {
         let assembler = Box::new(Assembler::new(self.session, self.dir, limits, extensions));
         let compressed = matches!(extensions, Negotiated::Deflate(_));
         self.mirror = Some(Mirror { tap, path, assembler, copying: false, compressed });
     }
 
     /// Where in the stream of frames this direction stands.
-    pub(super) fn boundary(&self) -> Boundary {
+    pub(crate) fn boundary(&self) -> Boundary {
         self.walker.as_ref().map_or(Boundary::Lost, Walker::boundary)
     }
 
     /// The number of the next message, if one may begin now.
-    pub(super) fn next_message(&self) -> Option<Seq> {
+    pub(crate) fn next_message(&self) -> Option<Seq> {
         self.walker.as_ref().filter(|walker| walker.boundary() == Boundary::Message).map(Walker::next_seq)
     }
 
     /// Whether messages of this session are wanted by the mirror at all.
-    pub(super) const fn is_mirrored(&self) -> bool {
+    pub(crate) const fn is_mirrored(&self) -> bool {
         self.mirror.is_some()
     }
 
     /// Looks at bytes that pass, and says where a close frame begins in them.
-    pub(super) fn observe(&mut self, chunk: &[u8], now: Instant) -> Option<CloseAt> {
+    pub(crate) fn observe(&mut self, chunk: &[u8], now: Instant) -> Option<CloseAt> {
         #[cfg(test)]
         assert!(!self.panics, "sabotage");
         let Self { walker: Some(walker), mirror, messages, session, dir, .. } = self else { return None };
@@ -128,7 +128,7 @@ impl DirectionTap {
     }
 
     /// Stops looking: something in here has panicked, and nothing that it knew can be trusted.
-    pub(super) fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         self.walker = None;
         self.mirror = None;
         #[cfg(test)]
@@ -138,7 +138,7 @@ impl DirectionTap {
     }
 
     /// Cuts bytes of a hot session into messages for its relay.
-    pub(super) fn relay(&mut self, chunk: &[u8], relay: &mut Relay, outbox: &mut Outbox, now: Instant) {
+    pub(crate) fn relay(&mut self, chunk: &[u8], relay: &mut Relay, outbox: &mut Outbox, now: Instant) {
         let Self { walker, mirror, messages, header, in_control, .. } = self;
         let (Some(mirror), Some(walker)) = (mirror.as_mut(), walker.as_mut()) else {
             // A session without a mirror is never made hot; if it were, its bytes would simply pass.
@@ -197,12 +197,12 @@ impl DirectionTap {
     }
 
     /// Whether the bytes held back by an unfinished frame header or control frame are all out.
-    pub(super) fn holds_nothing(&self) -> bool {
+    pub(crate) fn holds_nothing(&self) -> bool {
         self.header.is_empty()
     }
 
     /// Gives out the held piece of a header: the stream ended inside it.
-    pub(super) fn release_header(&mut self, outbox: &mut Outbox) {
+    pub(crate) fn release_header(&mut self, outbox: &mut Outbox) {
         outbox.extend(&self.header);
         self.header = Vec::new();
     }

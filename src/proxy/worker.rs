@@ -164,6 +164,13 @@ pub struct WorkerHandle {
 }
 
 impl WorkerHandle {
+    /// A handle whose inbox is a test's.
+    #[cfg(test)]
+    pub(crate) fn for_tests(capacity: usize) -> (Self, mpsc::Receiver<WorkerMessage>) {
+        let (sender, inbox) = mpsc::channel(capacity);
+        (Self { inbox: sender, load: Arc::default() }, inbox)
+    }
+
     /// Posts a message without waiting. Gives it back when the inbox is full or the worker is gone.
     ///
     /// # Errors

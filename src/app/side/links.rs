@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{EVENT, From, Side, clock};
+use super::{EVENT, From, Side};
 use crate::app::ops::Word;
 use crate::breaker::OwnFault;
 use crate::mirror::report::{Ack, Refusal};
@@ -11,8 +11,7 @@ use crate::realtime::link::{Broadcast, LinkEvent, Outcome, PushRef};
 use crate::realtime::reason::{Cause, Reason};
 
 impl Side {
-    pub(super) fn heard(&mut self, from: From, event: Option<LinkEvent>) {
-        let now = clock();
+    pub(super) fn heard(&mut self, from: From, event: Option<LinkEvent>, now: Instant) {
         let Some(event) = event else {
             // The link's task is gone; its loss was told by its last event, and nothing more will come.
             return self.link_lost(from, now);

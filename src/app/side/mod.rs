@@ -96,7 +96,7 @@ enum From {
 impl Side {
     /// Runs until the stop is given and everything is settled, or the flush has had its time.
     pub(crate) async fn run(mut self, flush: Duration) {
-        self.state.notices = vec![Vec::new(); self.workers.len()];
+        self.begin();
         let stop = Arc::clone(&self.stop);
         let mut stopped = std::pin::pin!(stop.notified());
         let mut deadline = None;
@@ -113,9 +113,9 @@ impl Side {
             tokio::select! {
                 biased;
                 () = &mut stopped, if deadline.is_none() => deadline = Some(clock() + flush),
-                event = self.readback.next_event() => self.heard(From::ReadBack, event),
-                event = self.publish.next_event() => self.heard(From::Publish, event),
-                Some(probe) = self.probes.recv() => self.send_probe(probe),
+                event = self.readback.next_event() => self.heard(From::ReadBack, event, clock()),
+                event = self.publish.next_event() => self.heard(From::Publish, event, clock()),
+                Some(probe) = self.probes.recv() => self.send_probe(probe, clock()),
                 changed = self.view.changed(), if deadline.is_none() => if changed.is_err() { deadline = Some(clock() + flush); },
                 () = self.tap.awaited() => {}
                 () = tokio::time::sleep_until(wake.into()) => {}
@@ -123,14 +123,19 @@ impl Side {
         }
     }
 
+    /// To be called once, before the first turn.
+    pub(crate) fn begin(&mut self) {
+        self.state.notices = vec![Vec::new(); self.workers.len()];
+    }
+
     /// One turn of everything that does not wait. Returns whether there was anything to do.
-    fn turn(&mut self, now: Instant) -> bool {
+    pub(crate) fn turn(&mut self, now: Instant) -> bool {
         self.follow_view(now);
         while let Some(event) = self.readback.try_event() {
-            self.heard(From::ReadBack, Some(event));
+            self.heard(From::ReadBack, Some(event), now);
         }
         while let Some(event) = self.publish.try_event() {
-            self.heard(From::Publish, Some(event));
+            self.heard(From::Publish, Some(event), now);
         }
         let drained = self.drain_tap(now);
         self.sentinel(now);
@@ -145,13 +150,14 @@ impl Side {
 
     fn next_wake(&self, now: Instant, busy: bool) -> Instant {
         let tick = now + if busy { TICK_BUSY } else { TICK_IDLE };
+        // A deadline that has passed and waits for somebody else must not make the loop spin.
+        self.deadline().map_or(tick, |at| at.min(tick)).max(now + Duration::from_micros(200))
+    }
+
+    /// When one of the machines has something to do.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         let batch = self.batcher.poll_timeout().filter(|_| self.may_fill());
-        [batch, self.publisher.poll_timeout(), self.state.samples.poll_timeout()]
-            .into_iter()
-            .flatten()
-            .fold(tick, Instant::min)
-            // A deadline that has passed and waits for somebody else must not make the loop spin.
-            .max(now + Duration::from_micros(200))
+        [batch, self.publisher.poll_timeout(), self.state.samples.poll_timeout()].into_iter().flatten().min()
     }
 
     /// What the breaker says about publishing; an opening settles everything that waits.
@@ -244,8 +250,7 @@ impl Side {
         }
     }
 
-    fn send_probe(&mut self, probe: Probe) {
-        let now = clock();
+    pub(crate) fn send_probe(&mut self, probe: Probe, now: Instant) {
         if !(self.links.publish && self.links.readback) || self.state.mode != Some(Publish::ProbesOnly) {
             let end = ProbeEnd::Void(OwnFault::Queue);
             return self.say(Word::Outcome(crate::breaker::Outcome::Probe { probe, end }));

@@ -31,6 +31,16 @@ pub struct Handle {
 }
 
 impl Handle {
+    /// A handle whose other ends are a test's: what is asked of the link, and what it tells.
+    #[cfg(test)]
+    pub(crate) fn for_tests() -> (Self, mpsc::Receiver<Command>, mpsc::Sender<LinkEvent>) {
+        let sizes = Queues::default();
+        let (queue, asked) = mpsc::channel(sizes.commands);
+        let (tell, events) = mpsc::channel(sizes.events);
+        let stats = watch::Sender::new(Stats::default()).subscribe();
+        (Self { commands: Commands { queue, stats }, events }, asked, tell)
+    }
+
     /// The next event; `None` when the client has ended. Safe to cancel.
     pub async fn next_event(&mut self) -> Option<LinkEvent> {
         self.events.recv().await
@@ -132,7 +142,7 @@ impl Commands {
 
 /// What the owner wants.
 #[derive(Debug)]
-pub(super) enum Command {
+pub(crate) enum Command {
     Push(Push),
     Join(TopicNo, Join),
     Leave(TopicNo),

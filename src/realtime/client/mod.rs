@@ -37,7 +37,7 @@ pub use dial::Tls;
 #[cfg(test)]
 use dial::Transport;
 use dial::{Dialer, Socket};
-use handle::Command;
+pub(crate) use handle::Command;
 pub use handle::{Busy, Commands, Handle, Queues};
 
 /// What the shell needs to know.

@@ -1,0 +1,354 @@
+//! One life: every machine from the service's bytes to the client's, on a clock that jumps to the next wake-up.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, mpsc, watch};
+
+use super::oracle::Witness;
+use super::script::{Dice, faults, scripts};
+use super::session::Session;
+use super::wire::Wire;
+use super::{Sabotage, UNIX};
+use crate::app::figures::SideFigures;
+use crate::app::ops::{Links, Ops, WORDS_MAX, Word, first_view};
+use crate::app::side::{Book, Intake, Side, TOPIC};
+use crate::breaker::{self, Breaker, Step};
+use crate::budget::Budget;
+use crate::emulator::{self, Claims, Clock, Emulator, Secret};
+use crate::hot;
+use crate::ledger::Ledger;
+use crate::mirror::batch::{BATCH_BYTES_MAX, Batcher, Limits};
+use crate::mirror::classify::Classifier;
+use crate::mirror::flight::Epoch;
+use crate::mirror::publish::Publisher;
+use crate::mirror::redact::{Redactor, Scope};
+use crate::mirror::settings::Settings;
+use crate::proxy::{Policy, SessionCounters, Sessions, WorkerHandle, WorkerMessage};
+use crate::realtime::key::ApiKey;
+use crate::realtime::link::{Config as LinkConfig, Join};
+use crate::realtime::message::Vsn;
+use crate::realtime::url::Endpoint;
+use crate::tap::{self, Tap};
+
+/// The worker's tick, as in `proxy::sessions`.
+const TICK: Duration = Duration::from_millis(20);
+const TOPIC_NAME: &str = "crossfade:sim:pod";
+
+/// See the module.
+pub(super) struct World {
+    pub(super) begin: Instant,
+    pub(super) now: Instant,
+    pub(super) dice: Dice,
+    pub(super) sabotage: Option<Sabotage>,
+    pub(super) sessions: Vec<Session>,
+    pub(super) book: Sessions,
+    pub(super) counters: Arc<SessionCounters>,
+    pub(super) wires: [Wire; 2],
+    pub(super) emulator: Emulator,
+    pub(super) side: Side,
+    pub(super) ops: Ops,
+    pub(super) witness: Witness,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) budget: Arc<Budget>,
+    pub(super) policy: watch::Receiver<Policy>,
+    inbox: mpsc::Receiver<WorkerMessage>,
+    /// The side thread hangs from time to time: (from, to).
+    hangs: Vec<(Instant, Instant)>,
+    /// Every so many posts to the worker are lost.
+    loses_posts: u64,
+    tick_at: Instant,
+    ids: u64,
+    was_joined: bool,
+    pub(super) steps: u64,
+}
+
+impl World {
+    pub(super) fn new(seed: u64, sabotage: Option<Sabotage>, begin: Instant) -> Self {
+        let mut dice = Dice::new(seed);
+        let ledger = Ledger::new();
+        let budget = Budget::new(if dice.one_in(10) { 20_000 } else { 32 << 20 });
+        let (tap, receiver) = tap::channel(Arc::clone(&budget), Arc::clone(&ledger), begin);
+        let counters = Arc::new(SessionCounters::default());
+        let book = Sessions::new(0, 1, Some(tap.clone()), Arc::clone(&counters));
+        let (handle, inbox) = WorkerHandle::for_tests(1_024);
+        let (wires, handles) = wires(&mut dice, begin);
+        let breaker = Breaker::new(numbers(), dice.bits(), begin);
+        let view = watch::Sender::new(first_view(&breaker, begin));
+        let policy = watch::Sender::new(Policy::PASSTHROUGH);
+        let (words, heard) = mpsc::channel(WORDS_MAX);
+        let (ask, asked) = mpsc::channel(4);
+        let epoch = Epoch { at: begin, unix_ms: UNIX * 1_000 };
+        let mut publisher = Publisher::new(Settings::new("pod-sim", dice.bits()), epoch);
+        if let Some(Sabotage::Mirror(by)) = sabotage {
+            publisher.sabotage = Some(by);
+        }
+        let redactor = Redactor::new(if dice.one_in(4) { Scope::Off } else { Scope::Up });
+        let [publish, readback] = handles;
+        let mut side = Side {
+            tap: receiver,
+            intake: Intake::new(Classifier::default(), redactor, Arc::clone(&budget), epoch),
+            batcher: Batcher::new(Limits { bytes: if dice.one_in(10) { 4_000 } else { 32 << 20 } }),
+            publisher,
+            publish,
+            readback,
+            links: Links::default(),
+            limit_bytes: BATCH_BYTES_MAX,
+            view: view.subscribe(),
+            probes: asked,
+            ops: words,
+            workers: vec![handle],
+            figures: Arc::new(SideFigures::default()),
+            stop: Arc::new(Notify::new()),
+            key_file: None,
+            state: Book::default(),
+        };
+        side.begin();
+        let seen = policy.subscribe();
+        let ops = ops(breaker, (heard, ask), (view, policy), Arc::clone(&counters));
+        let mut world = Self {
+            begin,
+            now: begin,
+            sabotage,
+            sessions: Vec::new(),
+            book,
+            counters,
+            wires,
+            emulator: emulator(&mut dice, begin),
+            side,
+            ops,
+            witness: Witness::default(),
+            ledger,
+            budget,
+            policy: seen,
+            inbox,
+            hangs: Vec::new(),
+            loses_posts: if dice.one_in(6) { dice.between(2, 10) } else { u64::MAX },
+            tick_at: begin,
+            ids: 0,
+            was_joined: false,
+            steps: 0,
+            dice,
+        };
+        world.populate(&tap);
+        world
+    }
+
+    fn populate(&mut self, tap: &Tap) {
+        let begin = self.begin;
+        for script in scripts(&mut self.dice) {
+            let mut hot = hot::Config::default();
+            if self.dice.one_in(5) {
+                hot.waiting_bytes_max = 2_000;
+            }
+            let slow = self.dice.one_in(3);
+            let parts = (&self.book, tap, script);
+            self.sessions.push(Session::new(parts, (hot, self.sabotage), slow, begin));
+        }
+        if self.dice.one_in(8) {
+            let from = begin + Duration::from_millis(self.dice.between(500, 6_000));
+            self.hangs.push((from, from + Duration::from_millis(self.dice.between(50, 3_000))));
+        }
+        for fault in faults(&mut self.dice) {
+            self.emulator.inject(fault, begin);
+        }
+    }
+
+    /// Runs until `until`, checking at every moment what must always hold.
+    pub(super) fn run_until(&mut self, until: Instant) -> Result<(), String> {
+        while self.now < until {
+            self.step(until)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn step(&mut self, until: Instant) -> Result<(), String> {
+        self.steps += 1;
+        self.emulator.handle_timeout(self.now);
+        for _ in 0..2 {
+            self.turn()?;
+        }
+        self.check().map_err(|what| format!("at {:?}: {what}", self.now - self.begin))?;
+        self.now = self.wake().min(until).max(self.now + Duration::from_millis(1));
+        Ok(())
+    }
+
+    /// Whatever went wrong on purpose ends here.
+    pub(super) fn clear(&mut self) {
+        self.emulator.clear_faults(None, self.now);
+        self.hangs.clear();
+        self.loses_posts = u64::MAX;
+    }
+
+    pub(super) fn side_hangs(&self) -> bool {
+        self.hangs.iter().any(|(from, to)| *from <= self.now && self.now < *to)
+    }
+
+    fn turn(&mut self) -> Result<(), String> {
+        let now = self.now;
+        self.sessions_turn()?;
+        self.shuttle();
+        if !self.side_hangs() {
+            self.side.tap.beat(now);
+            while let Ok(probe) = self.side.probes.try_recv() {
+                self.side.send_probe(probe, now);
+            }
+            self.side.turn(now);
+        }
+        self.shuttle();
+        while let Ok(word) = self.ops.words.try_recv() {
+            let word = match word {
+                Word::Links(links) if self.sabotage == Some(Sabotage::IgnoreReadBackLoss) => {
+                    self.was_joined |= links.publish && links.readback;
+                    Word::Links(Links { publish: self.was_joined, readback: self.was_joined })
+                }
+                word => word,
+            };
+            self.ops.hear(word, now);
+        }
+        self.ops.act(now);
+        if self.policy.has_changed().unwrap_or(false) {
+            let policy = *self.policy.borrow_and_update();
+            self.book.apply(policy, 1012);
+        }
+        while let Ok(message) = self.inbox.try_recv() {
+            let lost =
+                self.sabotage == Some(Sabotage::LoseNoticesAndClock) || self.dice.one_in(self.loses_posts);
+            if let WorkerMessage::Notices(notices) = message
+                && !lost
+            {
+                self.book.notify(&notices, now);
+            }
+        }
+        if self.book.wants_tick() && self.tick_at <= now {
+            self.tick_at = now + TICK;
+            self.book.tick(now);
+        }
+        self.sessions_turn()
+    }
+
+    fn sessions_turn(&mut self) -> Result<(), String> {
+        for (place, session) in self.sessions.iter_mut().enumerate() {
+            session
+                .turn(&self.book, &mut self.dice, (self.begin, self.now))
+                .map_err(|what| format!("at {:?}, session {place}: {what}", self.now - self.begin))?;
+        }
+        Ok(())
+    }
+
+    /// Moves what can be moved between the links and the emulator.
+    fn shuttle(&mut self) {
+        let Self { wires, emulator, witness, sessions, ids, now, .. } = self;
+        for (place, wire) in wires.iter_mut().enumerate() {
+            for frame in wire.turn(emulator, ids, *now) {
+                if place == 1 {
+                    witness.read(&frame, |no, seq| {
+                        let script = &sessions.get(usize::try_from(no).ok()?)?.script;
+                        script.bodies.get(usize::try_from(seq).ok()?.checked_sub(1)?).map(Vec::as_slice)
+                    });
+                }
+            }
+        }
+        while let Some((id, out)) = emulator.poll_transmit() {
+            if let Some(wire) = wires.iter_mut().find(|wire| wire.is(id)) {
+                wire.receive(out, *now);
+            }
+        }
+    }
+
+    fn wake(&self) -> Instant {
+        let soon = self.now + Duration::from_millis(1);
+        let later = self.now + Duration::from_secs(1);
+        let busy = !self.wires.iter().all(Wire::is_still)
+            || !self.side.tap.is_drained()
+            || !self.ops.words.is_empty()
+            || !self.inbox.is_empty();
+        let hang = self.hangs.iter().map(|(_, to)| *to).find(|to| *to > self.now);
+        if busy && !self.side_hangs() {
+            return soon;
+        }
+        // A deadline that has passed waits for somebody else: the side thread looks again at its next tick.
+        let side = self.side.deadline().map(|at| if at <= self.now { self.now + TICK } else { at });
+        let tick = self.book.wants_tick().then_some(self.tick_at);
+        let breaker = self.ops.breaker.poll_timeout();
+        let wires = self.wires.iter().filter_map(Wire::wake).min();
+        let sessions = self.sessions.iter().filter_map(|session| session.wake(self.begin)).min();
+        let emulator = self.emulator.poll_timeout();
+        let all = [side, tick, breaker, self.ops.quota_until, wires, sessions, emulator, hang];
+        all.into_iter().flatten().fold(later, Instant::min)
+    }
+}
+
+fn wires(dice: &mut Dice, begin: Instant) -> ([Wire; 2], [crate::realtime::client::Handle; 2]) {
+    let exp = i64::try_from(UNIX).unwrap_or(0) + 10 * 365 * 86_400;
+    let key = ApiKey::new(&Secret::new(SECRET).mint(&Claims::of("service_role", exp)));
+    let mut config =
+        LinkConfig::new(Endpoint::parse("http://127.0.0.1:4000/socket").expect("a good URL"), key);
+    if dice.one_in(5) {
+        config.vsn = Vsn::V1;
+    }
+    let latency = Duration::from_millis(dice.between(1, 25));
+    let mut one = |receive: bool| {
+        let (wire, handle) = Wire::new(config.clone(), dice.bits(), latency, begin);
+        let join = Join { ack: !receive, ..Join::new(TOPIC_NAME, true) };
+        handle.commands().try_join(TOPIC, join).expect("a fresh queue has room");
+        (wire, handle)
+    };
+    let ((a, publish), (b, readback)) = (one(false), one(true));
+    ([a, b], [publish, readback])
+}
+
+const SECRET: &str = "a secret of at least thirty-two characters";
+
+fn emulator(dice: &mut Dice, begin: Instant) -> Emulator {
+    let mut config = emulator::Config::new(Secret::new(SECRET));
+    if !dice.one_in(6) {
+        config.limits = emulator::Limits::generous();
+    }
+    let clock = Clock { at: begin, unix_ms: i64::try_from(UNIX * 1_000).unwrap_or(0) };
+    Emulator::new(config, dice.bits(), clock)
+}
+
+/// The contract's breaker in a hurry.
+fn numbers() -> breaker::Config {
+    breaker::Config {
+        error_window: Duration::from_secs(20),
+        error_samples_min: 5,
+        error_ratio: 0.2,
+        burn_window: Duration::from_secs(3),
+        burn_samples_min: 4,
+        stall_after: Duration::from_secs(1),
+        connect_span: Duration::from_secs(1),
+        cooldown: Duration::from_millis(700),
+        cooldown_max: Duration::from_secs(3),
+        probes: 3,
+        probe_interval: Duration::from_millis(50),
+        probe_deadline: Duration::from_secs(1),
+        pace: vec![Step { share_permille: 1_000, hold: Duration::from_secs(1) }],
+        latch_trips: 1_000,
+        ..breaker::Config::default()
+    }
+}
+
+fn ops(
+    breaker: Breaker,
+    (words, probes): (mpsc::Receiver<Word>, mpsc::Sender<breaker::Probe>),
+    (view, policy): (watch::Sender<crate::app::ops::View>, watch::Sender<Policy>),
+    counters: Arc<SessionCounters>,
+) -> Ops {
+    Ops {
+        breaker,
+        share: 100_000,
+        words,
+        probes,
+        view,
+        policy,
+        counters: vec![counters],
+        returned_us: Arc::default(),
+        links: Links::default(),
+        quota_until: None,
+        left_at: None,
+        trips: [0; breaker::Trigger::ALL.len()],
+        last_trip: None,
+    }
+}
