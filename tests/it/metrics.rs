@@ -59,18 +59,19 @@ async fn the_ledger_balances_at_rest_and_health_outlives_realtime() {
     let stage = Stage::open(20, Some(&emulator), &ALL_HOT).await;
     stage.proxy.until_value(HOT, 20.0).await;
     stage.written(1_000).await;
-    emulator.process.signal("KILL");
-    stage.written(1_000).await;
-    assert_eq!(get(stage.proxy.metrics, "/healthz").await.0, 200);
-    assert_eq!(get(stage.proxy.metrics, "/readyz").await.0, 200);
-    stage.service.quiet.store(true, std::sync::atomic::Ordering::Relaxed);
-    // Clients still ask; rest is an instant in which every account is settled.
+    // Rest: nothing new comes, and every open account is settled.
+    stage.rest().await;
     let scrape = until("no account is open", async || {
         let text = stage.proxy.scrape().await;
         (value_in(&text, "crossfade_mirror_in_flight") == 0.0).then_some(text)
     })
     .await;
     assert_eq!(value_in(&scrape, "crossfade_ledger_imbalance"), 0.0, "{scrape}");
-    assert!(value_in(&scrape, "crossfade_mirror_messages_total{state=\"seen\"}") >= 1_000.0, "{scrape}");
+    assert!(value_in(&scrape, "crossfade_mirror_messages_total{state=\"confirmed\"}") >= 1_000.0, "{scrape}");
+    emulator.process.signal("KILL");
+    stage.proxy.until_value("crossfade_realtime_connected", 0.0).await;
+    stage.proxy.until_value(HOT, 0.0).await;
+    assert_eq!(get(stage.proxy.metrics, "/healthz").await.0, 200);
+    assert_eq!(get(stage.proxy.metrics, "/readyz").await.0, 200);
     stage.close_clean().await;
 }

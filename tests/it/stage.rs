@@ -59,8 +59,8 @@ impl Stage {
         until("the service writes", async || (self.service.written.total() >= goal).then_some(())).await;
     }
 
-    /// Ends the load and waits for what is under way; then compares the logs and sends the clients home.
-    pub(crate) async fn close(self) -> Findings {
+    /// Ends the load and waits for what is under way.
+    pub(crate) async fn rest(&self) {
         self.service.quiet.store(true, Ordering::Relaxed);
         self.phase.send_replace(Phase::Listening);
         let mut last = None;
@@ -79,6 +79,11 @@ impl Stage {
             (rested || pairs.iter().all(|(sent, read)| sent == read)).then_some(())
         })
         .await;
+    }
+
+    /// Rests; then sends the clients home and compares the logs.
+    pub(crate) async fn close(self) -> Findings {
+        self.rest().await;
         assert_eq!(self.clients.unasked_closes.load(Ordering::Relaxed), 0, "closes that no client asked for");
         assert_eq!(self.clients.refused.load(Ordering::Relaxed), 0, "refused clients");
         assert_eq!(self.connected(), self.count);
