@@ -18,15 +18,12 @@ fn families(text: &str) -> BTreeMap<String, (String, BTreeSet<String>)> {
             value.parse::<f64>().unwrap();
             let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
             let parts = ["_bucket", "_sum", "_count"].iter().find_map(|part| name.strip_suffix(part));
-            let own = families.get_mut(name).or_else(|| None);
+            let family = if families.contains_key(name) { name } else { parts.unwrap() };
             let labels: Vec<_> = labels.strip_suffix('}').unwrap().split(',').collect();
             let names =
                 labels.iter().filter_map(|label| label.split_once('=')).map(|(name, _)| name.to_owned());
             let names: Vec<_> = names.filter(|name| name != "le").collect();
-            match own {
-                Some((_, found)) => found.extend(names),
-                None => families.get_mut(parts.unwrap()).unwrap().1.extend(names),
-            }
+            families.get_mut(family).unwrap().1.extend(names);
         }
     }
     families
