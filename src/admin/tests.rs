@@ -21,9 +21,13 @@ fn full() -> Snapshot {
     Snapshot {
         sessions: vec![("legacy", 3), ("hot", 1), ("cold", 0), ("native", 0)],
         sessions_total: vec![("legacy", 30)],
+        sessions_ended: vec![("client", 26)],
         upgrades: vec![("accepted", 30)],
         messages: vec![("up", 1), ("down", 2)],
         bytes: vec![("up", 10), ("down", 20)],
+        hot_messages: vec![("via_realtime", 9)],
+        hot_direct: vec![("control", 1)],
+        moves_back: vec![("breaker", 1)],
         breaker_state: "open",
         breaker_trips: vec![("stall", 1)],
         readback: histogram.readings(),

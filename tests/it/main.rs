@@ -1,0 +1,17 @@
+//! The real binary as processes: `run` between a service and its clients, `emulator` in Realtime's place.
+//!
+//! Service and clients live in the test process and keep their own logs; whether anything was lost, doubled or
+//! reordered is decided by comparing these, never by crossfade's counters. Metrics only tell when to go on.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, its own functions included")]
+
+mod configuration;
+mod drain;
+mod faults;
+mod guards;
+mod http;
+mod metrics;
+mod native;
+mod process;
+mod raw;
+mod stage;
