@@ -25,5 +25,10 @@ grep -q 'CROSSFADE_UPSTREAM: is required' target/run/binary.err
 expect 64 $clean CROSSFADE_UPSTRAEM=ws://x CROSSFADE_LISTEN=8080 "$binary" run
 grep -q 'did you mean CROSSFADE_UPSTREAM' target/run/binary.err
 grep -q 'CROSSFADE_LISTEN: "8080" is not an address' target/run/binary.err
+expect 64 $clean CROSSFADE_UPSTRAEM=ws://x "$binary" check
+grep -q '^failed   configuration  CROSSFADE_UPSTRAEM' target/run/binary.out
+# Nobody listens on port 1.
+expect 69 $clean CROSSFADE_UPSTREAM=ws://127.0.0.1:1 "$binary" check --json
+grep -q '"blame": "theirs"' target/run/binary.out
 expect 0 bash -c "$binary config | head -n 1"
 echo "the binary answers as documented"

@@ -187,5 +187,6 @@ await test("a killed emulator: the client reconnects, rejoins and hears again", 
   assert.deepEqual((await inbox.take("a message after the return")).payload, { n: 9 });
 });
 
+await emulator.kill();
 console.log(`${passed} passed, 0 failed`);
 process.exit(0);

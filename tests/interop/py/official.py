@@ -176,7 +176,16 @@ TESTS = [
 
 
 async def main():
-    emulator = await Emulator.start()
+    try:
+        return await run_all(await Emulator.start())
+    finally:
+        for process in RUNNING:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+
+
+async def run_all(emulator):
     failed = 0
     for test in TESTS:
         try:
@@ -189,14 +198,4 @@ async def main():
     return failed
 
 
-code = 1
-try:
-    code = min(asyncio.run(main()), 1)
-finally:
-    for process in RUNNING:
-        if process.returncode is None:
-            try:
-                process.kill()
-            except ProcessLookupError:
-                pass
-sys.exit(code)
+sys.exit(min(asyncio.run(main()), 1))

@@ -2,8 +2,8 @@
 //! `CROSSFADE` and `PUBLISH` name the two programs. Run by tests/groups/interop_rs.sh.
 
 use std::collections::HashMap;
-use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,8 @@ const EVENT: &str = "reading";
 /// A server of our own; killed when dropped, also when a test has panicked.
 struct Emulator {
     child: Child,
+    /// Kept open, for it may have more to say.
+    _out: BufReader<ChildStdout>,
     url: String,
     key: String,
 }
@@ -31,7 +33,8 @@ impl Emulator {
             .spawn()
             .unwrap();
         let mut said = HashMap::new();
-        for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        for line in out.by_ref().lines() {
             let line = line.unwrap();
             if let Some((name, value)) = line.split_once('=') {
                 said.insert(name.to_owned(), value.to_owned());
@@ -41,7 +44,7 @@ impl Emulator {
             }
         }
         let url = said.remove("SUPABASE_URL").expect("the emulator did not start");
-        Self { child, url, key: said.remove("SUPABASE_ANON_KEY").unwrap() }
+        Self { child, _out: out, url, key: said.remove("SUPABASE_ANON_KEY").unwrap() }
     }
 
     fn publish(&self, vsn: &str, messages: &[Value]) {
@@ -81,6 +84,12 @@ fn payload_of(fields: &Value) -> &Value {
 }
 
 fn main() {
+    // Joining has no time limit of its own in realtime-rs.
+    std::thread::spawn(|| {
+        std::thread::sleep(4 * HANG);
+        eprintln!("FAILED: nothing more happens");
+        std::process::exit(1);
+    });
     let emulator = Emulator::start("127.0.0.1:0");
     let (_client, _channel, heard) = witness(&emulator);
 
