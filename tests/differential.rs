@@ -268,7 +268,8 @@ fn reserved_bits_and_opcodes_are_for_the_ends_to_judge() {
 
 #[test]
 fn a_message_of_16_mib_passes_each_way() {
-    let body: Vec<u8> = (0..16 * MIB as u32).map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
+    let body: Vec<u8> =
+        (0..16 * MIB as u32).map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
     let mut world = World::start();
     let bytes = [frame(FIN | 2, &body, Some(KEY)), frame(FIN | 2, &body, None)];
     let seen = world.compare(Opening::default(), [&bytes[0], &bytes[1]], usize::MAX);
@@ -409,10 +410,8 @@ fn compressed_sessions_pass_untouched_and_are_read_inflated() {
     ] {
         let answers = format!("Sec-WebSocket-Extensions: {answers}\r\n");
         let opening = Opening { answers: &answers, ..Opening::default() };
-        let bytes = [
-            Deflater::new(up).session(&bodies, Some(KEY)),
-            Deflater::new(down).session(&bodies, None),
-        ];
+        let bytes =
+            [Deflater::new(up).session(&bodies, Some(KEY)), Deflater::new(down).session(&bodies, None)];
         let mut world = World::start();
         for chunk in [usize::MAX, 1] {
             let seen = world.compare(opening, [&bytes[0], &bytes[1]], chunk);
