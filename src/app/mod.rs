@@ -1,12 +1,26 @@
 //! Wiring: builds every room, hands out channel ends, starts the threads, stops them in order.
 //!
-//! **Threads.** The proxy brings its acceptor and its data workers. `ops` runs the breaker and the metrics
-//! listener. `side` runs everything behind the tap; without Supabase settings there is none, and the process is a
-//! pure, observable proxy. A panic on `side` ends that thread alone: the tap's queue closes, the beat stops, and the
-//! data threads pass their sessions on.
+//! **Problem.** The rooms know nothing of each other, and the promise that nothing behind the tap can be felt by a
+//! legacy session must not depend on anybody's good will.
+//!
+//! **Decision.** Threads are the walls. The proxy brings its acceptor and its data workers. `ops` runs the breaker
+//! and the metrics listener. `side` runs everything behind the tap; without Supabase settings there is none, and the
+//! process is a pure, observable proxy. Between them there are only bounded queues that are never waited for (tap,
+//! words, notices, probes) and watch channels (policy, view). A panic on `side` ends that thread alone: the tap's
+//! queue closes, the beat stops, and the data threads pass their sessions on.
+//!
+//! ```text
+//! data workers ──tap──▶ side ──words──▶ ops
+//!      ▲ ▲               │ ▲             │ │
+//!      │ └──notices──────┘ └─view,probes─┘ │
+//!      └───────────policy──────────────────┘
+//! ```
 //!
 //! **Stopping.** Not ready → settle → no new connections → plain HTTP finishes → sessions are closed with 1012 in
-//! turns → the mirror is flushed → everything ends. The whole sequence stays inside the grace period.
+//! turns → the mirror is flushed → everything ends, inside the grace period.
+//!
+//! **Limits.** A full queue of words or notices loses what does not fit (counted): the breaker then knows less for a
+//! moment, and windows release by their own clocks. One publish and one read-back link; one topic per pod.
 
 mod decide;
 mod figures;
@@ -268,16 +282,20 @@ impl Behind<'_> {
         let topic = format!("crossfade:{}:{}", config.service.name, config.service.pod);
         let flush = self.tuning.flush.unwrap_or(Duration::from_secs(5));
         let workers = running.workers().to_vec();
+        let key_file = config.supabase.as_ref().and_then(|supabase| supabase.key.file.clone());
         let limits = batch::Limits { bytes: config.mirror.buffer };
         let runtime = runtime().map_err(StartError::Thread)?;
         let life = move || {
             let local = tokio::task::LocalSet::new();
             local.block_on(&runtime, async move {
                 let join = |receive: bool| Join { ack: !receive, ..Join::new(&topic, true) };
-                let publish = client::start(self.link.clone(), seed());
-                let readback = client::start(self.link, seed());
-                publish.0.join(side::TOPIC, join(false));
-                readback.0.join(side::TOPIC, join(true));
+                let publish = client::start(client::Config::new(self.link.clone(), seed()));
+                let readback = client::start(client::Config::new(self.link, seed()));
+                for (handle, receive) in [(&publish.0, false), (&readback.0, true)] {
+                    if handle.commands().try_join(side::TOPIC, join(receive)).is_err() {
+                        tracing::error!("a fresh link takes no command (a bug)");
+                    }
+                }
                 tokio::task::spawn_local(publish.1);
                 tokio::task::spawn_local(readback.1);
                 let side = Side {
@@ -295,6 +313,7 @@ impl Behind<'_> {
                     workers,
                     figures: self.figures,
                     stop,
+                    key_file,
                     state: Book::default(),
                 };
                 side.run(flush).await;

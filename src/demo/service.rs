@@ -50,6 +50,7 @@ impl Service {
         // A demo on loopback works without it; a refusal is not worth a word.
         socket.set_nodelay(true).unwrap_or(());
         let mut client = String::new();
+        #[expect(clippy::result_large_err, reason = "the callback's type is tungstenite's")]
         let read_name = |request: &Request, response: Response| -> Result<Response, ErrorResponse> {
             let name = request.headers().get("x-user-id").and_then(|name| name.to_str().ok());
             name.unwrap_or("nobody").clone_into(&mut client);
@@ -105,7 +106,6 @@ impl Service {
     }
 }
 
-#[expect(clippy::result_large_err, reason = "the callback's type is tungstenite's")]
 async fn accept(
     socket: TcpStream,
     read_name: impl FnOnce(&Request, Response) -> Result<Response, ErrorResponse> + Unpin,

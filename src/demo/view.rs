@@ -19,13 +19,16 @@ const REALTIME: Color = Color::Rgb(0x3e, 0xcf, 0x8e);
 const ALARM: Color = Color::Rgb(0xf0, 0x6a, 0x6a);
 const CAUTION: Color = Color::Rgb(0xe8, 0xb3, 0x3a);
 
-/// Seconds of history that the sparkline shows.
+/// Pictures whose rates the sparkline remembers.
 const HISTORY: usize = 240;
+/// The rate is an average over this time.
+const RATE_OVER: Duration = Duration::from_secs(1);
 
 /// What the view remembers between two pictures.
 #[derive(Debug, Default)]
 pub struct View {
-    last: Option<(Duration, u64)>,
+    /// Totals of the last second, to take the rate from.
+    totals: VecDeque<(Duration, u64)>,
     rates: VecDeque<u64>,
     rate: u64,
     notes: VecDeque<String>,
@@ -62,16 +65,18 @@ impl View {
     /// Takes in the figures of a moment: call it once per picture.
     pub fn observe(&mut self, scene: &Scene<'_>) {
         let messages: u64 = scene.status.messages.iter().sum();
-        if let Some((then, before)) = self.last {
-            let millis = scene.elapsed.saturating_sub(then).as_millis().max(1);
-            let per_second = u128::from(messages.saturating_sub(before)) * 1000 / millis;
-            self.rate = u64::try_from(per_second).unwrap_or(u64::MAX);
-            self.rates.push_back(self.rate);
-            if self.rates.len() > HISTORY {
-                self.rates.pop_front();
-            }
+        self.totals.push_back((scene.elapsed, messages));
+        while self.totals.front().is_some_and(|(at, _)| scene.elapsed.saturating_sub(*at) > RATE_OVER) {
+            self.totals.pop_front();
         }
-        self.last = Some((scene.elapsed, messages));
+        let Some((then, before)) = self.totals.front() else { return };
+        let millis = scene.elapsed.saturating_sub(*then).as_millis().max(1);
+        self.rate =
+            u64::try_from(u128::from(messages.saturating_sub(*before)) * 1000 / millis).unwrap_or(u64::MAX);
+        self.rates.push_back(self.rate);
+        if self.rates.len() > HISTORY {
+            self.rates.pop_front();
+        }
     }
 
     /// Draws the picture.

@@ -226,10 +226,10 @@ impl Window {
             ReadBack::Altered => {
                 item.state = State::Done(Released::Altered);
                 #[cfg(test)]
-                if self.sabotage == Some(Sabotage::TrustAltered) {
-                    if let Some(item) = self.item(seq) {
-                        item.frames.reverse();
-                    }
+                if self.sabotage == Some(Sabotage::TrustAltered)
+                    && let Some(item) = self.item(seq)
+                {
+                    item.frames.reverse();
                 }
                 self.note(WindowEvent::Altered(seq));
             }

@@ -10,8 +10,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 use super::cell::{Order, SessionCell};
+use super::pump::Tunnel;
 use super::taps::DirectionTap;
-use super::tunnel::{EndCause, Ended, Tunnel};
+use super::tunnel::{EndCause, Ended};
 use super::worker::Worker;
 use super::{Follows, Io, Lane, News, Notice, Policy, Verdict};
 use crate::budget::Budget;
@@ -57,9 +58,14 @@ async fn pair() -> (TcpStream, TcpStream) {
     (near, far)
 }
 
+#[expect(clippy::disallowed_methods, reason = "tests on real sockets are shells")]
+fn now() -> std::time::Instant {
+    std::time::Instant::now()
+}
+
 fn mirror() -> (Tap, TapReceiver, Arc<Ledger>) {
     let ledger = Ledger::new();
-    let now = std::time::Instant::now();
+    let now = now();
     let (tap, receiver) = tap::channel(Budget::new(32 << 20), Arc::clone(&ledger), now);
     (tap, receiver, ledger)
 }
@@ -209,13 +215,7 @@ async fn both_ways(mut world: World, chunk: usize) {
 fn stuffing() -> crate::ws::Captured {
     let key = crate::session::Key { session: crate::session::SessionNo(0), dir: Direction::Up, seq: Seq(1) };
     let body = crate::budget::Payload::copy_from(b"x", &Budget::new(1)).ok_or(Shed::Budget);
-    crate::ws::Captured {
-        key,
-        op: crate::session::Opcode::Text,
-        at: std::time::Instant::now(),
-        body,
-        wire_len: 1,
-    }
+    crate::ws::Captured { key, op: crate::session::Opcode::Text, at: now(), body, wire_len: 1 }
 }
 
 #[test]

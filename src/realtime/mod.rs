@@ -1,5 +1,7 @@
 //! (essay below is completed with the room)
 pub mod classify;
+#[cfg(test)]
+mod classify_tests;
 pub mod client;
 pub mod codec;
 pub mod key;

@@ -6,9 +6,11 @@
 //! dies or hangs, the data threads notice the missing beat and pass their sessions on without it.
 
 mod intake;
+mod links;
 mod outcome;
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,12 +22,10 @@ use crate::hot::Direct;
 use crate::ledger::Shed;
 use crate::mirror::batch::{Batch, Batcher};
 use crate::mirror::publish::Publisher;
-use crate::mirror::report::{Ack, Refusal};
 use crate::proxy::{News, Notice, Sessions, WorkerHandle, WorkerMessage};
 use crate::realtime::client::Handle;
-use crate::realtime::link::{Broadcast, LinkEvent, Outcome, Push, PushRef, TopicNo};
+use crate::realtime::link::{Push, PushRef, TopicNo};
 use crate::realtime::message::Encoding;
-use crate::realtime::reason::{Cause, Reason};
 use crate::session::Key;
 use crate::tap::TapReceiver;
 
@@ -64,6 +64,8 @@ pub(crate) struct Side {
     pub(crate) workers: Vec<WorkerHandle>,
     pub(crate) figures: Arc<SideFigures>,
     pub(crate) stop: Arc<Notify>,
+    /// Where the key was read from, to read it again when it expires.
+    pub(crate) key_file: Option<PathBuf>,
     pub(crate) state: Book,
 }
 
@@ -231,7 +233,7 @@ impl Side {
                 body: push.body,
                 encoding: Encoding::Json,
             };
-            match self.publish.push(push) {
+            match self.publish.try_push(push) {
                 Ok(()) => {
                     self.state.pushes.insert(reference, batch);
                     self.publisher.handle_sent(batch);
@@ -260,107 +262,6 @@ impl Side {
             self.state.last_sample = Some(now);
             self.publisher.submit(Batch::sentinel(), now);
         }
-    }
-
-    fn heard(&mut self, from: From, event: Option<LinkEvent>) {
-        let now = clock();
-        let Some(event) = event else {
-            // The link's task is gone; its loss was told by its last event, and nothing more will come.
-            return self.link_lost(from, now);
-        };
-        match event {
-            LinkEvent::Joined { .. } => self.joined(from, now),
-            LinkEvent::Up => self.state.was_up[from as usize] = true,
-            LinkEvent::Left { reason, .. } => {
-                self.link_lost(from, now);
-                self.blame(reason);
-            }
-            LinkEvent::Down { reason, .. } => {
-                self.link_lost(from, now);
-                if !std::mem::take(&mut self.state.was_up[from as usize]) {
-                    self.connect_failed(reason);
-                }
-            }
-            LinkEvent::Ack { push, outcome, .. } => self.acked(push, outcome, now),
-            LinkEvent::Broadcast(Broadcast { event, payload, .. }) if event == EVENT => {
-                if from == From::ReadBack {
-                    self.publisher.handle_readback(&payload, now);
-                }
-            }
-            LinkEvent::System { reason: Some(reason), .. } => self.blame(reason),
-            LinkEvent::GiveUp { reason, .. } => {
-                tracing::error!(
-                    reason = reason.as_str(),
-                    advice = reason.advice(),
-                    "Realtime cannot be used"
-                );
-            }
-            _ => {}
-        }
-    }
-
-    fn joined(&mut self, from: From, now: Instant) {
-        let joined = match from {
-            From::Publish => &mut self.links.publish,
-            From::ReadBack => &mut self.links.readback,
-        };
-        *joined = true;
-        if self.links.publish && self.links.readback {
-            self.publisher.handle_link_up(now);
-            self.say(Word::Outcome(crate::breaker::Outcome::Connected));
-        }
-        self.say(Word::Links(self.links));
-    }
-
-    fn link_lost(&mut self, from: From, now: Instant) {
-        let joined = match from {
-            From::Publish => &mut self.links.publish,
-            From::ReadBack => &mut self.links.readback,
-        };
-        if std::mem::take(joined) {
-            // Before anything else: hot sessions must not wait for what cannot come back.
-            self.say(Word::Links(self.links));
-            self.publisher.handle_link_down(now);
-            self.report(now);
-        }
-    }
-
-    /// A reason that is not the socket's: quota, an announced restart.
-    fn blame(&mut self, reason: Reason) {
-        if reason.cause() == Cause::Quota {
-            self.say(Word::Quota);
-        }
-        tracing::warn!(reason = reason.as_str(), advice = reason.advice(), "Realtime ended our channel");
-    }
-
-    fn connect_failed(&mut self, reason: Reason) {
-        let outcome = match reason.cause() {
-            Cause::ProviderOutage | Cause::AnnouncedRestart => crate::breaker::Outcome::ConnectFailed,
-            Cause::Quota => crate::breaker::Outcome::Own(OwnFault::Quota),
-            Cause::OurConfiguration | Cause::OurAuthorization | Cause::OwnFault => {
-                crate::breaker::Outcome::Own(OwnFault::Configuration)
-            }
-        };
-        tracing::warn!(reason = reason.as_str(), advice = reason.advice(), "no connection to Realtime");
-        self.say(Word::Outcome(outcome));
-    }
-
-    fn acked(&mut self, push: PushRef, outcome: Outcome, now: Instant) {
-        let Some(batch) = self.state.pushes.remove(&push) else { return };
-        let ack = match outcome {
-            Outcome::Accepted => {
-                self.figures.acknowledged(self.state.unacked.remove(&batch).unwrap_or(0));
-                Ack::Ok
-            }
-            Outcome::Refused(Reason::PayloadTooLarge) => Ack::Refused(Refusal::TooLarge),
-            Outcome::Refused(Reason::UnmatchedTopic) | Outcome::NotSent(_) => {
-                Ack::Refused(Refusal::NotJoined)
-            }
-            Outcome::Refused(_) => Ack::Refused(Refusal::Other),
-            Outcome::TimedOut => Ack::Timeout,
-            Outcome::Lost(_) => return, // the end of the channel is told by an event of its own
-        };
-        self.publisher.handle_ack(batch, ack, now);
     }
 
     /// Leaves news for the worker that owns the session.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::super::*;
 use super::world::*;
+use crate::ws::FrameKind;
 
 const AT_ONCE: DrainPlan = DrainPlan { settle: Duration::ZERO, finish: HANG, grace: HANG };
 
@@ -44,13 +45,20 @@ fn plain_requests_finish_then_sessions_are_told() {
             assert!(now() - began < HANG, "nobody new is let in");
         }
         assert_eq!(world.running.drain_signal().phase(), Phase::Finishing);
-        client.send("still");
-        assert_eq!(upstream.exactly(5), b"still");
+        let still = crate::ws::frame(FrameKind::Text, b"still", Some([1, 2, 3, 4]));
+        client.send(&still);
+        assert_eq!(upstream.exactly(still.len()), still);
         service.send(OK);
         assert!(busy.head().starts_with("HTTP/1.1 200 OK\r\n"));
         assert_eq!(busy.rest(), (b"ok".to_vec(), End::Fin));
-        assert_eq!(client.rest().0, b"");
-        assert_eq!(upstream.rest().0, b"");
+        let told = crate::ws::close(1012, "", None);
+        assert_eq!(client.exactly(told.len()), told, "the client is told at a frame boundary");
+        client.send(crate::ws::close(1012, "", Some([5, 6, 7, 8])));
+        let heard = upstream.exactly(8);
+        let code: Vec<u8> = heard[6..].iter().zip(&heard[2..]).map(|(byte, key)| byte ^ key).collect();
+        assert_eq!((&heard[..2], code), (&[0x88, 0x82][..], 1001_u16.to_be_bytes().to_vec()));
+        drop(upstream);
+        assert_eq!(client.rest(), (vec![], End::Fin));
     });
     assert_eq!((report.plain_left, report.sessions_left), (0, 0));
     assert!(!world.running.drain_signal().is_ready());

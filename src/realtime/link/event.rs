@@ -49,14 +49,19 @@ impl fmt::Debug for Broadcast {
     }
 }
 
-/// What happened, and what the owner of the socket must do.
+/// What the shell must do. Apart from the events, so that an owner who takes none cannot hold it up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Open a socket with [`connect_request`](super::Link::connect_request), then call `handle_connected` or
+    /// `handle(Failed)`.
+    Connect,
+    /// Drop the socket or the attempt without ceremony, then call `handle(Closed)`.
+    Disconnect,
+}
+
+/// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LinkEvent {
-    /// For the shell: open a socket with [`connect_request`](super::Link::connect_request), then call
-    /// `handle_connected` or `handle(Failed)`.
-    Connect,
-    /// For the shell: drop the socket or the attempt without ceremony, then call `handle(Closed)`.
-    Disconnect,
     /// The socket is open; joins follow.
     Up,
     /// The channel is joined: pushes are taken from now on.

@@ -5,10 +5,10 @@
 //!
 //! **Decision.** Everything that decides is here, pure: frames and time go in, frames and events come out, in the
 //! manner of `quinn-proto`. The shell ([`super::client`]) moves bytes. After any call, take what
-//! [`Link::poll_transmit`] and [`Link::poll_event`] give until they give nothing, and call
+//! [`Link::poll_order`], [`Link::poll_transmit`] and [`Link::poll_event`] give until they give nothing, and call
 //! [`Link::handle_timeout`] when [`Link::poll_timeout`] has come. Calls too many are harmless.
 //!
-//! - *One socket.* [`LinkEvent::Connect`] comes only after the socket before was reported closed.
+//! - *One socket.* [`Order::Connect`] comes only after the socket before was reported closed.
 //! - *Refs.* Each join has a fresh ref, used as `join_ref` of all its pushes. A server message with another
 //!   `join_ref` belongs to a channel that is no more, and is dropped: a second join of a topic is answered *before*
 //!   the first one's `phx_close`. Refs never start again, so nothing of an old socket can match.
@@ -36,14 +36,14 @@ mod session;
 mod tests;
 mod timers;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use thiserror::Error;
 
 pub use channel::{Changes, Join, Replay};
-pub use event::{Broadcast, ChangePayload, LinkEvent, MESSAGE_CHARS_MAX, Outcome};
+pub use event::{Broadcast, ChangePayload, LinkEvent, MESSAGE_CHARS_MAX, Order, Outcome};
 pub use session::{ConnectFailure, Input};
 
 use super::key::ApiKey;
@@ -200,6 +200,8 @@ pub struct Link {
     by_topic: HashMap<String, TopicNo>,
     next_ref: u64,
     outbox: Outbox,
+    /// At most one of each in turn: only the shell's answers lead to further ones.
+    orders: VecDeque<Order>,
     events: Events,
     jitter: Jitter,
     retry: Backoff,
@@ -220,6 +222,7 @@ impl Link {
             by_topic: HashMap::new(),
             next_ref: 1,
             outbox: Outbox::default(),
+            orders: VecDeque::new(),
             events: Events::default(),
             jitter: Jitter::new(seed),
             retry: Backoff::default(),
@@ -307,9 +310,19 @@ impl Link {
         self.handle_timeout(now);
     }
 
+    /// What the shell must do, oldest first.
+    pub fn poll_order(&mut self) -> Option<Order> {
+        self.orders.pop_front()
+    }
+
     /// What happened, oldest first.
     pub fn poll_event(&mut self) -> Option<LinkEvent> {
         self.events.pop()
+    }
+
+    /// Adds an event of the shell's to the queue, in its place.
+    pub(in crate::realtime) fn tell(&mut self, event: LinkEvent) {
+        self.events.push(event);
     }
 
     /// How many events wait.

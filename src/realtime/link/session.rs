@@ -10,7 +10,7 @@ use crate::realtime::message::{Frame, Vsn};
 use crate::realtime::reason::{Reason, Remedy};
 
 use super::channel::State;
-use super::event::LinkEvent;
+use super::event::{LinkEvent, Order};
 use super::{Link, TopicNo};
 
 /// What the shell hands in.
@@ -21,7 +21,7 @@ pub enum Input {
     /// A binary frame, whole.
     Binary(Bytes),
     /// The socket ended: the close code, or 1006 when there was no close frame. Also the answer to
-    /// [`LinkEvent::Disconnect`], whatever the code.
+    /// [`Order::Disconnect`], whatever the code.
     Closed {
         /// RFC 6455 section 7.4.
         code: u16,
@@ -46,6 +46,8 @@ pub enum ConnectFailure {
     Certificate,
     /// It took too long.
     Timeout,
+    /// The key cannot be a header field.
+    BadKey,
 }
 
 impl ConnectFailure {
@@ -55,6 +57,7 @@ impl ConnectFailure {
             Self::Unreachable => Reason::ConnectFailed,
             Self::Certificate => Reason::Certificate,
             Self::Timeout => Reason::ConnectTimeout,
+            Self::BadKey => Reason::TokenMalformed,
         }
     }
 }
@@ -135,7 +138,7 @@ impl Clock {
 }
 
 impl Link {
-    /// The shell has the socket that [`LinkEvent::Connect`] asked for.
+    /// The shell has the socket that [`Order::Connect`] asked for.
     pub fn handle_connected(&mut self, now: Instant) {
         if !matches!(self.phase, Phase::Connecting { .. }) {
             return;
@@ -205,7 +208,7 @@ impl Link {
             Phase::Connecting { .. } | Phase::Open(_) => {
                 let retry_at = self.lose_socket(why, now);
                 self.phase = Phase::Closing { retry_at, why };
-                self.events.push(LinkEvent::Disconnect);
+                self.orders.push_back(Order::Disconnect);
             }
         }
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::realtime::reason::{Cause, Reason};
 
 use super::channel::State;
-use super::event::{LinkEvent, Outcome};
+use super::event::{LinkEvent, Order, Outcome};
 use super::session::{BEAT_ANSWER_MAX, BEAT_MAX, BEAT_MIN, CONNECT_MAX, Phase};
 use super::{Link, TopicNo};
 
@@ -43,7 +43,7 @@ impl Link {
         match self.phase {
             Phase::Down { retry_at: Some(at), .. } if at <= now && !self.channels.is_empty() => {
                 self.phase = Phase::Connecting { give_up_at: now + CONNECT_MAX };
-                self.events.push(LinkEvent::Connect);
+                self.orders.push_back(Order::Connect);
             }
             Phase::Connecting { give_up_at } if give_up_at <= now => {
                 self.hang_up(Reason::ConnectTimeout, now)
@@ -76,10 +76,6 @@ impl Link {
     }
 
     fn beat(&mut self, now: Instant) {
-        #[cfg(test)]
-        if self.sabotaged(super::tests::Sabotage::NoHeartbeats) {
-            return;
-        }
         let Phase::Open(open) = &mut self.phase else { return };
         if open.beat.is_some() || open.beat_at > now {
             return;
@@ -87,6 +83,10 @@ impl Link {
         let gap = self.jitter.between(BEAT_MIN, BEAT_MAX);
         // From the plan, not from now, unless a sleep of ours made the plan a thing of the past.
         open.beat_at = (open.beat_at + gap).max(now + BEAT_MIN.saturating_sub(BEAT_ANSWER_MAX));
+        #[cfg(test)]
+        if self.sabotaged(super::tests::Sabotage::NoHeartbeats) {
+            return;
+        }
         let reference = self.fresh_ref();
         if let Phase::Open(open) = &mut self.phase {
             open.beat = Some((reference, now + BEAT_ANSWER_MAX));

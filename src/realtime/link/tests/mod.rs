@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::{Config, Input, Join, Link, LinkEvent, Push, PushError, PushRef, TopicNo};
+use super::{Config, Input, Join, Link, LinkEvent, Order, Push, PushError, PushRef, TopicNo};
 use crate::realtime::codec;
 use crate::realtime::key::{ApiKey, unsigned};
 use crate::realtime::message::{Encoding, Frame, Message, Origin, Vsn};
@@ -29,6 +29,9 @@ pub(crate) enum Sabotage {
     /// Joins again at once, whatever the reason.
     RejoinsAtOnce,
 }
+
+/// `join_ref` and `ref` of a message.
+pub(super) type Refs<'a> = (Option<&'a str>, Option<&'a str>);
 
 /// A machine with a clock of its own.
 pub(super) struct Bench {
@@ -64,11 +67,16 @@ impl Bench {
         bench.answer_join("ok");
         assert!(bench.link.is_joined(A));
         bench.events();
+        bench.orders();
         bench
     }
 
     pub(super) fn events(&mut self) -> Vec<LinkEvent> {
         std::iter::from_fn(|| self.link.poll_event()).collect()
+    }
+
+    pub(super) fn orders(&mut self) -> Vec<Order> {
+        std::iter::from_fn(|| self.link.poll_order()).collect()
     }
 
     /// What the link sends now, as a server reads it.
@@ -124,19 +132,12 @@ impl Bench {
             "ok" => "{\"status\":\"ok\",\"response\":{\"postgres_changes\":[]}}".to_owned(),
             reason => format!("{{\"status\":\"error\",\"response\":{{\"reason\":\"{reason}\"}}}}"),
         };
-        self.say(Some(&reference), Some(&reference), &head.topic, "phx_reply", &payload);
+        self.say((Some(&reference), Some(&reference)), &head.topic, "phx_reply", &payload);
         reference
     }
 
     /// A server's message in the bench's version.
-    pub(super) fn say(
-        &mut self,
-        join_ref: Option<&str>,
-        reference: Option<&str>,
-        topic: &str,
-        event: &str,
-        payload: &str,
-    ) {
+    pub(super) fn say(&mut self, (join_ref, reference): Refs<'_>, topic: &str, event: &str, payload: &str) {
         let quoted = |text: Option<&str>| text.map_or("null".to_owned(), |text| format!("\"{text}\""));
         let text = match self.vsn {
             Vsn::V1 => format!(

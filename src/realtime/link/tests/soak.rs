@@ -40,13 +40,13 @@ fn soak(seed: u64, storms: u32, sabotage: Option<Sabotage>) -> Result<World, Str
 #[test]
 fn it_always_comes_back_and_keeps_every_rule() {
     let (mut hours, mut downs) = (0.0, 0);
-    for seed in 1..=12 {
-        let world = soak(seed, 12, None).unwrap_or_else(|broken| panic!("{broken}"));
+    for seed in 1..=20 {
+        let world = soak(seed, 20, None).unwrap_or_else(|broken| panic!("{broken}"));
         assert!(world.accepted > 1_000 && world.received > 1_000, "seed {seed}: there was traffic");
         hours += (world.now - super::start()).as_secs_f64() / 3_600.0;
         downs += world.downs;
     }
-    assert!(hours > 30.0, "{hours} h");
+    assert!(hours > 100.0, "{hours} h");
     assert!(downs > 100, "{downs} sockets ended: the weather was too good");
 }
 

@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::super::{Config, ConnectFailure, Input, Join, Link, LinkEvent, Outcome, Push, PushRef, TopicNo};
-use super::Sabotage;
+use super::super::{
+    Config, ConnectFailure, Input, Join, Link, LinkEvent, Order, Outcome, Push, PushRef, TopicNo,
+};
+use super::{Refs, Sabotage};
 use crate::realtime::codec;
 use crate::realtime::key::unsigned;
 use crate::realtime::message::{Encoding, Frame, Head, Message, Origin, UserBroadcast, Vsn};
@@ -52,6 +54,12 @@ struct Socket {
     to_client: VecDeque<(Instant, Frame)>,
     /// Swallows everything in both directions.
     dead: bool,
+}
+
+impl Socket {
+    fn next_due(&self) -> Option<Instant> {
+        self.to_client.front().map(|(at, _)| *at)
+    }
 }
 
 pub(super) struct World {
@@ -135,7 +143,7 @@ impl World {
     /// Runs for `time` with traffic every 5 s.
     pub(super) fn run(&mut self, time: Duration) {
         let until = self.now + time;
-        let mut traffic_at = self.now;
+        let (mut traffic_at, mut spins) = (self.now, 0);
         while self.now < until {
             if self.now >= traffic_at {
                 traffic_at = self.now + Duration::from_secs(5);
@@ -145,12 +153,15 @@ impl World {
             let next = [
                 self.link.poll_timeout(),
                 self.connect_at,
-                self.socket.as_ref().and_then(|socket| socket.to_client.front().map(|(at, _)| *at)),
+                self.socket.as_ref().filter(|socket| !socket.dead).and_then(Socket::next_due),
                 Some(traffic_at),
                 Some(until),
             ];
             let soonest = next.into_iter().flatten().min().expect("until");
-            // A machine that asks to be woken in the past, again and again, would never get on.
+            spins = if soonest > self.now { 0 } else { spins + 1 };
+            if spins == 1_000 {
+                self.violations.push("asks to be woken in the past, again and again".into());
+            }
             self.now = soonest.max(self.now + Duration::from_micros(50));
             self.link.handle_timeout(self.now);
             self.turn();
@@ -170,6 +181,9 @@ impl World {
         }
         self.serve();
         self.say_what_is_due();
+        while let Some(order) = self.link.poll_order() {
+            self.obey(order);
+        }
         self.most_waiting = self.most_waiting.max(self.link.events_waiting());
         while let Some(event) = self.link.poll_event() {
             self.note(event);
@@ -242,20 +256,19 @@ impl World {
             }
             return;
         }
-        match self.weather {
+        let weather = self.weather;
+        match weather {
             Weather::Closes if roll == 0 => self.close(code),
             Weather::Closes if roll == 1 => {
                 self.announce();
                 self.close(1012);
             }
             Weather::Silence if roll == 0 => socket.dead = true,
-            Weather::Quota if roll < 3 => {
-                if self.end_channel(&which, Some("Too many messages per second")) {
-                    self.quota_closed.insert(which, self.now);
-                }
+            Weather::ClosesChannels if roll >= 10 => drop(socket.channels.remove(&which)),
+            Weather::Quota if roll < 3 && self.end_channel(&which, Some("Too many messages per second")) => {
+                self.quota_closed.insert(which, self.now);
             }
             Weather::ClosesChannels if roll < 2 => drop(self.end_channel(&which, None)),
-            Weather::ClosesChannels if roll < 4 => drop(socket.channels.remove(&which)),
             _ => {}
         }
     }
@@ -285,13 +298,13 @@ impl World {
         if let Some(complaint) = complaint {
             let body =
                 format!("{{\"status\":\"error\",\"extension\":\"system\",\"message\":\"{complaint}\"}}");
-            self.say(Some(&join_ref), None, topic, "system", &body);
+            self.say((Some(&join_ref), None), topic, "system", &body);
         }
-        self.say(Some(&join_ref), Some(&join_ref), topic, "phx_close", "{}");
+        self.say((Some(&join_ref), Some(&join_ref)), topic, "phx_close", "{}");
         true
     }
 
-    fn say(&mut self, join_ref: Option<&str>, reference: Option<&str>, topic: &str, event: &str, body: &str) {
+    fn say(&mut self, (join_ref, reference): Refs<'_>, topic: &str, event: &str, body: &str) {
         let head = Head {
             join_ref: join_ref.map(Into::into),
             reference: reference.map(Into::into),
@@ -334,12 +347,12 @@ impl World {
                     if let Some(socket) = &mut self.socket {
                         socket.beat_at = self.now;
                     }
-                    self.say(None, reference, "phoenix", "phx_reply", OK);
+                    self.say((None, reference), "phoenix", "phx_reply", OK);
                 }
                 (Message::Text(_, payload), "phx_join") => self.serve_join(&head, payload),
                 (Message::Text(_, payload), "access_token") => self.serve_token(payload),
                 (Message::User(user), _) => self.serve_push(user),
-                _ => self.say(join_ref, reference, &head.topic, "phx_reply", OK),
+                _ => self.say((join_ref, reference), &head.topic, "phx_reply", OK),
             }
         }
     }
@@ -371,16 +384,16 @@ impl World {
                 socket.blocked_until = socket.blocked_until.max(self.now) + Duration::from_secs(5);
             }
             let body = format!("{{\"status\":\"error\",\"response\":{{\"reason\":\"{refusal}\"}}}}");
-            self.say(jr, jr, &head.topic, "phx_reply", &body);
+            self.say((jr, jr), &head.topic, "phx_reply", &body);
             return;
         }
-        self.say(jr, jr, &head.topic, "phx_reply", OK);
+        self.say((jr, jr), &head.topic, "phx_reply", OK);
         let old = self
             .socket
             .as_mut()
             .and_then(|socket| socket.channels.insert(head.topic.clone(), reference.clone()));
         if let Some(old) = old {
-            self.say(Some(&old), Some(&old), &head.topic, "phx_close", "{}");
+            self.say((Some(&old), Some(&old)), &head.topic, "phx_close", "{}");
         }
     }
 
@@ -396,7 +409,7 @@ impl World {
         let current = self.socket.as_ref().and_then(|socket| socket.channels.get(&head.topic).cloned());
         let Some(current) = current else {
             let body = "{\"status\":\"error\",\"response\":{\"reason\":\"unmatched topic\"}}";
-            self.say(None, reference, &head.topic, "phx_reply", body);
+            self.say((None, reference), &head.topic, "phx_reply", body);
             return;
         };
         if join_ref != Some(current.as_str()) {
@@ -407,7 +420,7 @@ impl World {
         }
         if self.chance(40) {
             let body = "{\"status\":\"error\",\"response\":\"payload_size_exceeded\"}";
-            self.say(join_ref, reference, &head.topic, "phx_reply", body);
+            self.say((join_ref, reference), &head.topic, "phx_reply", body);
             return;
         }
         self.acked.insert(String::from_utf8_lossy(&push.payload).parse().expect("a number"));
@@ -417,22 +430,27 @@ impl World {
             ..push.clone()
         };
         self.queue(&Message::User(echo));
-        self.say(join_ref, reference, &head.topic, "phx_reply", OK);
+        self.say((join_ref, reference), &head.topic, "phx_reply", OK);
     }
 
-    fn note(&mut self, event: LinkEvent) {
-        match event {
-            LinkEvent::Connect => {
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Connect => {
                 if self.socket.is_some() || self.connect_at.is_some() {
                     self.violations.push("a second socket".into());
                 }
                 self.connect_at = Some(self.now + Duration::from_millis(200));
             }
-            LinkEvent::Disconnect => {
+            Order::Disconnect => {
                 self.socket = None;
                 self.connect_at = None;
                 self.link.handle(Input::Closed { code: 1006 }, self.now);
             }
+        }
+    }
+
+    fn note(&mut self, event: LinkEvent) {
+        match event {
             LinkEvent::Ack { push, outcome, .. } => {
                 if !self.open.remove(&push.0) {
                     self.violations.push(format!("{push:?} has a second outcome"));
@@ -451,11 +469,9 @@ impl World {
                     self.violations.push("closed as idle in good weather".into());
                 }
             }
-            LinkEvent::TokenExpiring { .. } => {
-                if !self.chance(4) {
-                    self.token_exp = UNIX + (self.now - self.begin).as_secs() + 3_600;
-                    self.link.set_key(unsigned("service_role", self.token_exp), self.now);
-                }
+            LinkEvent::TokenExpiring { .. } if !self.chance(4) => {
+                self.token_exp = UNIX + (self.now - self.begin).as_secs() + 3_600;
+                self.link.set_key(unsigned("service_role", self.token_exp), self.now);
             }
             _ => {}
         }

@@ -1,0 +1,136 @@
+//! One direction's plumbing: what the writer's socket has not taken, and the calls that read, write and observe.
+
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::Io;
+use super::taps::{CloseAt, DirectionTap};
+use super::worker::Worker;
+use crate::hot::Outbox;
+
+/// What the service hears when we close (RFC 6455 section 7.4.1).
+const GOING_AWAY: u16 = 1001;
+
+/// One direction's plumbing.
+pub(super) struct Leg {
+    pub(super) outbox: Outbox,
+    pub(super) tap: DirectionTap,
+    pub(super) bytes: u64,
+    /// What of `bytes` and of the tap's messages the worker's counters know.
+    pub(super) counted: (u64, u64),
+    /// The reader's side has sent FIN.
+    pub(super) eof: bool,
+    /// FIN was passed on.
+    pub(super) shut: bool,
+    /// The writer's side is gone: what is read is thrown away.
+    pub(super) dead: bool,
+}
+
+impl Leg {
+    pub(super) fn new(tap: DirectionTap) -> Self {
+        Self {
+            outbox: Outbox::default(),
+            tap,
+            bytes: 0,
+            counted: (0, 0),
+            eof: false,
+            shut: false,
+            dead: false,
+        }
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.shut || (self.dead && self.eof)
+    }
+}
+
+/// Shows bytes to the tap and hears where a close frame begins in them. A panic there ends the copying and
+/// nothing else.
+pub(super) fn guarded(
+    tap: &mut DirectionTap,
+    chunk: &[u8],
+    now: Instant,
+    worker: &Worker,
+) -> Option<CloseAt> {
+    if chunk.is_empty() {
+        return None;
+    }
+    let seen = std::panic::catch_unwind(AssertUnwindSafe(|| tap.observe(chunk, now)));
+    seen.unwrap_or_else(|_| {
+        tap.stop();
+        worker.sessions().tap_panicked();
+        None
+    })
+}
+
+pub(super) fn poll_chunk(
+    io: &mut Io,
+    cx: &mut Context<'_>,
+    scratch: &mut [u8],
+) -> Poll<std::io::Result<usize>> {
+    let mut buffer = ReadBuf::new(scratch);
+    ready!(Pin::new(io).poll_read(cx, &mut buffer))?;
+    Poll::Ready(Ok(buffer.filled().len()))
+}
+
+/// Writes what was kept. Ready when nothing is kept any more.
+pub(super) fn poll_flush(io: &mut Io, leg: &mut Leg, cx: &mut Context<'_>) -> Poll<()> {
+    while !leg.outbox.is_empty() {
+        match ready!(Pin::new(&mut *io).poll_write(cx, leg.outbox.front())) {
+            Ok(n) if n > 0 => leg.outbox.advance(n),
+            _ => writer_gone(leg),
+        }
+    }
+    // TLS keeps records of its own; a plain socket has nothing to flush.
+    if let Io::Tls(_) = io
+        && ready!(Pin::new(io).poll_flush(cx)).is_err()
+    {
+        writer_gone(leg);
+    }
+    Poll::Ready(())
+}
+
+/// Writes a fresh chunk; keeps what the socket does not take now.
+pub(super) fn write_on(io: &mut Io, leg: &mut Leg, chunk: &[u8], cx: &mut Context<'_>) {
+    if leg.dead {
+        return;
+    }
+    let mut rest = chunk;
+    while !rest.is_empty() {
+        match Pin::new(&mut *io).poll_write(cx, rest) {
+            Poll::Ready(Ok(n)) if n > 0 => rest = rest.get(n..).unwrap_or(&[]),
+            Poll::Ready(_) => return writer_gone(leg),
+            Poll::Pending => return leg.outbox.extend(rest),
+        }
+    }
+}
+
+fn writer_gone(leg: &mut Leg) {
+    leg.dead = true;
+    leg.outbox.clear();
+}
+
+/// While we close: passes the client's messages on, and in place of its close frame tells the service 1001.
+/// Returns whether the service has now heard a close.
+pub(super) fn end_before_close(leg: &mut Leg, chunk: &[u8], worker: &Worker) -> bool {
+    match guarded(&mut leg.tap, chunk, worker.now(), worker) {
+        Some(CloseAt::Whole(at)) => {
+            leg.outbox.extend(chunk.get(..at).unwrap_or(chunk));
+            leg.outbox.extend(&crate::ws::close(GOING_AWAY, "", Some(worker.mask_key())));
+            true
+        }
+        // Its first byte went out with the chunk before: let the client's own close pass.
+        Some(CloseAt::Begun) => {
+            leg.outbox.extend(chunk);
+            true
+        }
+        None => {
+            leg.outbox.extend(chunk);
+            false
+        }
+    }
+}
