@@ -20,6 +20,7 @@ const SHELLS: &[&str] = &[
     "src/admin/process.rs",
     "src/admin/server.rs",
     "src/cli/run.rs",
+    "src/cli/drain.rs",
     "src/cli/demo.rs",
     "src/cli/emulator.rs",
     "src/config/strings.rs",

@@ -9,7 +9,7 @@
 //! **Streams.** What was asked for goes to standard output; everything else, the log included, to standard error.
 //!
 //! **Limits.** A command that this build does not carry says so and ends with 69. Commands that need a running
-//! process (`drain`, `report`, `explain`, `check`) are not declared before they exist.
+//! process (`report`, `explain`, `check`) are not declared before they exist.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -22,6 +22,7 @@ use crate::config::Strings;
 
 mod bucket;
 mod demo;
+mod drain;
 mod emulator;
 mod list;
 mod run;
@@ -31,6 +32,7 @@ mod tests;
 
 pub use bucket::BucketArgs;
 pub use demo::{DemoArgs, Fault};
+pub use drain::DrainArgs;
 pub use list::ConfigArgs;
 
 /// How the process ends.
@@ -81,6 +83,8 @@ enum Command {
     Run,
     /// See it work: service, Realtime emulator, proxy and clients in one process
     Demo(DemoArgs),
+    /// Stop the running process without cutting anyone off, and wait for it (needs CROSSFADE_ADMIN_TOKEN)
+    Drain(DrainArgs),
     /// List every variable with type, default and meaning
     Config(ConfigArgs),
     /// Show the rollout bucket of user keys
@@ -131,6 +135,7 @@ where
     match cli.command.unwrap_or(Command::Run) {
         Command::Run => run::run(strings, streams),
         Command::Demo(args) => demo::run(&args, streams),
+        Command::Drain(args) => drain::run(&args, strings, streams),
         Command::Config(args) => list::run(&args, streams),
         Command::Bucket(args) => bucket::run(&args, strings, streams),
         Command::Emulator(args) => emulator::run(args, streams),
