@@ -27,6 +27,7 @@ pub mod app;
 pub mod breaker;
 pub mod config;
 pub mod demo;
+pub mod doctor;
 pub mod emulator;
 pub mod envelope;
 pub mod hot;

@@ -133,7 +133,7 @@ pub(super) fn mirror(
 }
 
 /// The links' settings: one for publishing, one for reading back.
-pub(super) fn link(supabase: &config::Supabase) -> Result<realtime::link::Config, SettingError> {
+pub(crate) fn link(supabase: &config::Supabase) -> Result<realtime::link::Config, SettingError> {
     let endpoint =
         realtime::url::Endpoint::parse(supabase.url.as_str()).map_err(|e| wrong("SUPABASE_URL")(&e))?;
     let key = realtime::key::ApiKey::new(supabase.key.secret.expose());
@@ -143,6 +143,23 @@ pub(super) fn link(supabase: &config::Supabase) -> Result<realtime::link::Config
         config::Vsn::V2 => realtime::message::Vsn::V2,
     };
     Ok(link)
+}
+
+/// The private topic of this pod, without `realtime:`.
+pub(crate) fn topic(config: &config::Config) -> String {
+    format!("crossfade:{}:{}", config.service.name, config.service.pod)
+}
+
+/// Whether every room takes its settings; nothing is started.
+///
+/// # Errors
+/// The first setting that a room refuses.
+pub(crate) fn accepts(config: &config::Config) -> Result<(), SettingError> {
+    proxy(config)?;
+    rollout(config)?;
+    mirror(config)?;
+    config.supabase.as_ref().map(link).transpose()?;
+    Ok(())
 }
 
 /// What a demo or a test sets otherwise than production would.

@@ -9,7 +9,7 @@
 //! **Streams.** What was asked for goes to standard output; everything else, the log included, to standard error.
 //!
 //! **Limits.** A command that this build does not carry says so and ends with 69. Commands that need a running
-//! process (`report`, `explain`, `check`) are not declared before they exist.
+//! process (`report`, `explain`) are not declared before they exist.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -21,6 +21,7 @@ use clap::{Parser, Subcommand};
 use crate::config::Strings;
 
 mod bucket;
+mod check;
 mod demo;
 mod drain;
 mod emulator;
@@ -31,6 +32,7 @@ mod run;
 mod tests;
 
 pub use bucket::BucketArgs;
+pub use check::CheckArgs;
 pub use demo::{DemoArgs, Fault};
 pub use drain::DrainArgs;
 pub use list::ConfigArgs;
@@ -85,6 +87,8 @@ enum Command {
     Demo(DemoArgs),
     /// Stop the running process without cutting anyone off, and wait for it (needs CROSSFADE_ADMIN_TOKEN)
     Drain(DrainArgs),
+    /// Say what works for the configured project, what does not, and what to change
+    Check(CheckArgs),
     /// List every variable with type, default and meaning
     Config(ConfigArgs),
     /// Show the rollout bucket of user keys
@@ -136,6 +140,7 @@ where
         Command::Run => run::run(strings, streams),
         Command::Demo(args) => demo::run(&args, streams),
         Command::Drain(args) => drain::run(&args, strings, streams),
+        Command::Check(args) => check::run(&args, strings, streams),
         Command::Config(args) => list::run(&args, streams),
         Command::Bucket(args) => bucket::run(&args, strings, streams),
         Command::Emulator(args) => emulator::run(args, streams),

@@ -56,7 +56,7 @@ impl Dialer {
     pub(super) fn dial(
         &mut self,
         request: ConnectRequest,
-    ) -> impl Future<Output = Result<Socket, ConnectFailure>> + Send + 'static {
+    ) -> impl Future<Output = Result<Box<Socket>, ConnectFailure>> + Send + 'static {
         if request.tls && self.connector.is_none() {
             self.connector = connector(&self.tls);
         }
@@ -69,7 +69,10 @@ impl Dialer {
     }
 }
 
-async fn attempt(request: ConnectRequest, connector: Option<TlsConnector>) -> Result<Socket, ConnectFailure> {
+async fn attempt(
+    request: ConnectRequest,
+    connector: Option<TlsConnector>,
+) -> Result<Box<Socket>, ConnectFailure> {
     let upgrade = upgrade(&request)?;
     let address = (request.host.as_str(), request.port);
     let tcp = TcpStream::connect(address).await.map_err(|_| ConnectFailure::Unreachable)?;
@@ -87,7 +90,7 @@ async fn attempt(request: ConnectRequest, connector: Option<TlsConnector>) -> Re
         .max_message_size(Some(MESSAGE_BYTES_MAX))
         .max_frame_size(Some(MESSAGE_BYTES_MAX));
     match client_async_with_config(upgrade, transport, Some(config)).await {
-        Ok((socket, _)) => Ok(socket),
+        Ok((socket, _)) => Ok(Box::new(socket)),
         Err(WsError::Http(response)) => {
             let body = response.body().as_deref().unwrap_or_default();
             let body = body.get(..BODY_BYTES_MAX).unwrap_or(body);

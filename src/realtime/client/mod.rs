@@ -15,6 +15,7 @@
 //! link bounds. Messages over 6 MB from the server end the socket.
 
 mod dial;
+mod handle;
 #[cfg(test)]
 mod tests;
 
@@ -26,17 +27,18 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::{Sink, SinkExt, Stream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_tungstenite::tungstenite::{self, Message, Utf8Bytes};
 
-use super::key::ApiKey;
-use super::link::{
-    self, ConnectFailure, Input, Join, JoinError, Link, LinkEvent, Order, Outcome, Push, TopicNo,
-};
+use super::link::{self, ConnectFailure, Input, JoinError, Link, LinkEvent, Order, Outcome, Stats};
 use super::message::Frame;
 use super::reason::Reason;
 pub use dial::Tls;
+#[cfg(test)]
+use dial::Transport;
 use dial::{Dialer, Socket};
+use handle::Command;
+pub use handle::{Busy, Commands, Handle, Queues};
 
 /// What the shell needs to know.
 #[derive(Clone, Debug)]
@@ -62,152 +64,35 @@ impl Config {
     }
 }
 
-/// Sizes of the queues between owner and shell.
-#[derive(Clone, Copy, Debug)]
-pub struct Queues {
-    /// Commands that the shell has not taken; at least 1.
-    pub commands: usize,
-    /// Events that the owner has not taken; at least 1. Beyond, the link keeps and at last sheds them.
-    pub events: usize,
-}
-
-impl Default for Queues {
-    fn default() -> Self {
-        Self { commands: 256, events: 1_024 }
-    }
-}
-
 /// Makes a client. Nothing happens until the caller runs the future, on a runtime with I/O and time.
 #[must_use = "the client lives only while its future is polled"]
 pub fn start(config: Config) -> (Handle, impl Future<Output = ()>) {
     let (commands_in, commands) = mpsc::channel(config.queues.commands.max(1));
     let (events, events_out) = mpsc::channel(config.queues.events.max(1));
+    let (stats_in, stats) = watch::channel(Stats::default());
     let shell = Shell {
         link: Link::new(config.link, config.seed),
         dialer: Dialer::new(config.tls, config.connect_timeout),
         connection: Connection::None,
         commands,
         events,
+        stats: stats_in,
         clock_at: None,
     };
-    (Handle { commands: Commands(commands_in), events: events_out }, shell.run())
-}
-
-/// The owner's end: commands in, events out.
-#[derive(Debug)]
-pub struct Handle {
-    commands: Commands,
-    events: mpsc::Receiver<LinkEvent>,
-}
-
-impl Handle {
-    /// The next event; `None` when the client has ended. Safe to cancel.
-    pub async fn next_event(&mut self) -> Option<LinkEvent> {
-        self.events.recv().await
-    }
-
-    /// An event that is there already.
-    pub fn try_event(&mut self) -> Option<LinkEvent> {
-        self.events.try_recv().ok()
-    }
-
-    /// Sends a broadcast; never waits. See [`Commands::try_push`].
-    ///
-    /// # Errors
-    /// Gives the push back.
-    pub fn try_push(&self, push: Push) -> Result<(), Push> {
-        self.commands.try_push(push)
-    }
-
-    /// The sending half, to be cloned.
-    #[must_use]
-    pub const fn commands(&self) -> &Commands {
-        &self.commands
-    }
-
-    /// Both halves, for two tasks.
-    #[must_use]
-    pub fn into_parts(self) -> (Commands, mpsc::Receiver<LinkEvent>) {
-        (self.commands, self.events)
-    }
-}
-
-/// The sending half of a [`Handle`]. No method waits: a full queue says so.
-#[derive(Clone, Debug)]
-pub struct Commands(mpsc::Sender<Command>);
-
-/// The queue of commands is full, or the client has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the client takes no command at the moment")]
-pub struct Busy;
-
-impl Commands {
-    /// Sends a broadcast. Its outcome comes as [`LinkEvent::Ack`], [`Outcome::NotSent`] if the link had no room.
-    ///
-    /// # Errors
-    /// Gives the push back when the queue is full or the client has ended.
-    pub fn try_push(&self, push: Push) -> Result<(), Push> {
-        match self.0.try_reserve() {
-            Ok(permit) => {
-                permit.send(Command::Push(push));
-                Ok(())
-            }
-            Err(_) => Err(push),
-        }
-    }
-
-    /// Adds a channel. One that cannot be added is told as [`LinkEvent::GiveUp`].
-    ///
-    /// # Errors
-    /// [`Busy`].
-    pub fn try_join(&self, topic: TopicNo, join: Join) -> Result<(), Busy> {
-        self.0.try_send(Command::Join(topic, join)).map_err(|_| Busy)
-    }
-
-    /// Removes a channel.
-    ///
-    /// # Errors
-    /// [`Busy`].
-    pub fn try_leave(&self, topic: TopicNo) -> Result<(), Busy> {
-        self.0.try_send(Command::Leave(topic)).map_err(|_| Busy)
-    }
-
-    /// A new token for the joins; see [`Link::set_token`].
-    ///
-    /// # Errors
-    /// [`Busy`].
-    pub fn try_set_token(&self, token: Option<ApiKey>) -> Result<(), Busy> {
-        self.0.try_send(Command::Token(token)).map_err(|_| Busy)
-    }
-
-    /// A new key; see [`Link::set_key`].
-    ///
-    /// # Errors
-    /// [`Busy`].
-    pub fn try_set_key(&self, key: ApiKey) -> Result<(), Busy> {
-        self.0.try_send(Command::Key(key)).map_err(|_| Busy)
-    }
-}
-
-#[derive(Debug)]
-enum Command {
-    Push(Push),
-    Join(TopicNo, Join),
-    Leave(TopicNo),
-    Token(Option<ApiKey>),
-    Key(ApiKey),
+    let commands = Commands { queue: commands_in, stats };
+    (Handle { commands, events: events_out }, shell.run())
 }
 
 /// The socket, or what comes before it.
 enum Connection {
     None,
-    Dialing(BoxFuture<'static, Result<Socket, ConnectFailure>>),
+    Dialing(BoxFuture<'static, Result<Box<Socket>, ConnectFailure>>),
     Open(Box<Socket>),
 }
 
 /// What the connection has to say.
 enum Happened {
-    Dialed(Result<Socket, ConnectFailure>),
+    Dialed(Result<Box<Socket>, ConnectFailure>),
     Came(Message),
     /// The close code, or 1006.
     Ended(u16),
@@ -221,6 +106,8 @@ struct Shell {
     commands: mpsc::Receiver<Command>,
     /// To the owner; only sent to when there is room.
     events: mpsc::Sender<LinkEvent>,
+    /// The link's counters, for whoever asks.
+    stats: watch::Sender<Stats>,
     /// When the link is told the time of day next.
     clock_at: Option<Instant>,
 }
@@ -241,6 +128,8 @@ impl Shell {
                 () = sleep_until(wake) => self.link.handle_timeout(now()),
             }
             self.hand_out();
+            let stats = self.link.stats();
+            self.stats.send_if_modified(|shown| std::mem::replace(shown, stats) != stats);
         }
         self.connection.say_goodbye();
     }
@@ -265,7 +154,7 @@ impl Shell {
     fn take(&mut self, happened: Happened) {
         let input = match happened {
             Happened::Dialed(Ok(socket)) => {
-                self.connection = Connection::Open(Box::new(socket));
+                self.connection = Connection::Open(socket);
                 self.link.handle_connected(now());
                 return;
             }

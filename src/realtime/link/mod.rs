@@ -54,7 +54,7 @@ use backoff::{Backoff, Jitter};
 use channel::{Channel, State};
 use event::Events;
 use outbound::Outbox;
-use session::{Clock, Phase};
+use session::{Clock, Phase, Reading};
 
 /// The name that the owner gives a channel; stays the same over all rejoins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -302,9 +302,11 @@ impl Link {
     /// Says what the wall clock shows at `now`, in seconds since 1970. Until it was said once, no expiry is known.
     /// A jump ahead of more than a minute, as after sleep, ends the socket: its server has long forgotten it.
     pub fn set_clock(&mut self, unix_secs: u64, now: Instant) {
-        let jumped = self.clock.set(unix_secs, now);
-        self.plan_token_notice(now);
-        if jumped && self.phase.is_open() {
+        let reading = self.clock.set(unix_secs, now);
+        if reading != Reading::AsExpected {
+            self.plan_token_notice(now);
+        }
+        if reading == Reading::Jumped && self.phase.is_open() {
             self.hang_up(Reason::ClockJump, now);
         }
         self.handle_timeout(now);

@@ -129,12 +129,27 @@ impl Clock {
         Some(unix.saturating_add(now.saturating_duration_since(at).as_secs()))
     }
 
-    /// Answers whether the wall clock jumped ahead of ours.
-    pub(super) fn set(&mut self, unix_secs: u64, now: Instant) -> bool {
-        let jumped = self.unix(now).is_some_and(|expected| unix_secs > expected + CLOCK_JUMP_SECS);
+    /// Takes a new reading.
+    pub(super) fn set(&mut self, unix_secs: u64, now: Instant) -> Reading {
+        let expected = self.unix(now);
         self.anchor = Some((now, unix_secs));
-        jumped
+        match expected {
+            Some(expected) if unix_secs > expected.saturating_add(CLOCK_JUMP_SECS) => Reading::Jumped,
+            Some(expected) if unix_secs.abs_diff(expected) <= CLOCK_SLACK_SECS => Reading::AsExpected,
+            _ => Reading::Adjusted,
+        }
     }
+}
+
+/// What a reading of the wall clock says against the one before and the time between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// Within rounding.
+    AsExpected,
+    /// The first one, or the clock was set.
+    Adjusted,
+    /// Far ahead: we slept.
+    Jumped,
 }
 
 impl Link {
@@ -268,4 +283,7 @@ pub(super) const CONNECT_MAX: Duration = Duration::from_secs(45);
 /// Connections of gateway keys are closed after 24 h; ours go before, spread over half an hour.
 const GATEWAY_KEY_AGE_MAX: Duration = Duration::from_secs(23 * 3600 + 1800);
 const REPLACE_SPREAD: Duration = Duration::from_secs(1800);
+/// Beyond this we must have slept, and the server must have closed the socket.
 const CLOCK_JUMP_SECS: u64 = 60;
+/// Readings are whole seconds, and clocks are steered.
+const CLOCK_SLACK_SECS: u64 = 2;

@@ -24,12 +24,12 @@ fn soak(seed: u64, storms: u32, sabotage: Option<Sabotage>) -> Result<World, Str
             // A refused token or an expiry may have fallen into the very end.
             world.run(7 * MINUTE);
         }
+        if let Some(violation) = world.violations.first() {
+            return Err(format!("seed {seed}: {} violations, first: {violation}", world.violations.len()));
+        }
         if !world.all_joined() {
             return Err(format!("seed {seed}: not joined after storm {storm} of {weather:?}"));
         }
-    }
-    if let Some(violation) = world.violations.first() {
-        return Err(format!("seed {seed}: {} violations, first: {violation}", world.violations.len()));
     }
     if world.unsettled() > 3 * 32 || world.most_waiting > 1_000 {
         return Err(format!("seed {seed}: {} unsettled, {} waiting", world.unsettled(), world.most_waiting));
@@ -58,14 +58,14 @@ fn the_same_seed_gives_the_same_run() {
 
 #[test]
 fn every_sabotage_is_noticed() {
-    for sabotage in [
-        Sabotage::NoHeartbeats,
-        Sabotage::MatchesWithoutRefs,
-        Sabotage::ReusesJoinRef,
-        Sabotage::NeverRejoins,
-        Sabotage::RejoinsAtOnce,
+    for (sabotage, sign) in [
+        (Sabotage::NoHeartbeats, "no heartbeat"),
+        (Sabotage::MatchesWithoutRefs, "never accepted"),
+        (Sabotage::ReusesJoinRef, "used again"),
+        (Sabotage::NeverRejoins, "not joined"),
+        (Sabotage::RejoinsAtOnce, "after a quota close"),
     ] {
-        let noticed = (1..=6).any(|seed| soak(seed, 8, Some(sabotage)).is_err());
-        assert!(noticed, "{sabotage:?} went unnoticed");
+        let broken: Vec<_> = (1..=6).filter_map(|seed| soak(seed, 8, Some(sabotage)).err()).collect();
+        assert!(broken.iter().any(|error| error.contains(sign)), "{sabotage:?}: {broken:?}");
     }
 }

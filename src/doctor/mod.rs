@@ -1,0 +1,47 @@
+//! `crossfade check`: what works for the configured project, what does not, and what to change.
+//!
+//! **Problem.** A key of another project, an expired token, a missing policy or a suspended project all look alike
+//! from outside: nothing is mirrored. The running proxy keeps trying, as it must; a person wants one answer, now.
+//!
+//! **Decision.** The same way as the mirror: the same configuration, the same endpoint forms, the same link on the
+//! same private topic, one broadcast that must come back. Each step is one [`Finding`] with a verdict, what was seen,
+//! and for everything that is not fine a remedy. What is seen (`shell/`) is kept apart from what it means
+//! (`judge.rs`, pure), so that every judgement is tested without a network.
+//!
+//! **Order.** A step that needs one which failed is skipped and says so: the first failure in the table is the cause.
+//! The join and the round trip use the topic of this pod, for that is what policies are written for; listeners of it
+//! see one broadcast of the event `check`, which is no envelope and is ignored by crossfade.
+//!
+//! **Exit code.** 64 if something of ours must change (settings, key, policies), else 69 if something is not there
+//! or broken on the other side, else 0. Warnings do not count.
+//!
+//! **Secrets.** A finding names kind, role and expiry of a key, never the key. Texts of servers are not repeated;
+//! their meaning is.
+//!
+//! **Limits.** One attempt a step, each within the patience that the caller gives. It does not look at plans'
+//! limits, tables or publications: Realtime tells those only when they are exceeded or used.
+
+mod date;
+mod finding;
+mod judge;
+mod shell;
+
+#[cfg(test)]
+mod tests;
+
+pub use finding::{Blame, Check, Finding, Report, Verdict};
+pub use shell::examine;
+
+use crate::config::Problems;
+
+/// The report where the configuration cannot be read: one finding per problem, and nothing was tried.
+#[must_use]
+pub fn unreadable(problems: &Problems) -> Report {
+    let broken = problems.0.iter().map(|problem| {
+        let found = format!("{} {}", problem.name, problem.what);
+        Finding::fails(Check::Configuration, Blame::Ours, found, problem.example.clone())
+    });
+    let rest = Check::ALL.into_iter().filter(|check| *check != Check::Configuration);
+    let skipped = rest.map(|check| Finding::skipped(check, "needs a configuration"));
+    Report { findings: broken.chain(skipped).collect() }
+}

@@ -1,0 +1,58 @@
+//! One HTTP request on a connection of its own, with or without asking for a WebSocket.
+//! Of the answer only the status and the date are kept.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Request;
+use http::header::{CONNECTION, DATE, HOST, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
+use http_body_util::Empty;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+
+use crate::doctor::judge::Answer;
+use crate::proxy::{Dialer, Io, Target, Tcp};
+
+/// Nobody checks that it is random, and here nothing depends on it (RFC 6455 section 1.3 uses the same).
+const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+
+/// Asks `target` for `path`.
+pub(super) async fn ask(target: Target, path: &str, upgrade: bool, patience: Duration) -> Answer {
+    let host = target.host_field();
+    let request = Request::get(path).header(HOST, host);
+    let request = if upgrade {
+        request
+            .header(CONNECTION, "Upgrade")
+            .header(UPGRADE, "websocket")
+            .header(SEC_WEBSOCKET_VERSION, "13")
+            .header(SEC_WEBSOCKET_KEY, KEY)
+    } else {
+        request.header(CONNECTION, "close")
+    };
+    let Ok(request) = request.body(Empty::new()) else {
+        return Answer::Unreachable(format!("{path:?} is not a path"));
+    };
+    let dialer = match Dialer::new(target, None, patience, Tcp::default()) {
+        Ok(dialer) => dialer,
+        Err(error) => return Answer::Unreachable(error.to_string()),
+    };
+    let io = match dialer.dial().await {
+        Ok(io) => io,
+        Err(error) => return Answer::Unreachable(error.to_string()),
+    };
+    tokio::time::timeout(patience, exchange(io, request)).await.ok().flatten().unwrap_or(Answer::NoHttp)
+}
+
+async fn exchange(io: Io, request: Request<Empty<Bytes>>) -> Option<Answer> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(io)).await.ok()?;
+    let mut asked = std::pin::pin!(sender.send_request(request));
+    // The connection may end with the answer: then the answer waits already.
+    let answer = tokio::select! {
+        biased;
+        answer = &mut asked => answer,
+        _ = connection.with_upgrades() => asked.await,
+    };
+    let answer = answer.ok()?;
+    let date = answer.headers().get(DATE).and_then(|date| date.to_str().ok()).map(str::to_owned);
+    Some(Answer::Http { status: answer.status().as_u16(), date })
+}
