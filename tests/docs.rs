@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crossfade::config::{table, vars};
+use crossfade::config::{Group, table, vars};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -170,6 +170,47 @@ fn every_invariant_names_a_test_that_exists() {
         for name in quoted {
             assert!(names.contains(name), "no test is called {name}");
         }
+    }
+}
+
+/// Names of functions under `#[test]` or `#[tokio::test]`.
+fn tests_by_name() -> BTreeSet<String> {
+    let mut found = Vec::new();
+    files(&root().join("src"), ".rs", &mut found);
+    files(&root().join("tests"), ".rs", &mut found);
+    let mut names = BTreeSet::new();
+    for path in found {
+        let text = fs::read_to_string(path).unwrap();
+        let after = ["#[test]\n", "#[tokio::test"].into_iter().flat_map(|mark| text.split(mark).skip(1));
+        let name = |rest: &str| Some(rest.split_once("fn ")?.1.split_once('(')?.0.to_owned());
+        names.extend(after.filter_map(name));
+    }
+    names
+}
+
+#[test]
+fn every_row_on_transparency_names_a_test_and_every_limit_has_a_row() {
+    let page = fs::read_to_string(root().join("docs/transparency.md")).unwrap();
+    let names = tests_by_name();
+    let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| ")).collect();
+    let mut checked = 0;
+    for row in rows {
+        let held_by = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+        if held_by == "held by" || held_by.starts_with("---") {
+            continue;
+        }
+        let named: Vec<&str> = held_by.split('`').skip(1).step_by(2).collect();
+        assert!(!named.is_empty(), "names no test: {row}");
+        for name in named {
+            let exists = if name.contains('/') { root().join(name).exists() } else { names.contains(name) };
+            assert!(exists, "no test is called {name}");
+        }
+        checked += 1;
+    }
+    assert!(checked > 40, "only {checked} rows were understood");
+    let limits = vars::ALL.iter().filter(|about| matches!(about.group, Group::Protection | Group::Drain));
+    for about in limits {
+        assert!(page.contains(&format!("`{}`", about.name)), "{} has no row", about.name);
     }
 }
 

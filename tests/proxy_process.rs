@@ -19,34 +19,56 @@ const MIB: u64 = 1 << 20;
 const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
      Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
+/// The binary with an environment of its own.
+fn crossfade(upstream: &str, more: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_crossfade"));
+    command
+        .env_clear()
+        .env("CROSSFADE_UPSTREAM", upstream)
+        .env("CROSSFADE_LISTEN", "127.0.0.1:0")
+        .env("CROSSFADE_METRICS_LISTEN", "127.0.0.1:0")
+        .env("CROSSFADE_ADMIN_LISTEN", "127.0.0.1:0")
+        .env("CROSSFADE_WORKERS", "1")
+        .envs(more.iter().copied());
+    command
+}
+
 /// `crossfade run` in front of a listener of ours, and its log.
 struct Process {
     child: Child,
     log: BufReader<ChildStderr>,
     address: String,
+    admin: String,
     service: TcpListener,
 }
 
 impl Process {
     fn start() -> Self {
+        Self::with(&[])
+    }
+
+    fn with(more: &[(&str, &str)]) -> Self {
         let service = TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_crossfade"))
+        let upstream = format!("ws://{}", service.local_addr().unwrap());
+        let mut child = crossfade(&upstream, more)
             .arg("run")
-            .env_clear()
-            .env("CROSSFADE_UPSTREAM", format!("ws://{}", service.local_addr().unwrap()))
-            .env("CROSSFADE_LISTEN", "127.0.0.1:0")
-            .env("CROSSFADE_METRICS_LISTEN", "127.0.0.1:0")
-            .env("CROSSFADE_WORKERS", "1")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         let log = BufReader::new(child.stderr.take().unwrap());
-        let mut this = Self { child, log, address: String::new(), service };
-        let line = this.logged(|line| line["listener"] == "proxy");
-        this.address = line["addr"].as_str().unwrap().to_owned();
+        let (address, admin) = (String::new(), String::new());
+        let mut this = Self { child, log, address, admin, service };
+        if more.iter().any(|(name, _)| *name == "CROSSFADE_ADMIN_TOKEN") {
+            this.admin = this.listener("admin"); // said before the others
+        }
+        this.address = this.listener("proxy");
         this
+    }
+
+    fn listener(&mut self, name: &str) -> String {
+        self.logged(|line| line["listener"] == name)["addr"].as_str().unwrap().to_owned()
     }
 
     /// The next line of the log that is so.
@@ -192,4 +214,45 @@ fn the_log_names_session_and_trace_and_nothing_secret() {
     let (_client, _service) = process.session("/", "");
     let opened = process.logged(|line| line["message"] == "session opened");
     assert!(opened.get("trace_id").is_none(), "no trace, no field: {opened}");
+}
+
+#[test]
+fn the_drain_command_ends_sessions_in_order_and_waits_for_the_end() {
+    const TOKEN: (&str, &str) = ("CROSSFADE_ADMIN_TOKEN", "a-long-random-token-for-this-test");
+    let settings = [TOKEN, ("CROSSFADE_DRAIN_SETTLE", "0s"), ("CROSSFADE_DRAIN_GRACE", "30s")];
+    let mut process = Process::with(&settings);
+    let (mut client, mut service) = process.session("/", "");
+    let upstream = format!("ws://{}", process.service.local_addr().unwrap());
+    let drain = |more: &[(&str, &str)]| {
+        let mut command = crossfade(&upstream, more);
+        command.args(["drain", "--admin", &process.admin]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    };
+    // Without the token, and with another one, nothing happens.
+    for more in [&[][..], &[(TOKEN.0, "another-long-random-token-altogether")]] {
+        let refused = drain(more).wait_with_output().unwrap();
+        assert_eq!(refused.status.code(), Some(64));
+        let said = String::from_utf8(refused.stderr).unwrap();
+        assert!(said.contains(TOKEN.0) && !said.contains(TOKEN.1), "{said}");
+    }
+    client.write_all(b"\x81\x82\0\0\0\0hi").unwrap();
+    service.read_exact(&mut [0; 8]).unwrap();
+    let mut waiting = drain(&settings);
+    let mut told = [0; 4];
+    client.read_exact(&mut told).unwrap();
+    assert_eq!(told, *b"\x88\x02\x03\xF4", "1012");
+    assert!(waiting.try_wait().unwrap().is_none(), "a session is still open");
+    client.write_all(b"\x88\x82\0\0\0\0\x03\xF4").unwrap();
+    drop(client);
+    let mut told = Vec::new();
+    service.read_to_end(&mut told).unwrap();
+    assert_eq!(told.len(), 8, "a masked close");
+    let drained = waiting.wait_with_output().unwrap();
+    assert_eq!((drained.status.code(), &drained.stdout[..]), (Some(0), &b"drained\n"[..]));
+    assert!(process.child.wait().unwrap().success());
+    let stopped = process.logged(|line| line["message"] == "stopped");
+    assert_eq!(stopped["sessions_cut"], 0);
+    // Nobody is there any more.
+    let alone = crossfade(&upstream, &settings).args(["drain", "--admin", &process.admin]).output().unwrap();
+    assert_eq!(alone.status.code(), Some(69));
 }

@@ -21,6 +21,7 @@ const SHELLS: &[&str] = &[
     "src/admin/server.rs",
     "src/cli/check.rs",
     "src/cli/run.rs",
+    "src/cli/drain.rs",
     "src/cli/demo.rs",
     "src/cli/emulator.rs",
     "src/config/strings.rs",

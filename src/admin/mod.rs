@@ -16,6 +16,7 @@
 //! and for an answer; at most [`SERIES_MAX`] series, kept by closed label sets of at most [`LABELS_MAX`] values
 //! whose overflow is counted. No TLS, no token: bind it where only the cluster can reach it.
 
+mod control;
 mod exposition;
 mod health;
 mod histogram;
@@ -26,6 +27,7 @@ mod server;
 #[cfg(test)]
 mod tests;
 
+pub use control::Control;
 pub use exposition::{SnapshotCollector, markdown, registry};
 pub use health::{Health, Status};
 pub use histogram::{EDGES, Histogram, Readings};

@@ -72,8 +72,7 @@ async fn metrics(State(ops): State<Ops>) -> Response {
 
 /// Answers on `listener` until `stop` resolves; then open connections are cut. Cancel safe: dropping the future
 /// closes everything.
-pub async fn serve(listener: TcpListener, ops: Ops, stop: impl Future<Output = ()>) {
-    let router = ops.router();
+pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Output = ()>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut open = JoinSet::new();
     tokio::pin!(stop);

@@ -137,9 +137,10 @@ async fn the_listener_answers_scrapes_and_probes_until_it_is_stopped() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
-    let server = tokio::spawn(serve(listener, Ops { registry: registry(full).unwrap(), health }, async {
-        drop(stopped.await);
-    }));
+    let server =
+        tokio::spawn(serve(listener, Ops { registry: registry(full).unwrap(), health }.router(), async {
+            drop(stopped.await);
+        }));
 
     let metrics = ask(address, "/metrics").await;
     assert!(metrics.starts_with("HTTP/1.1 200 OK\r\n"), "{metrics}");
@@ -172,7 +173,7 @@ async fn connections_beyond_the_limit_are_closed_and_the_listener_lives() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let ops = Ops { registry: registry(full).unwrap(), health };
-    let server = tokio::spawn(serve(listener, ops, std::future::pending()));
+    let server = tokio::spawn(serve(listener, ops.router(), std::future::pending()));
 
     let mut held = Vec::new();
     for _ in 0..CONNECTIONS_MAX {

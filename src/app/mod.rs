@@ -22,13 +22,15 @@
 //! **Limits.** A full queue of words or notices loses what does not fit (counted): the breaker then knows less for a
 //! moment, and windows release by their own clocks. One publish and one read-back link; one topic per pod.
 
+mod behind;
+mod control;
 mod decide;
 pub(crate) mod figures;
+mod life;
 pub(crate) mod ops;
 mod settings;
 pub(crate) mod side;
 mod status;
-mod threads;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -42,14 +44,15 @@ use crate::budget::Budget;
 use crate::config::Config;
 use crate::ledger::Ledger;
 use crate::mirror::flight::Epoch;
-use crate::proxy::{DrainPlan, DrainReport, Mirroring, Policy, Running, Server, Shared};
+use crate::proxy::{DrainPlan, DrainReport, Mirroring, Phase, Policy, Running, Server, Shared};
 use crate::rollout::Percent;
 use crate::tap::{self, TapReceiver};
 
+use behind::{Behind, runtime};
 use decide::Decider;
 use figures::SideFigures;
+use life::start_ops;
 use ops::{Links, Ops, View, WORDS_MAX, Word};
-use threads::{Behind, start_ops};
 
 pub use settings::{Addresses, SettingError, Tuning};
 pub(crate) use settings::{accepts, link, topic};
@@ -66,6 +69,9 @@ pub enum StartError {
     /// The metrics listener cannot be bound.
     #[error("cannot listen on {0} (CROSSFADE_METRICS_LISTEN)")]
     Metrics(std::net::SocketAddr, #[source] std::io::Error),
+    /// The admin listener cannot be bound.
+    #[error("cannot listen on {0} (CROSSFADE_ADMIN_LISTEN)")]
+    Admin(std::net::SocketAddr, #[source] std::io::Error),
     /// A thread or its runtime cannot be made.
     #[error("cannot start a thread")]
     Thread(#[source] std::io::Error),
@@ -97,6 +103,7 @@ pub struct App {
     side: Option<JoinHandle<()>>,
     stop_side: Arc<Notify>,
     stop_ops: Arc<Notify>,
+    admin: Option<control::Listener>,
 }
 
 /// Everything that the threads share before they exist.
@@ -201,13 +208,15 @@ impl App {
                 Some(behind.start(&running, book, Arc::clone(&stop_side))?)
             }
         };
+        let admin = control::start(config, tuning, &running)?;
         let (ops, metrics) = start_ops(config, tuning, machine, (&running, &eyes), Arc::clone(&stop_ops))?;
-        let addresses = Addresses { proxy: running.local_addr(), metrics };
+        let at = admin.as_ref().map(|listener| listener.address);
+        let addresses = Addresses { proxy: running.local_addr(), metrics, admin: at };
         tracing::info!(listener = "proxy", addr = %addresses.proxy, "listening");
         if let Some(addr) = addresses.metrics {
             tracing::info!(listener = "metrics", %addr, "listening");
         }
-        Ok(Self { running, addresses, eyes, words, ops, side, stop_side, stop_ops })
+        Ok(Self { running, addresses, eyes, words, ops, side, stop_side, stop_ops, admin })
     }
 
     /// Where it listens.
@@ -229,11 +238,16 @@ impl App {
         }
     }
 
+    /// Completes when `POST /drain` was called.
+    pub async fn drain_asked(&self) {
+        self.running.drain_signal().reached(Phase::Settling).await;
+    }
+
     /// Stops everything in order. What the drain could not end in time is cut off.
     pub async fn drain(self, plan: DrainPlan) -> DrainReport {
         let report = self.running.drain(plan).await;
         self.stop_side.notify_one();
-        let Self { side, ops, stop_ops, words, running, .. } = self;
+        let Self { side, ops, stop_ops, words, running, admin, .. } = self;
         drop(words);
         let ended = tokio::task::spawn_blocking(move || {
             if side.is_some_and(|side| side.join().is_err()) {
@@ -244,6 +258,7 @@ impl App {
                 tracing::error!("the ops thread had panicked");
             }
             drop(running);
+            drop(admin); // last: who waits at `POST /drain` hears now that all is over
         });
         if ended.await.is_err() {
             tracing::error!("stopping was interrupted");

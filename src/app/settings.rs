@@ -180,4 +180,6 @@ pub struct Addresses {
     pub proxy: SocketAddr,
     /// `/metrics`, `/healthz`, `/readyz`.
     pub metrics: Option<SocketAddr>,
+    /// The admin listener.
+    pub admin: Option<SocketAddr>,
 }

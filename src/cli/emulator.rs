@@ -1,7 +1,7 @@
 //! `crossfade emulator`: a Realtime-compatible server for development and tests.
 //! The room `emulator` is the server and declares the arguments; this is its place on the command line.
 
-use super::run::Chain;
+use super::run::{Chain, asked_to_stop};
 use super::{Exit, Streams};
 use crate::emulator::cli::{self, Options};
 
@@ -12,8 +12,7 @@ pub(super) fn run(options: Options, streams: &mut Streams<'_>) -> Exit {
     };
     let mut out = std::io::stdout();
     let served = runtime.block_on(cli::run(options, &mut out, async {
-        // Without the signal the process ends all the same, only less politely.
-        tokio::signal::ctrl_c().await.unwrap_or_default();
+        asked_to_stop().await;
     }));
     match served {
         Ok(()) => Exit::Fine,

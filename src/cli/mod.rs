@@ -9,7 +9,7 @@
 //! **Streams.** What was asked for goes to standard output; everything else, the log included, to standard error.
 //!
 //! **Limits.** A command that this build does not carry says so and ends with 69. Commands that need a running
-//! process (`drain`, `report`, `explain`) are not declared before they exist.
+//! process (`report`, `explain`) are not declared before they exist.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -23,6 +23,7 @@ use crate::config::Strings;
 mod bucket;
 mod check;
 mod demo;
+mod drain;
 mod emulator;
 mod list;
 mod run;
@@ -33,6 +34,7 @@ mod tests;
 pub use bucket::BucketArgs;
 pub use check::CheckArgs;
 pub use demo::{DemoArgs, Fault};
+pub use drain::DrainArgs;
 pub use list::ConfigArgs;
 
 /// How the process ends.
@@ -83,6 +85,8 @@ enum Command {
     Run,
     /// See it work: service, Realtime emulator, proxy and clients in one process
     Demo(DemoArgs),
+    /// Stop the running process without cutting anyone off, and wait for it (needs CROSSFADE_ADMIN_TOKEN)
+    Drain(DrainArgs),
     /// Say what works for the configured project, what does not, and what to change
     Check(CheckArgs),
     /// List every variable with type, default and meaning
@@ -135,6 +139,7 @@ where
     match cli.command.unwrap_or(Command::Run) {
         Command::Run => run::run(strings, streams),
         Command::Demo(args) => demo::run(&args, streams),
+        Command::Drain(args) => drain::run(&args, strings, streams),
         Command::Check(args) => check::run(&args, strings, streams),
         Command::Config(args) => list::run(&args, streams),
         Command::Bucket(args) => bucket::run(&args, strings, streams),

@@ -40,7 +40,10 @@ fn serve(config: &Config, streams: &mut Streams<'_>) -> Exit {
     let grace = config.drain.grace;
     let plan = DrainPlan { settle: config.drain.settle.min(grace), finish: grace / 4, grace };
     let report = runtime.block_on(async move {
-        let signal = asked_to_stop().await;
+        let signal = tokio::select! {
+            signal = asked_to_stop() => signal,
+            () = app.drain_asked() => "POST /drain",
+        };
         tracing::info!(signal, grace_ms = millis(grace), "draining");
         app.drain(plan).await
     });
@@ -54,7 +57,7 @@ fn serve(config: &Config, streams: &mut Streams<'_>) -> Exit {
 }
 
 /// Waits for SIGTERM or SIGINT.
-async fn asked_to_stop() -> &'static str {
+pub(super) async fn asked_to_stop() -> &'static str {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {

@@ -107,3 +107,32 @@ fn nobody_untrusted_speaks_for_the_client() {
     assert_eq!(field(&head, "x-forwarded-proto"), "http");
     assert_eq!(field(&head, "x-forwarded-host"), "a");
 }
+
+#[test]
+fn fields_of_one_name_stand_together_and_white_space_around_values_goes() {
+    let world = World::start();
+    let mut client =
+        world.client_says("GET / HTTP/1.1\r\nHost: a\r\nX-A:  1\t \r\nX-B: 2  3\r\nx-a:3\r\n\r\n");
+    let mut service = world.service.accept();
+    let head = service.head();
+    assert!(head.contains("\r\nX-A: 1\r\nx-a: 3\r\n"), "{head}");
+    assert!(head.contains("\r\nX-B: 2  3\r\n"), "{head}");
+    service.send(OK);
+    client.head();
+}
+
+#[test]
+fn an_early_hint_stays_here_and_the_answer_passes() {
+    let world = World::start();
+    for request in [GET, UPGRADE] {
+        let mut client = world.client_says(request);
+        let mut service = world.service.accept();
+        service.head();
+        service.send("HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n");
+        service.send("HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+        drop(service);
+        let head = client.head();
+        assert!(head.starts_with("HTTP/1.1 404 "), "{head}");
+        assert!(fields(&head, "link").is_empty());
+    }
+}
