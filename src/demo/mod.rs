@@ -4,7 +4,7 @@
 //! to see a message go all the way round, take Realtime away, and see what their users would notice.
 //!
 //! **Decision.** Everything real: a legacy service and clients that know nothing of crossfade, on real sockets; the
-//! same [`App`] that `crossfade run` starts, configured by the same variables; the Realtime emulator on a port of
+//! same [`App`](crate::app::App) that `crossfade run` starts, configured by the same variables; the Realtime emulator on a port of
 //! its own. Service and clients keep their own logs ([`log`]); the account at the end is drawn from them and held
 //! against every promise ([`account`]). A promise that was broken ends with exit code 70.
 //!
