@@ -436,3 +436,29 @@ fn a_drain_tells_the_client_1012_and_the_service_1001_at_frame_boundaries() {
         assert_eq!(world.ended().await.cause, EndCause::Drained);
     });
 }
+
+/// Sends `count` messages up and their answers down through the tunnel.
+async fn echo(world: &mut World, count: usize) {
+    let (up, down) = ([0x81, 0x84, 0, 0, 0, 0, b'p', b'i', b'n', b'g'], [0x81, 4, b'p', b'o', b'n', b'g']);
+    let mut buffer = [0; 16];
+    for _ in 0..count {
+        world.client.write_all(&up).await.unwrap();
+        world.service.read_exact(&mut buffer[..up.len()]).await.unwrap();
+        world.service.write_all(&down).await.unwrap();
+        world.client.read_exact(&mut buffer[..down.len()]).await.unwrap();
+    }
+}
+
+#[test]
+fn an_echo_allocates_nothing() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let local = tokio::task::LocalSet::new();
+    let mut world = local.block_on(&runtime, World::new(None, false));
+    let mut allocations = |count| {
+        let echoes = || local.block_on(&runtime, echo(&mut world, count));
+        allocation_counter::measure(echoes).count_total
+    };
+    allocations(100); // buffers of the runtime grow to their size
+    let (few, many) = (allocations(100), allocations(1100));
+    assert_eq!(many, few, "a thousand echoes more cost {} allocations more", many - few);
+}
