@@ -56,8 +56,9 @@ impl Decider {
             lane::Lane::Legacy | lane::Lane::Cold => Lane::Legacy,
         };
         let follows = follows(&decision, self.hot_is_wanted());
-        let mirrored =
-            self.configured && lane != Lane::Native && (verdict.mirrored || follows != Follows::Never);
+        // Hot sessions are copied anyway; this is about the legacy lane.
+        let sampled = decision.subject.mirror_bucket.is_within(self.mirror_percent);
+        let mirrored = self.configured && lane != Lane::Native && sampled;
         Verdict { lane, reason: verdict.reason.as_str(), mirrored, follows }
     }
 

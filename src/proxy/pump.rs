@@ -120,6 +120,7 @@ impl Tunnel {
             let relay = Relay::new(self.worker.hot_config(), next);
             *self.cell.relay.borrow_mut() = Some(Box::new(relay));
             self.cell.set_lane(Lane::Hot, None);
+            self.want_copies(true);
             self.worker.sessions().lane_changed(&self.cell, Lane::Hot);
         }
     }
@@ -130,8 +131,15 @@ impl Tunnel {
         }
         if self.cell.lane() == Lane::Hot {
             self.cell.set_lane(Lane::Legacy, Some(why));
+            self.want_copies(self.cell.verdict.mirrored);
             self.worker.sessions().lane_changed(&self.cell, Lane::Legacy);
         }
+    }
+
+    /// A hot session is mirrored whole, in both directions, whatever the sample says.
+    fn want_copies(&mut self, wanted: bool) {
+        self.up.tap.want(wanted);
+        self.down.tap.want(wanted);
     }
 
     /// Client to service.

@@ -148,7 +148,7 @@ impl Sessions {
         let lane = cell.lane() as usize;
         self.counters.open[lane].fetch_add(1, Ordering::Relaxed);
         add(&self.counters.opened[cell.verdict.lane as usize], 1);
-        if let Some(tap) = self.tap.as_ref().filter(|_| cell.verdict.mirrored) {
+        if let Some(tap) = self.tap.as_ref().filter(|_| cell.verdict.is_tapped()) {
             tap.opened(Opened { no: cell.no, id: cell.id, path: Arc::clone(&cell.path) });
         }
         self.cells.borrow_mut().insert(cell.no, Rc::clone(cell));
@@ -166,7 +166,7 @@ impl Sessions {
         }
         self.cells.borrow_mut().remove(&cell.no);
         self.watched.borrow_mut().remove(&cell.no);
-        if let Some(tap) = self.tap.as_ref().filter(|_| cell.verdict.mirrored) {
+        if let Some(tap) = self.tap.as_ref().filter(|_| cell.verdict.is_tapped()) {
             tap.closed(cell.no);
         }
     }

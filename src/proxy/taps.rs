@@ -32,6 +32,8 @@ struct Mirror {
     tap: Tap,
     path: Arc<str>,
     assembler: Box<Assembler>,
+    /// The mirror wants this session's messages now.
+    wanted: bool,
     /// Messages are being copied. Changes only between two messages.
     copying: bool,
     /// The stream is compressed: the inflater must see every message, wanted or not.
@@ -68,11 +70,11 @@ impl DirectionTap {
         self
     }
 
-    /// Copies messages into `tap` from the first byte on.
+    /// Gets ready to copy messages into `tap`; [`want`](Self::want) says from when on.
     pub(crate) fn mirror_into(&mut self, tap: Tap, path: Arc<str>, limits: Limits, extensions: Negotiated) {
         let assembler = Box::new(Assembler::new(self.session, self.dir, limits, extensions));
         let compressed = matches!(extensions, Negotiated::Deflate(_));
-        self.mirror = Some(Mirror { tap, path, assembler, copying: false, compressed });
+        self.mirror = Some(Mirror { tap, path, assembler, wanted: false, copying: false, compressed });
     }
 
     /// Where in the stream of frames this direction stands.
@@ -85,7 +87,14 @@ impl DirectionTap {
         self.walker.as_ref().filter(|walker| walker.boundary() == Boundary::Message).map(Walker::next_seq)
     }
 
-    /// Whether messages of this session are wanted by the mirror at all.
+    /// Whether the mirror wants the messages, from the next one on.
+    pub(crate) fn want(&mut self, wanted: bool) {
+        if let Some(mirror) = self.mirror.as_mut() {
+            mirror.wanted = wanted;
+        }
+    }
+
+    /// Whether messages of this session can be copied at all.
     pub(crate) const fn is_mirrored(&self) -> bool {
         self.mirror.is_some()
     }
@@ -98,7 +107,7 @@ impl DirectionTap {
         if let Some(mirror) = mirror.as_mut()
             && walker.boundary() == Boundary::Message
         {
-            mirror.copying = mirror.compressed || mirror.tap.is_open();
+            mirror.copying = mirror.compressed || (mirror.wanted && mirror.tap.is_open());
         }
         let (mut at, mut close) = (0, None);
         for step in walker.feed(chunk) {
@@ -113,15 +122,16 @@ impl DirectionTap {
             *messages += u64::from(ended.is_some());
             let Some(mirror) = mirror.as_mut() else { continue };
             if mirror.copying {
-                if let Some(captured) = mirror.assembler.step(&step, now, mirror.tap.budget()) {
+                let captured = mirror.assembler.step(&step, now, mirror.tap.budget());
+                if let Some(captured) = captured.filter(|_| mirror.wanted) {
                     // A refusal is in the ledger already; on the legacy lane nobody else wants to know.
                     mirror.tap.offer(captured, &mirror.path, false).unwrap_or_default();
                 }
-            } else if let Some(seq) = ended {
+            } else if let Some(seq) = ended.filter(|_| mirror.wanted && !mirror.tap.is_open()) {
                 mirror.tap.uncopied(Key { session: *session, dir: *dir, seq }, Shed::BreakerOpen);
             }
             if ended.is_some() {
-                mirror.copying = mirror.compressed || mirror.tap.is_open();
+                mirror.copying = mirror.compressed || (mirror.wanted && mirror.tap.is_open());
             }
         }
         close

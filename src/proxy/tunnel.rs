@@ -65,8 +65,9 @@ pub async fn run(upgraded: Upgraded, worker: Rc<Worker>) -> Ended {
     let extensions = Negotiated::parse(head.extensions.iter().map(String::as_bytes));
     let taps = [Direction::Up, Direction::Down].map(|dir| {
         let mut one = DirectionTap::new(head.number, dir).negotiated(extensions);
-        if let Some(tap) = worker.sessions().tap().filter(|_| head.verdict.mirrored) {
+        if let Some(tap) = worker.sessions().tap().filter(|_| head.verdict.is_tapped()) {
             one.mirror_into(tap.clone(), Arc::clone(&path), worker.shared.mirroring.copies, extensions);
+            one.want(head.verdict.mirrored);
         }
         one
     });

@@ -72,10 +72,18 @@ fn mirror() -> (Tap, TapReceiver, Arc<Ledger>) {
 
 impl World {
     async fn new(tap: Option<Tap>, panicking: bool) -> Self {
+        Self::sampled(tap, panicking, true).await
+    }
+
+    async fn sampled(tap: Option<Tap>, panicking: bool, sampled: bool) -> Self {
         let ((client, near), (far, service)) = (pair().await, pair().await);
         let worker = Worker::for_tests(tap.clone());
-        let verdict =
-            Verdict { lane: Lane::Hot, reason: "test", mirrored: tap.is_some(), follows: Follows::Share(0) };
+        let verdict = Verdict {
+            lane: Lane::Hot,
+            reason: "test",
+            mirrored: sampled && tap.is_some(),
+            follows: Follows::Share(0),
+        };
         let no = worker.sessions().take_number();
         let path: Arc<str> = "/feed".into();
         let cell =
@@ -84,6 +92,7 @@ impl World {
             let mut one = DirectionTap::new(no, dir).negotiated(Negotiated::None);
             if let Some(tap) = &tap {
                 one.mirror_into(tap.clone(), Arc::clone(&path), Limits::default(), Negotiated::None);
+                one.want(sampled);
             }
             one.panics = panicking;
             one
@@ -333,6 +342,34 @@ fn a_hot_message_waits_for_its_read_back_and_a_ping_does_not() {
         world.client.write_all(&frame(FrameKind::Text, b"up", Some([1, 2, 3, 4]))).await.unwrap();
         read_exactly(&mut world.service, &frame(FrameKind::Text, b"up", Some([1, 2, 3, 4]))).await;
         settle(Tapped::Message(tapped(&mut receiver).await));
+    });
+}
+
+#[test]
+fn outside_the_sample_a_session_is_mirrored_only_while_it_is_hot() {
+    local(async {
+        let (tap, mut receiver, ledger) = mirror();
+        let mut world = World::sampled(Some(tap), false, false).await;
+        let up = frame(FrameKind::Text, b"up", Some([1, 2, 3, 4]));
+        world.service.write_all(&text("one")).await.unwrap();
+        read_exactly(&mut world.client, &text("one")).await;
+        world.client.write_all(&up).await.unwrap();
+        read_exactly(&mut world.service, &up).await;
+        assert_eq!(ledger.account().seen, 0);
+        world.serve_hot();
+        world.service.write_all(&text("two")).await.unwrap();
+        settle(Tapped::Message(tapped(&mut receiver).await));
+        returned(&world, 2);
+        read_exactly(&mut world.client, &text("two")).await;
+        world.client.write_all(&up).await.unwrap();
+        read_exactly(&mut world.service, &up).await;
+        settle(Tapped::Message(tapped(&mut receiver).await));
+        assert_eq!(ledger.account().seen, 2, "both directions of a hot session");
+        let back = Policy { hot: Err(Fallback::Rollout), share: 0, close_native: false };
+        world.worker.sessions().apply(back, 1012);
+        world.service.write_all(&text("three")).await.unwrap();
+        read_exactly(&mut world.client, &text("three")).await;
+        assert_eq!(ledger.account().seen, 2);
     });
 }
 

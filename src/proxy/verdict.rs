@@ -56,7 +56,7 @@ pub struct Verdict {
     pub lane: Lane,
     /// The rollout's or breaker's word for why (a closed enum's `as_str`).
     pub reason: &'static str,
-    /// Whether messages are copied for the mirror.
+    /// Whether messages are copied for the mirror on the legacy lane too. While a session is hot they always are.
     pub mirrored: bool,
     /// How the session follows later changes of the share.
     pub follows: Follows,
@@ -70,6 +70,14 @@ impl Verdict {
     #[must_use]
     pub const fn passthrough(reason: &'static str) -> Self {
         Self { lane: Lane::Legacy, reason, mirrored: false, follows: Follows::Never }
+    }
+}
+
+impl Verdict {
+    /// Whether the session needs a tap: it is mirrored, or may become hot.
+    #[must_use]
+    pub fn is_tapped(&self) -> bool {
+        self.mirrored || self.follows != Follows::Never
     }
 }
 

@@ -51,6 +51,7 @@ impl Session {
         let cell = Rc::new(SessionCell::new(no, id, Arc::clone(&path), verdict, now));
         let mut down = DirectionTap::new(no, Direction::Down).negotiated(Negotiated::None);
         down.mirror_into(tap.clone(), path, Limits::default(), Negotiated::None);
+        down.want(true);
         sessions.enter(&cell);
         Self {
             cell,
