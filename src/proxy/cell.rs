@@ -102,6 +102,11 @@ impl SessionCell {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn is_ordered_for_tests(&self) -> bool {
+        self.order.get().is_some()
+    }
+
     pub(crate) fn take_order(&self) -> Option<Order> {
         self.order.take()
     }

@@ -1,7 +1,8 @@
 //! One worker's book of open sessions: who is hot, who waits for Realtime, who is to be moved or closed.
 //!
 //! **Moves.** Going back to legacy is immediate for all. Becoming hot is paced ([`MOVES_A_TICK`]), so that a
-//! raised share does not put thousands of windows in front of Realtime in one instant. The clocks of all windows
+//! raised share does not put thousands of windows in front of Realtime in one instant. Native sessions, which can
+//! only leave by a new connection, are told so a few at a time ([`CLOSES_A_TICK`]). The clocks of all windows
 //! hang on one tick of the worker, which runs only while something waits.
 
 use std::cell::{Cell, RefCell};
@@ -16,6 +17,7 @@ use tokio::sync::Notify;
 use crate::hot::{Direct, Fallback, ReadBack, RelayStats, WindowEvent};
 use crate::session::{Direction, Seq, SessionNo};
 use crate::tap::{Opened, Tap};
+use crate::ws::CLOSE_SERVICE_RESTART;
 
 use super::cell::{Order, SessionCell};
 use super::tunnel::{EndCause, Ended};
@@ -83,6 +85,8 @@ fn add(counter: &AtomicU64, n: u64) {
 
 /// Sessions that may become hot in one tick of one worker.
 const MOVES_A_TICK: usize = 64;
+/// Native sessions that are told to connect again in one tick of one worker: 400 a second.
+const CLOSES_A_TICK: usize = 8;
 /// How often clocks are looked at while something waits.
 pub(super) const TICK: Duration = Duration::from_millis(20);
 /// A side thread that is silent for longer is not waited for.
@@ -96,7 +100,10 @@ pub struct Sessions {
     cells: RefCell<HashMap<SessionNo, Rc<SessionCell>>>,
     watched: RefCell<HashMap<SessionNo, Rc<SessionCell>>>,
     to_move: RefCell<VecDeque<SessionNo>>,
+    /// Native sessions that must leave, with the code that they are told.
+    to_close: RefCell<VecDeque<(SessionNo, u16)>>,
     policy: Cell<Policy>,
+    close_code: Cell<u16>,
     /// The side thread was found silent; nobody is hot until it beats again.
     side_stuck: Cell<bool>,
     /// Rung when the first session begins to wait, so that the tick starts.
@@ -116,7 +123,9 @@ impl Sessions {
             cells: RefCell::default(),
             watched: RefCell::default(),
             to_move: RefCell::default(),
+            to_close: RefCell::default(),
             policy: Cell::new(Policy::PASSTHROUGH),
+            close_code: Cell::new(CLOSE_SERVICE_RESTART),
             side_stuck: Cell::new(false),
             stirred: Notify::new(),
             tap,
@@ -174,8 +183,10 @@ impl Sessions {
     /// Applies a changed policy: back at once, to hot at a pace, native closed when it must.
     pub fn apply(&self, policy: Policy, close_code: u16) {
         self.policy.set(policy);
+        self.close_code.set(close_code);
         let mut to_move = self.to_move.borrow_mut();
         to_move.clear();
+        self.to_close.borrow_mut().clear();
         for cell in self.cells.borrow().values() {
             match (policy.wants_hot(&cell.verdict), cell.lane()) {
                 (Err(why), Lane::Hot) => cell.order(Order::ToLegacy(why)),
@@ -183,7 +194,9 @@ impl Sessions {
                     cell.order(Order::ToLegacy(why)); // takes back a wish that was not met yet
                 }
                 (Ok(()), Lane::Legacy) => to_move.push_back(cell.no),
-                (_, Lane::Native) if policy.close_native => cell.order(Order::Close(close_code)),
+                (_, Lane::Native) if policy.close_native => {
+                    self.to_close.borrow_mut().push_back((cell.no, close_code));
+                }
                 _ => {}
             }
         }
@@ -215,7 +228,8 @@ impl Sessions {
     /// Whether the tick has anything to look at.
     #[must_use]
     pub fn wants_tick(&self) -> bool {
-        !self.watched.borrow().is_empty() || !self.to_move.borrow().is_empty() || self.side_stuck.get()
+        let queued = !self.to_move.borrow().is_empty() || !self.to_close.borrow().is_empty();
+        queued || !self.watched.borrow().is_empty() || self.side_stuck.get()
     }
 
     /// Looks at the clocks of windows that wait, at the side thread's beat, and moves the next few sessions.
@@ -226,7 +240,7 @@ impl Sessions {
                 cell.order(Order::ToLegacy(Fallback::SideStuck));
             }
         } else if !silent && self.side_stuck.replace(false) {
-            self.apply(self.policy.get(), 0);
+            self.apply(self.policy.get(), self.close_code.get());
         }
         self.watched.borrow_mut().retain(|_, cell| {
             let mut relay = cell.relay.borrow_mut();
@@ -240,6 +254,18 @@ impl Sessions {
         });
         if !silent {
             self.move_some();
+        }
+        self.close_some();
+    }
+
+    /// Native sessions must connect again when the breaker opens; not all in the same instant.
+    fn close_some(&self) {
+        let mut to_close = self.to_close.borrow_mut();
+        for _ in 0..CLOSES_A_TICK {
+            let Some((no, code)) = to_close.pop_front() else { return };
+            if let Some(cell) = self.cells.borrow().get(&no) {
+                cell.order(Order::Close(code));
+            }
         }
     }
 

@@ -76,14 +76,23 @@ impl World {
     }
 
     async fn sampled(tap: Option<Tap>, panicking: bool, sampled: bool) -> Self {
-        let ((client, near), (far, service)) = (pair().await, pair().await);
-        let worker = Worker::for_tests(tap.clone());
         let verdict = Verdict {
             lane: Lane::Hot,
             reason: "test",
             mirrored: sampled && tap.is_some(),
             follows: Follows::Share(0),
         };
+        Self::with(Worker::for_tests(tap.clone()), tap, verdict, panicking).await
+    }
+
+    /// A session of this lane, on a worker of its own or on a given one.
+    async fn of(tap: Option<Tap>, lane: Lane, worker: Option<Rc<Worker>>) -> Self {
+        let worker = worker.unwrap_or_else(|| Worker::for_tests(tap.clone()));
+        Self::with(worker, tap, Verdict { lane, ..Verdict::LEGACY }, false).await
+    }
+
+    async fn with(worker: Rc<Worker>, tap: Option<Tap>, verdict: Verdict, panicking: bool) -> Self {
+        let ((client, near), (far, service)) = (pair().await, pair().await);
         let no = worker.sessions().take_number();
         let path: Arc<str> = "/feed".into();
         let cell =
@@ -92,7 +101,7 @@ impl World {
             let mut one = DirectionTap::new(no, dir).negotiated(Negotiated::None);
             if let Some(tap) = &tap {
                 one.mirror_into(tap.clone(), Arc::clone(&path), Limits::default(), Negotiated::None);
-                one.want(sampled);
+                one.want(verdict.mirrored);
             }
             one.panics = panicking;
             one
@@ -498,4 +507,28 @@ fn an_echo_allocates_nothing() {
     allocations(100); // buffers of the runtime grow to their size
     let (few, many) = (allocations(100), allocations(1100));
     assert_eq!(many, few, "a thousand echoes more cost {} allocations more", many - few);
+}
+
+#[test]
+fn native_sessions_are_told_to_connect_again_a_few_at_a_time() {
+    local(async {
+        let mut worlds = Vec::new();
+        let first = World::of(None, Lane::Native, None).await;
+        let worker = Rc::clone(&first.worker);
+        worlds.push(first);
+        for _ in 0..19 {
+            worlds.push(World::of(None, Lane::Native, Some(Rc::clone(&worker))).await);
+        }
+        let open = Policy { hot: Err(Fallback::Breaker), share: 0, close_native: true };
+        worker.sessions().apply(open, 1012);
+        worker.sessions().tick(worker.now());
+        let told = |worlds: &[World]| worlds.iter().filter(|world| world.cell.is_ordered_for_tests()).count();
+        assert_eq!(told(&worlds), 8, "one tick tells a few");
+        worker.sessions().tick(worker.now());
+        worker.sessions().tick(worker.now());
+        assert!(!worker.sessions().wants_tick());
+        for world in &mut worlds {
+            read_exactly(&mut world.client, &close(1012, "", None)).await;
+        }
+    });
 }
