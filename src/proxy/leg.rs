@@ -48,6 +48,18 @@ impl Leg {
     }
 }
 
+/// How far a close of ours has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Closing {
+    No,
+    /// The client is to be told at the next frame boundary.
+    Wanted(u16),
+    /// The client was told; the service is told when the client's own close (or end) comes.
+    ClientTold,
+    /// Both were told.
+    BothTold,
+}
+
 /// Shows bytes to the tap and hears where a close frame begins in them. A panic there ends the copying and
 /// nothing else.
 pub(super) fn guarded(

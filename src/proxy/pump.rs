@@ -22,7 +22,7 @@ use bytes::Bytes;
 use tokio::io::AsyncWrite;
 
 use super::cell::{Order, SessionCell};
-use super::leg::{Leg, end_before_close, guarded, poll_chunk, poll_flush, write_on};
+use super::leg::{Closing, Leg, end_before_close, guarded, poll_chunk, poll_flush, write_on};
 use super::taps::DirectionTap;
 use super::tunnel::{EndCause, Ended};
 use super::worker::Worker;
@@ -48,18 +48,6 @@ pub(super) struct Tunnel {
     to_hot: bool,
     closing: Closing,
     reset: Option<EndCause>,
-}
-
-/// How far a close of ours has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Closing {
-    No,
-    /// The client is to be told at the next frame boundary.
-    Wanted(u16),
-    /// The client was told; the service is told when the client's own close (or end) comes.
-    ClientTold,
-    /// Both were told.
-    BothTold,
 }
 
 impl Tunnel {
