@@ -44,7 +44,7 @@ use crate::budget::Budget;
 use crate::config::Config;
 use crate::ledger::Ledger;
 use crate::mirror::flight::Epoch;
-use crate::proxy::{DrainPlan, DrainReport, Mirroring, Phase, Policy, Running, Server, Shared};
+use crate::proxy::{DrainPlan, DrainReport, Mirroring, Phase, Policy, Running, Server, Shared, Windows};
 use crate::rollout::Percent;
 use crate::tap::{self, TapReceiver};
 
@@ -147,6 +147,7 @@ impl App {
             tap: mirrors.then_some(tap),
             copies: settings::copies(config),
             hot: settings::hot(config),
+            windows: Windows::new(config.hot.window_pod),
             policy: policy.subscribe(),
             close_code: config.drain.code,
         };

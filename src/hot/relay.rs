@@ -299,6 +299,12 @@ impl Relay {
         self.mode == Mode::Passing && self.window.is_empty() && self.control.is_empty()
     }
 
+    /// Bytes of frames that this relay holds back from the client's outbox.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.window.waiting_bytes() + self.window.ready_bytes() + self.message.len()
+    }
+
     /// Whether messages wait, so that somebody must look after the clocks.
     #[must_use]
     pub fn is_waiting(&self) -> bool {

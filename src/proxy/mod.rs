@@ -70,6 +70,7 @@ mod tunnel_tests;
 mod upgrade;
 mod verdict;
 mod watch;
+mod windows;
 mod worker;
 
 pub use cell::{Order, SessionCell};
@@ -87,4 +88,5 @@ pub use target::{Target, TargetError};
 pub use trace::TraceId;
 pub use tunnel::{EndCause, Ended, SessionHead, Upgraded};
 pub use verdict::{Decide, Follows, Lane, Policy, Verdict};
+pub use windows::Windows;
 pub use worker::{BEAT, Mirroring, SCRATCH_BYTES, Shared, Worker, WorkerHandle, WorkerMessage};

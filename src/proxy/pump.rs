@@ -15,6 +15,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,7 @@ use super::cell::{Order, SessionCell};
 use super::leg::{Closing, Leg, end_before_close, guarded, poll_chunk, poll_flush, write_on};
 use super::taps::DirectionTap;
 use super::tunnel::{EndCause, Ended};
+use super::windows::Share;
 use super::worker::Worker;
 use super::{Io, Lane};
 use crate::hot::{Fallback, Relay, Source, WindowEvent};
@@ -48,6 +50,8 @@ pub(super) struct Tunnel {
     to_hot: bool,
     closing: Closing,
     reset: Option<EndCause>,
+    /// What this session's window holds of the process's limit.
+    share: Share,
 }
 
 impl Tunnel {
@@ -58,6 +62,7 @@ impl Tunnel {
         taps: [DirectionTap; 2],
     ) -> Self {
         let [up, down] = taps;
+        let share = Share::new(Arc::clone(&worker.shared.mirroring.windows));
         Self {
             client: Some(io.0),
             upstream: Some(io.1),
@@ -68,6 +73,7 @@ impl Tunnel {
             to_hot: false,
             closing: Closing::No,
             reset: None,
+            share,
         }
     }
 
@@ -87,7 +93,8 @@ impl Tunnel {
             None => {}
             Some(Order::ToHot) => self.to_hot = self.closing == Closing::No,
             Some(Order::ToLegacy(why)) => {
-                self.to_hot = false;
+                // After a full window nobody orders it hot again: the wish waits for the hold-off.
+                self.to_hot = why == Fallback::WindowFull;
                 self.leave_hot(why);
             }
             Some(Order::Close(code)) => {
@@ -229,17 +236,12 @@ impl Tunnel {
                 write_on(client, leg, chunk, cx);
                 drop(relay);
                 guarded(&mut leg.tap, chunk, now, &self.worker);
-                self.obey_boundary(now);
+                if self.to_hot {
+                    self.obey(now); // the wish waits for a message boundary; this may be it
+                }
             }
         }
         Poll::Ready(())
-    }
-
-    /// A wish to become hot waits for a message boundary; this may be it.
-    fn obey_boundary(&mut self, now: Instant) {
-        if self.to_hot {
-            self.obey(now);
-        }
     }
 
     /// Moves released messages to the outbox, hears what happened in the window, ends a relay that is through.
@@ -379,6 +381,11 @@ impl Tunnel {
                 self.worker.sessions().count(dir, total.0 - leg.counted.0, total.1 - leg.counted.1);
                 leg.counted = total;
             }
+        }
+        let held = self.cell.relay.borrow().as_ref().map_or(0, |relay| relay.held_bytes());
+        if self.share.set(held) && self.cell.lane() == Lane::Hot {
+            self.cell.hold_off(self.worker.now() + FULL_HOLD_OFF);
+            self.cell.order(Order::ToLegacy(Fallback::WindowFull));
         }
         if let Some(relay) = self.cell.relay.borrow_mut().as_mut() {
             if relay.is_waiting() {

@@ -14,7 +14,7 @@ use super::pump::Tunnel;
 use super::taps::DirectionTap;
 use super::tunnel::{EndCause, Ended};
 use super::worker::Worker;
-use super::{Follows, Io, Lane, News, Notice, Policy, Verdict};
+use super::{Follows, Io, Lane, News, Notice, Policy, Verdict, Windows};
 use crate::budget::Budget;
 use crate::hot::{Fallback, ReadBack};
 use crate::ledger::{Ledger, Proof, Shed};
@@ -530,5 +530,25 @@ fn native_sessions_are_told_to_connect_again_a_few_at_a_time() {
         for world in &mut worlds {
             read_exactly(&mut world.client, &close(1012, "", None)).await;
         }
+    });
+}
+
+#[test]
+fn windows_that_hold_too_much_together_let_go_in_order() {
+    local(async {
+        let (tap, mut receiver, _ledger) = mirror();
+        let windows = Windows::new(1000);
+        let worker = Worker::with_windows_for_tests(Some(tap.clone()), Arc::clone(&windows));
+        let verdict = Verdict { lane: Lane::Hot, reason: "test", mirrored: true, follows: Follows::Share(0) };
+        let mut world = World::with(worker, Some(tap), verdict, false).await;
+        world.serve_hot();
+        let messages: Vec<Vec<u8>> = (0..4).map(|n| text(&format!("{n}").repeat(300))).collect();
+        for message in &messages {
+            world.service.write_all(message).await.unwrap();
+            settle(Tapped::Message(tapped(&mut receiver).await));
+        }
+        read_exactly(&mut world.client, &messages.concat()).await;
+        assert_eq!(world.cell.fallback(), Some(Fallback::WindowFull));
+        assert_eq!(windows.held(), 0);
     });
 }

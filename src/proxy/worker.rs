@@ -22,6 +22,7 @@ use super::drain::{Drain, Phase};
 use super::plain::{self, Pool};
 use super::sessions::{Notice, SessionCounters, Sessions};
 use super::verdict::{Decide, Policy};
+use super::windows::Windows;
 use crate::hot;
 use crate::tap::Tap;
 use crate::ws;
@@ -60,13 +61,18 @@ pub struct Mirroring {
     pub tap: Option<Tap>,
     /// How much is copied.
     pub copies: ws::Limits,
-    /// The windows of hot sessions.
+    /// The windows of hot sessions, each …
     pub hot: hot::Config,
+    /// … and all together.
+    pub windows: Arc<Windows>,
     /// What holds for open sessions.
     pub policy: watch::Receiver<Policy>,
     /// The code that clients get when we close (drain, or a native session that must leave).
     pub close_code: u16,
 }
+
+/// What the windows of a process may hold where nothing else was said.
+const WINDOWS_BYTES: u64 = 64 << 20;
 
 impl Mirroring {
     /// No mirror, and nobody is ever hot.
@@ -76,6 +82,7 @@ impl Mirroring {
             tap: None,
             copies: ws::Limits::default(),
             hot: hot::Config::default(),
+            windows: Windows::new(WINDOWS_BYTES),
             policy: watch::Sender::new(Policy::PASSTHROUGH).subscribe(),
             close_code: ws::CLOSE_SERVICE_RESTART,
         }
@@ -129,9 +136,14 @@ impl Worker {
 
     #[cfg(test)]
     pub(super) fn for_tests(tap: Option<Tap>) -> Rc<Self> {
+        Self::with_windows_for_tests(tap, Windows::new(WINDOWS_BYTES))
+    }
+
+    #[cfg(test)]
+    pub(super) fn with_windows_for_tests(tap: Option<Tap>, windows: Arc<Windows>) -> Rc<Self> {
         let config =
             Config { workers: Some(1), ..Config::new(super::Target::service("ws://127.0.0.1:9").unwrap()) };
-        let mirroring = Mirroring { tap, ..Mirroring::off() };
+        let mirroring = Mirroring { tap, windows, ..Mirroring::off() };
         let decide: Decide = Arc::new(|_, _| super::Verdict::LEGACY);
         let shared = super::server::share(config, decide, mirroring).unwrap();
         Rc::new(seat(0, Arc::new(shared), Arc::default()))
