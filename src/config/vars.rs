@@ -92,15 +92,18 @@ pub static REALTIME_VSN: Var<Vsn> =
 pub static PLAN: Var<Plan> = Var::new(
     Supabase,
     "CROSSFADE_PLAN",
-    "The project's plan, for the message budget: 100, 500, 2500 and 2500 messages per second.",
+    "The plan's message budget: 100, 500, 2500, 2500 messages/s. Not in effect yet: there is no governor.",
 )
 .default("free");
 
 /// Pods that share the budget.
-pub static PODS: Var<Count> =
-    Var::new(Supabase, "CROSSFADE_PODS", "How many pods share the plan's message budget.")
-        .unit("pods")
-        .default("1");
+pub static PODS: Var<Count> = Var::new(
+    Supabase,
+    "CROSSFADE_PODS",
+    "How many pods share the plan's message budget. Not in effect yet: there is no governor.",
+)
+.unit("pods")
+.default("1");
 
 /// The cohort's share.
 pub static ROLLOUT_PERCENT: Var<Percent> = Var::new(
@@ -151,7 +154,7 @@ pub static MIRROR_PERCENT: Var<Percent> = Var::new(
 pub static READBACK: Var<Readback> = Var::new(
     Mirror,
     "CROSSFADE_READBACK",
-    "What the sidecar reads back to prove delivery. What is not read back is acknowledged at best.",
+    "What the sidecar reads back to prove delivery. Not in effect yet: everything is read back.",
 )
 .default("all")
 .example("sample:10");
@@ -298,13 +301,17 @@ pub static METRICS_LISTEN: Var<SocketAddr> = Var::new(
 .default("0.0.0.0:9464");
 
 /// The admin listener.
-pub static ADMIN_LISTEN: Var<SocketAddr> =
-    Var::new(Operations, "CROSSFADE_ADMIN_LISTEN", "Listener of the admin API.").default("127.0.0.1:9465");
+pub static ADMIN_LISTEN: Var<SocketAddr> = Var::new(
+    Operations,
+    "CROSSFADE_ADMIN_LISTEN",
+    "Listener of the admin API: today `POST /drain` alone, and only with a token.",
+)
+.default("127.0.0.1:9465");
 
 /// The admin token.
 pub static ADMIN_TOKEN: Var<Secret> =
     Var::new(Operations, "CROSSFADE_ADMIN_TOKEN", "What a request that changes something must present.")
-        .unset("the admin API is read-only")
+        .unset("there is no admin listener")
         .example("a long random text")
         .secret();
 
