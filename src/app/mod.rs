@@ -54,7 +54,7 @@ use figures::SideFigures;
 use life::start_ops;
 use ops::{Links, Ops, View, WORDS_MAX, Word};
 
-pub use settings::{Addresses, SettingError, Tuning};
+pub use settings::{Addresses, SettingError, Tuning, load};
 pub(crate) use settings::{accepts, link, topic};
 
 /// Why the process did not start.

@@ -25,6 +25,23 @@ fn wrong(variable: &'static str) -> impl FnOnce(&dyn std::fmt::Display) -> Setti
     move |problem| SettingError { variable, problem: problem.to_string() }
 }
 
+/// Reads and checks the configuration, the texts that only a room can judge included: every problem at once.
+///
+/// # Errors
+/// Every problem of every variable.
+pub fn load(strings: &config::Strings) -> Result<config::Config, config::Problems> {
+    let loaded = config::Config::load(strings);
+    let rules = strings.text("CROSSFADE_CLASSIFY").map(mirror::rules::Rule::parse_list);
+    let Some(Err(error)) = rules else { return loaded };
+    let mut problems = loaded.err().unwrap_or(config::Problems(Vec::new()));
+    problems.0.push(config::Problem {
+        name: "CROSSFADE_CLASSIFY".to_owned(),
+        what: error.to_string(),
+        example: "for example CROSSFADE_CLASSIFY=event=alert:critical;path=/health:low".to_owned(),
+    });
+    Err(problems)
+}
+
 /// The proxy's settings.
 pub(super) fn proxy(config: &config::Config) -> Result<proxy::Config, SettingError> {
     let own = &config.proxy;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::{Exit, Streams};
-use crate::config::{Config, Strings, Value as _};
+use crate::config::{Strings, Value as _};
 use crate::doctor::{self, Blame};
 
 /// Arguments of `check`.
@@ -31,7 +31,7 @@ fn path(text: &str) -> Result<String, String> {
 }
 
 pub(super) fn run(args: &CheckArgs, strings: &Strings, streams: &mut Streams<'_>) -> Exit {
-    let report = match Config::load(strings) {
+    let report = match crate::app::load(strings) {
         Err(problems) => doctor::unreadable(&problems),
         Ok(config) => {
             let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {

@@ -4,13 +4,13 @@
 use std::time::Duration;
 
 use super::{Exit, Streams};
-use crate::app::{App, StartError, Tuning};
+use crate::app::{self, App, StartError, Tuning};
 use crate::config::{Config, Strings};
 use crate::proxy::DrainPlan;
 use crate::telemetry;
 
 pub(super) fn run(strings: &Strings, streams: &mut Streams<'_>) -> Exit {
-    let config = match Config::load(strings) {
+    let config = match app::load(strings) {
         Ok(config) => config,
         Err(problems) => return streams.refuse(Exit::Config, &problems),
     };

@@ -86,6 +86,16 @@ fn bucket_answers_for_the_environment_or_for_what_is_typed() {
     assert_eq!(wrong.exit, Exit::Config);
 }
 
+#[test]
+fn a_wrong_rule_is_told_together_with_everything_else() {
+    let settings = [("CROSSFADE_LISTEN", "nowhere"), ("CROSSFADE_CLASSIFY", "event=alert:extremely")];
+    let ran = crossfade(&["run"], &settings);
+    assert_eq!(ran.exit, Exit::Config);
+    for name in ["CROSSFADE_UPSTREAM", "CROSSFADE_LISTEN", "CROSSFADE_CLASSIFY", "3 problems"] {
+        assert!(ran.err.contains(name), "{name} is missing in {}", ran.err);
+    }
+}
+
 struct Gone;
 
 impl Write for Gone {

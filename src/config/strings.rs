@@ -68,6 +68,15 @@ impl Strings {
         self.values.get(name)
     }
 
+    /// A value as it stands in the environment, for rooms that judge the texts of their own variables.
+    #[must_use]
+    pub fn text(&self, name: &str) -> Option<&str> {
+        match self.values.get(name) {
+            Some(Text::Utf8(text)) if !text.trim().is_empty() => Some(text),
+            _ => None,
+        }
+    }
+
     pub(super) fn host(&self) -> Option<&str> {
         match self.values.get("HOSTNAME") {
             Some(Text::Utf8(name)) if !name.trim().is_empty() => Some(name),
