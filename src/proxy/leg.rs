@@ -3,7 +3,7 @@
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -12,6 +12,10 @@ use super::taps::{CloseAt, DirectionTap};
 use super::worker::Worker;
 use crate::hot::Outbox;
 
+/// Reads and writes in one wake-up before other sessions get their turn.
+pub(super) const ROUNDS_MAX: u32 = 32;
+/// A session whose window overflowed stays on legacy for this long.
+pub(super) const FULL_HOLD_OFF: Duration = Duration::from_secs(60);
 /// What the service hears when we close (RFC 6455 section 7.4.1).
 const GOING_AWAY: u16 = 1001;
 

@@ -17,13 +17,15 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
 
 use super::cell::{Order, SessionCell};
-use super::leg::{Closing, Leg, end_before_close, guarded, poll_chunk, poll_flush, write_on};
+use super::leg::{
+    Closing, FULL_HOLD_OFF, Leg, ROUNDS_MAX, end_before_close, guarded, poll_chunk, poll_flush, write_on,
+};
 use super::taps::DirectionTap;
 use super::tunnel::{EndCause, Ended};
 use super::windows::Share;
@@ -32,11 +34,6 @@ use super::{Io, Lane};
 use crate::hot::{Fallback, Relay, Source, WindowEvent};
 use crate::session::Direction;
 use crate::ws::Boundary;
-
-/// Reads and writes in one wake-up before other sessions get their turn.
-const ROUNDS_MAX: u32 = 32;
-/// A session whose window overflowed stays on legacy for this long.
-const FULL_HOLD_OFF: Duration = Duration::from_secs(60);
 
 /// The session's task.
 pub(super) struct Tunnel {
@@ -131,6 +128,15 @@ impl Tunnel {
         }
     }
 
+    /// The service's stream has ended, perhaps inside a frame: all of it goes out.
+    fn end_down(&mut self) {
+        self.leave_hot(Fallback::Closing);
+        if let Some(relay) = self.cell.relay.borrow_mut().as_mut() {
+            relay.abandon_control(&mut self.down.outbox);
+        }
+        self.down.tap.release_header(&mut self.down.outbox);
+    }
+
     /// A hot session is mirrored whole, in both directions, whatever the sample says.
     fn want_copies(&mut self, wanted: bool) {
         self.up.tap.want(wanted);
@@ -213,8 +219,7 @@ impl Tunnel {
             Ok(n) => scratch.get(..n).unwrap_or(&[]),
             Err(_) => {
                 drop(relay);
-                self.leave_hot(Fallback::Closing);
-                self.down.tap.release_header(&mut self.down.outbox);
+                self.end_down();
                 self.reset = Some(EndCause::UpstreamReset);
                 return Poll::Ready(());
             }
@@ -222,8 +227,7 @@ impl Tunnel {
         if chunk.is_empty() {
             leg.eof = true;
             drop(relay);
-            self.leave_hot(Fallback::Closing);
-            self.down.tap.release_header(&mut self.down.outbox);
+            self.end_down();
             return Poll::Ready(());
         }
         leg.bytes += chunk.len() as u64;
@@ -236,9 +240,7 @@ impl Tunnel {
                 write_on(client, leg, chunk, cx);
                 drop(relay);
                 guarded(&mut leg.tap, chunk, now, &self.worker);
-                if self.to_hot {
-                    self.obey(now); // the wish waits for a message boundary; this may be it
-                }
+                self.obey(now); // a wish to become hot waits for a message boundary; this may be it
             }
         }
         Poll::Ready(())

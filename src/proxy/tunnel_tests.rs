@@ -552,3 +552,22 @@ fn windows_that_hold_too_much_together_let_go_in_order() {
         assert_eq!(windows.held(), 0);
     });
 }
+
+#[test]
+fn a_stream_that_ends_inside_a_control_frame_of_a_hot_session_ends_for_the_client_too() {
+    for torn in [&[0x89_u8][..], &[0x89, 5, b'a'], &[0x81, 5, b'a']] {
+        local(async move {
+            let (tap, mut receiver, _ledger) = mirror();
+            let mut world = World::new(Some(tap), false).await;
+            world.serve_hot();
+            world.service.write_all(&text("one")).await.unwrap();
+            settle(Tapped::Message(tapped(&mut receiver).await));
+            world.service.write_all(torn).await.unwrap();
+            world.service.shutdown().await.unwrap();
+            let mut got = Vec::new();
+            let all = world.client.read_to_end(&mut got);
+            tokio::time::timeout(HANG, all).await.expect("the end does not pass").unwrap();
+            assert_eq!(got, [&text("one"), torn].concat());
+        });
+    }
+}
