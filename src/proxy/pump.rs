@@ -128,7 +128,7 @@ impl Tunnel {
         }
     }
 
-    /// The service's stream has ended, perhaps inside a frame: all of it goes out.
+    /// The service's stream has ended, perhaps inside a frame.
     fn end_down(&mut self) {
         self.leave_hot(Fallback::Closing);
         if let Some(relay) = self.cell.relay.borrow_mut().as_mut() {
@@ -328,9 +328,8 @@ impl Tunnel {
         } else {
             return None;
         };
-        let abrupt = matches!(cause, EndCause::ClientReset | EndCause::UpstreamReset);
         for io in [self.client.take(), self.upstream.take()].into_iter().flatten() {
-            if abrupt {
+            if matches!(cause, EndCause::ClientReset | EndCause::UpstreamReset) {
                 io.reset();
             }
         }
