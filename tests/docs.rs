@@ -60,7 +60,7 @@ fn variables_in(text: &str) -> BTreeSet<&str> {
 #[test]
 fn every_variable_that_a_page_names_exists() {
     let exists = |word: &str| {
-        vars::ALL.iter().any(|about| about.name == word || word.strip_suffix("_FILE") == Some(about.name))
+        vars::all().any(|about| about.name == word || word.strip_suffix("_FILE") == Some(about.name))
     };
     let mut broken = Vec::new();
     for (path, text) in pages() {
@@ -208,7 +208,7 @@ fn every_row_on_transparency_names_a_test_and_every_limit_has_a_row() {
         checked += 1;
     }
     assert!(checked > 40, "only {checked} rows were understood");
-    let limits = vars::ALL.iter().filter(|about| matches!(about.group, Group::Protection | Group::Drain));
+    let limits = vars::all().filter(|about| matches!(about.group, Group::Protection | Group::Drain));
     for about in limits {
         assert!(page.contains(&format!("`{}`", about.name)), "{} has no row", about.name);
     }

@@ -66,7 +66,7 @@ impl<'a> Reader<'a> {
     /// Everything that is wrong with single variables and with names.
     pub(super) fn problems(&self) -> Vec<Problem> {
         let unknown = self.strings.names().filter(|name| is_unknown(name)).map(unknown);
-        let faulty = vars::ALL.iter().filter_map(|about| self.check(about).err());
+        let faulty = vars::all().filter_map(|about| self.check(about).err());
         unknown.chain(faulty).collect()
     }
 
@@ -168,10 +168,10 @@ fn refused(about: &About, text: &str, why: &str) -> Problem {
 }
 
 fn is_unknown(name: &str) -> bool {
-    let known = |about: &&About| {
+    let known = |about: &About| {
         about.name == name || (about.secret && name.strip_suffix("_FILE") == Some(about.name))
     };
-    name.starts_with("CROSSFADE_") && !vars::ALL.iter().any(known) && !is_kubernetes_service(name)
+    name.starts_with("CROSSFADE_") && !vars::all().any(known) && !is_kubernetes_service(name)
 }
 
 /// The shapes that the kubelet injects for a Service: `*_SERVICE_HOST`, `*_SERVICE_PORT*`, `*_PORT`, `*_PORT_<n>_*`.
@@ -188,7 +188,7 @@ pub(super) fn is_kubernetes_service(name: &str) -> bool {
 
 fn unknown(name: &str) -> Problem {
     let score = |about: &&About| strsim::jaro_winkler(name, about.name);
-    let nearest = vars::ALL.into_iter().max_by(|a, b| score(a).total_cmp(&score(b)));
+    let nearest = vars::all().max_by(|a, b| score(a).total_cmp(&score(b)));
     let example = match nearest.filter(|about| score(about) >= ALIKE) {
         Some(about) => format!("did you mean {}?", about.name),
         None => "`crossfade config` lists all variables".to_owned(),

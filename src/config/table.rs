@@ -24,7 +24,7 @@ struct Row {
 
 fn groups() -> impl Iterator<Item = (Group, Vec<&'static About>)> {
     Group::ALL.into_iter().map(|group| {
-        let rows = vars::ALL.into_iter().filter(|about| about.group == group).collect();
+        let rows = vars::all().filter(|about| about.group == group).collect();
         (group, rows)
     })
 }
@@ -32,7 +32,7 @@ fn groups() -> impl Iterator<Item = (Group, Vec<&'static About>)> {
 /// For people at a terminal.
 #[must_use]
 pub fn text() -> String {
-    let width = vars::ALL.iter().map(|about| about.name.len()).max().unwrap_or(0);
+    let width = vars::all().map(|about| about.name.len()).max().unwrap_or(0);
     let mut out = String::new();
     for (group, rows) in groups() {
         out.push_str(&format!("{}\n", group.as_str()));
@@ -98,7 +98,7 @@ pub fn json() -> String {
         example: about.example,
         doc: about.doc,
     };
-    let rows: Vec<Row> = vars::ALL.into_iter().map(row).collect();
+    let rows: Vec<Row> = vars::all().map(row).collect();
     let mut out = serde_json::to_string_pretty(&rows).unwrap_or_default();
     out.push('\n');
     out

@@ -1,0 +1,40 @@
+//! Every variable, declared once, a file for each group. The table in `docs/configuration.md` is these files in
+//! another form; a test compares them.
+
+mod breaker;
+mod drain;
+mod hot;
+mod mirror;
+mod operations;
+mod protection;
+mod rollout;
+mod service;
+mod supabase;
+
+pub use breaker::*;
+pub use drain::*;
+pub use hot::*;
+pub use mirror::*;
+pub use operations::*;
+pub use protection::*;
+pub use rollout::*;
+pub use service::*;
+pub use supabase::*;
+
+use super::var::About;
+
+/// Every variable, in the order of the tables.
+pub fn all() -> impl Iterator<Item = &'static About> {
+    let groups = [
+        service::ALL,
+        supabase::ALL,
+        rollout::ALL,
+        mirror::ALL,
+        hot::ALL,
+        breaker::ALL,
+        protection::ALL,
+        drain::ALL,
+        operations::ALL,
+    ];
+    groups.into_iter().flatten().copied()
+}

@@ -1,0 +1,51 @@
+//! Listeners for operators, and the log.
+
+use std::net::SocketAddr;
+
+use crate::config::choices::{LogFilter, LogFormat};
+use crate::config::secret::Secret;
+use crate::config::var::{About, Group, Var};
+
+/// The metrics listener.
+pub static METRICS_LISTEN: Var<SocketAddr> = Var::new(
+    Group::Operations,
+    "CROSSFADE_METRICS_LISTEN",
+    "Listener of `/metrics`, `/healthz`, `/readyz`, nothing else.",
+)
+.default("0.0.0.0:9464");
+
+/// The admin listener.
+pub static ADMIN_LISTEN: Var<SocketAddr> = Var::new(
+    Group::Operations,
+    "CROSSFADE_ADMIN_LISTEN",
+    "Listener of the admin API: today `POST /drain` alone, and only with a token.",
+)
+.default("127.0.0.1:9465");
+
+/// The admin token.
+pub static ADMIN_TOKEN: Var<Secret> = Var::new(
+    Group::Operations,
+    "CROSSFADE_ADMIN_TOKEN",
+    "What a request that changes something must present.",
+)
+.unset("there is no admin listener")
+.example("a long random text")
+.secret();
+
+/// The log filter.
+pub static LOG: Var<LogFilter> = Var::new(
+    Group::Operations,
+    "CROSSFADE_LOG",
+    "Which events are logged: a level, or `target=level` pairs.",
+)
+.default("info")
+.example("info,crossfade::proxy=debug");
+
+/// The log format.
+pub static LOG_FORMAT: Var<LogFormat> =
+    Var::new(Group::Operations, "CROSSFADE_LOG_FORMAT", "How events are written to standard error.")
+        .default("json");
+
+/// In the order of the table.
+pub(super) static ALL: &[&About] =
+    &[&METRICS_LISTEN.about, &ADMIN_LISTEN.about, &ADMIN_TOKEN.about, &LOG.about, &LOG_FORMAT.about];
