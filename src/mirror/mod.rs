@@ -42,6 +42,7 @@ pub mod classify;
 pub mod event_type;
 pub mod flight;
 pub mod frequency;
+pub mod governor;
 mod lane;
 pub mod publish;
 pub mod record;
