@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{self, BreakerMode, KeySource, RolloutLane};
+use crate::mirror::governor::{Plan, Terms};
+use crate::mirror::shard::{Sampling, Shard};
 use crate::proxy::native::{AnonKey, Native};
 use crate::proxy::{Network, Target, Trusted};
 use crate::rollout::{Flags, Identity, KeyChain, KeyHasher, Percent, RealtimeLane, Settings, Tiers};
@@ -162,9 +164,45 @@ pub(crate) fn link(supabase: &config::Supabase) -> Result<realtime::link::Config
     Ok(link)
 }
 
-/// The private topic of this pod, without `realtime:`.
+/// The private topic of this pod that is read back, without `realtime:`.
 pub(crate) fn topic(config: &config::Config) -> String {
-    format!("crossfade:{}:{}", config.service.name, config.service.pod)
+    Shard::ReadBack.topic(&config.service.name, &config.service.pod)
+}
+
+/// What is read back besides what hot sessions await.
+pub(super) const fn sampling(config: &config::Config) -> Sampling {
+    match config.mirror.readback {
+        config::Readback::All => Sampling::All,
+        config::Readback::Hot => Sampling::Hot,
+        config::Readback::Sample(share) => Sampling::Sessions(share.thousandths()),
+    }
+}
+
+/// What the governor's budget follows from.
+pub(super) fn terms(supabase: &config::Supabase) -> Terms {
+    let plan = match supabase.plan {
+        config::Plan::Free => Plan::FREE,
+        config::Plan::Pro => Plan::PRO,
+        config::Plan::ProNoCap => Plan::PRO_NO_CAP,
+        config::Plan::Team => Plan::TEAM,
+        config::Plan::Custom(own) => Plan {
+            messages_per_second: own.messages,
+            joins_per_second: own.joins.unwrap_or(Plan::CUSTOM.joins_per_second),
+            channels_per_connection: own.channels.unwrap_or(Plan::CUSTOM.channels_per_connection),
+            payload_bytes: own.payload.unwrap_or(Plan::CUSTOM.payload_bytes),
+            included_per_month: own.included.unwrap_or(Plan::CUSTOM.included_per_month),
+            cents_per_million: own.cents.or(Plan::CUSTOM.cents_per_million),
+            ..Plan::CUSTOM
+        },
+    };
+    Terms { plan, pods: supabase.pods, readers: supabase.readers }
+}
+
+/// The largest batch, in bytes. Version 1.0.0 measures what it has parsed, which is up to twice as large as the text.
+pub(super) fn batch_bytes(supabase: &config::Supabase) -> u32 {
+    let payload = terms(supabase).plan.payload_bytes;
+    let carried = if supabase.vsn == config::Vsn::V1 { payload / 2 } else { payload };
+    carried.min(mirror::batch::BATCH_BYTES_MAX)
 }
 
 /// Whether every room takes its settings; nothing is started.

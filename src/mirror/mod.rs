@@ -52,6 +52,7 @@ pub mod rules;
 mod secret_names;
 mod secret_spans;
 pub mod settings;
+pub mod shard;
 pub mod tally;
 
 #[cfg(test)]

@@ -16,7 +16,8 @@ pub static MIRROR_PERCENT: Var<Percent> = Var::new(
 pub static READBACK: Var<Readback> = Var::new(
     Group::Mirror,
     "CROSSFADE_READBACK",
-    "What the sidecar reads back to prove delivery. Not in effect yet: everything is read back.",
+    "What the sidecar reads back to prove delivery; what a hot session awaits always is. The rest goes to the topic \
+     `crossfade:{service}:{pod}:acked`, costs no delivery, and is acked_only.",
 )
 .default("all")
 .example("sample:10");

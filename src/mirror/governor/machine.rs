@@ -387,7 +387,8 @@ impl Governor {
     }
 
     /// When the bucket has room for one more of the dearest kind, rounded up to a whole microsecond.
-    fn free_at(&self) -> Instant {
+    #[must_use]
+    pub fn free_at(&self) -> Instant {
         #[cfg(test)]
         match self.sabotage {
             Some(super::Sabotage::NeverDefer) => return self.at,
