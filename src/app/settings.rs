@@ -238,3 +238,33 @@ pub struct Addresses {
     /// The admin listener.
     pub admin: Option<SocketAddr>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn supabase(more: &[(&str, &str)]) -> config::Supabase {
+        let base = [
+            ("CROSSFADE_UPSTREAM", "ws://legacy:80"),
+            ("SUPABASE_URL", "http://project.example"),
+            ("SUPABASE_KEY", "sb_secret_x"),
+        ];
+        let strings = config::Strings::of(base.into_iter().chain(more.iter().copied()));
+        load(&strings).expect("a good configuration").supabase.expect("a project")
+    }
+
+    #[test]
+    fn the_plan_decides_budget_and_batch() {
+        let free = supabase(&[("CROSSFADE_PODS", "3"), ("CROSSFADE_READERS", "2")]);
+        let expected = Terms { plan: Plan::FREE, pods: 3, readers: 2 };
+        assert_eq!((terms(&free), batch_bytes(&free)), (expected, 256_000));
+        let old = supabase(&[("CROSSFADE_REALTIME_VSN", "1.0.0")]);
+        assert_eq!(batch_bytes(&old), 128_000, "the parsed term is larger than the text");
+        let team = supabase(&[("CROSSFADE_PLAN", "team")]);
+        assert_eq!((terms(&team).plan, batch_bytes(&team)), (Plan::TEAM, 1 << 20));
+        let own = supabase(&[("CROSSFADE_PLAN", "custom:900,payload=64KiB,price=1.25")]);
+        let plan = terms(&own).plan;
+        assert_eq!((plan.messages_per_second, plan.cents_per_million), (900, Some(125)));
+        assert_eq!((plan.included_per_month, batch_bytes(&own)), (Plan::TEAM.included_per_month, 65_536));
+    }
+}

@@ -50,7 +50,7 @@ pub(super) struct Scene {
 impl Scene {
     /// The scene of a life. Its dice are its own, so that older seeds mean what they meant.
     fn of(seed: u64) -> Self {
-        let mut dice = Dice::new(seed ^ 0x5CE_4E);
+        let mut dice = Dice::new(seed ^ 0x5CE4);
         let sampling = match dice.number(4) {
             0 => Sampling::Hot,
             1 => Sampling::Sessions(50_000),
@@ -133,10 +133,7 @@ impl World {
         let (words, heard) = mpsc::channel(WORDS_MAX);
         let (ask, asked) = mpsc::channel(4);
         let epoch = Epoch { at: begin, unix_ms: UNIX * 1_000 };
-        let mut publisher = Publisher::new(Settings::new("pod-sim", dice.bits()), epoch);
-        if let Some(Sabotage::Mirror(by)) = sabotage {
-            publisher.sabotage = Some(by);
-        }
+        let publisher = publisher(sabotage, &mut dice, epoch);
         let redactor = Redactor::new(if dice.one_in(4) { Scope::Off } else { Scope::Up });
         let [publish, readback] = handles;
         let mut side = Side {
@@ -356,6 +353,14 @@ fn wires(
     };
     let ((a, publish), (b, readback)) = (one(false), one(true));
     ([a, b], [publish, readback])
+}
+
+fn publisher(sabotage: Option<Sabotage>, dice: &mut Dice, epoch: Epoch) -> Publisher {
+    let mut publisher = Publisher::new(Settings::new("pod-sim", dice.bits()), epoch);
+    if let Some(Sabotage::Mirror(by)) = sabotage {
+        publisher.sabotage = Some(by);
+    }
+    publisher
 }
 
 fn acked(sampling: Sampling, dice: &mut Dice, epoch: Epoch) -> Option<Acked> {

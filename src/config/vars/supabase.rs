@@ -51,12 +51,10 @@ pub static REALTIME_VSN: Var<Vsn> = Var::new(
 pub static PLAN: Var<Plan> = Var::new(
     Group::Supabase,
     "CROSSFADE_PLAN",
-    "The plan, whose limits the governor keeps: 100, 500, 2500, 2500 messages/s; payloads of 256 KB, else 3,000 KB. \
-     custom: numbers of one's own, what is not told is Team's: joins=PER_SECOND, channels=PER_CONNECTION, \
-     payload=SIZE, included=MESSAGES_PER_MONTH, price=DOLLARS_PER_MILLION.",
+    "The plan, whose limits the governor keeps. What custom does not tell is Team's; see docs/quota.md.",
 )
 .default("free")
-.example("custom:5000,payload=3MiB,included=20000000,price=2.50");
+.example("custom:5000,joins=2500,channels=100,payload=3MiB,included=20000000,price=2.50");
 
 /// Pods that share the budget.
 pub static PODS: Var<Count> =
@@ -68,7 +66,7 @@ pub static PODS: Var<Count> =
 pub static READERS: Var<CountOrZero> = Var::new(
     Group::Supabase,
     "CROSSFADE_READERS",
-    "Subscribers of each pod's topics besides its own read-back: every broadcast is counted once for each of them.",
+    "Subscribers of each pod's topics besides its own read-back: each is one delivery of every broadcast.",
 )
 .unit("subscribers")
 .default("0");
