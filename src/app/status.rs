@@ -34,7 +34,7 @@ impl Eyes {
             quota: self.quota(),
             ledger: self.ledger.account(),
             breaker: self.breaker(now),
-            share: self.share,
+            share: self.standing.borrow().settings.percent().units(),
         }
     }
 
