@@ -37,14 +37,13 @@ struct Outcome {
     counted: (u64, u64),
 }
 
-/// Four sessions that get a message every 25 ms each, which ungoverned are 320 messages/s; `share` of them hot.
-fn run(sampling: Sampling, share: u32, governor: Option<Sabotage>) -> Result<Outcome, String> {
+/// Four sessions that get a message every 25 ms each, which ungoverned are 320 messages/s; all of them hot or none.
+fn run(sampling: Sampling, hot: bool, governor: Option<Sabotage>) -> Result<Outcome, String> {
     let mut dice = Dice::new(11);
     let length_ms = u64::try_from(LENGTH.as_millis()).expect("a short test");
     let scripts = (0..4).map(|session| Script::steady(session, 25, length_ms, &mut dice)).collect();
-    let scene = Scene { scripts, faults: Vec::new(), sampling, limit: LIMIT, governor };
+    let scene = Scene { scripts, faults: Vec::new(), sampling, limit: LIMIT, governor, hot };
     let mut world = World::of(5, scene, start());
-    world.ops.share = share;
     let (end, mut was_joined) = (world.begin + LENGTH, false);
     while world.now < end {
         world.step(end)?;
@@ -70,7 +69,7 @@ fn run(sampling: Sampling, share: u32, governor: Option<Sabotage>) -> Result<Out
 
 #[test]
 fn the_free_plan_never_throws_the_read_back_out_and_hot_is_served() {
-    let outcome = run(Sampling::All, 100_000, None).unwrap_or_else(|what| panic!("{what}"));
+    let outcome = run(Sampling::All, true, None).unwrap_or_else(|what| panic!("{what}"));
     let (sends, deliveries) = outcome.counted;
     let per_second = (sends + deliveries) as f64 / LENGTH.as_secs_f64();
     assert!((60.0..=85.0).contains(&per_second), "{per_second} messages/s: the budget is 80 and is used");
@@ -81,7 +80,7 @@ fn the_free_plan_never_throws_the_read_back_out_and_hot_is_served() {
 #[test]
 fn without_the_governor_it_is_thrown_out() {
     for sabotage in [Sabotage::NeverDefer, Sabotage::ForgetDeliveries] {
-        let thrown = run(Sampling::All, 100_000, Some(sabotage)).err();
+        let thrown = run(Sampling::All, true, Some(sabotage)).err();
         let what = thrown.unwrap_or_else(|| panic!("{sabotage:?} is not noticed"));
         assert!(what.contains("thrown out"), "{sabotage:?}: {what}");
     }
@@ -89,7 +88,7 @@ fn without_the_governor_it_is_thrown_out() {
 
 #[test]
 fn what_is_not_read_back_costs_no_delivery_and_is_acked_only() {
-    let outcome = run(Sampling::Hot, 0, None).unwrap_or_else(|what| panic!("{what}"));
+    let outcome = run(Sampling::Hot, false, None).unwrap_or_else(|what| panic!("{what}"));
     let (sends, deliveries) = outcome.counted;
     assert_eq!((outcome.confirmed, outcome.acked_only), (0, outcome.seen));
     // Only probes and sentinels come back.
@@ -98,14 +97,14 @@ fn what_is_not_read_back_costs_no_delivery_and_is_acked_only() {
 
 #[test]
 fn a_sample_of_the_sessions_is_read_back_and_the_rest_is_acked_only() {
-    let outcome = run(Sampling::Sessions(30_000), 0, None).unwrap_or_else(|what| panic!("{what}"));
+    let outcome = run(Sampling::Sessions(30_000), false, None).unwrap_or_else(|what| panic!("{what}"));
     assert_eq!(outcome.confirmed + outcome.acked_only, outcome.seen);
     assert!(outcome.confirmed > 0 && outcome.acked_only > 0, "{} sampled", outcome.confirmed);
 }
 
 #[test]
 fn hot_sessions_are_read_back_whatever_is_sampled() {
-    let outcome = run(Sampling::Hot, 100_000, None).unwrap_or_else(|what| panic!("{what}"));
+    let outcome = run(Sampling::Hot, true, None).unwrap_or_else(|what| panic!("{what}"));
     assert_eq!(outcome.confirmed + outcome.acked_only, outcome.seen);
     assert!(outcome.via_realtime * 10 > outcome.seen * 9, "{} of {}", outcome.via_realtime, outcome.seen);
 }
@@ -119,9 +118,16 @@ fn all_hot(world: &World) -> bool {
 fn too_many_pods_refuse_the_hot_lane_and_fewer_bring_it_back() {
     let mut dice = Dice::new(3);
     let scripts = (0..2).map(|session| Script::steady(session, 200, 60_000, &mut dice)).collect();
-    let scene = Scene { scripts, faults: Vec::new(), sampling: Sampling::All, limit: LIMIT, governor: None };
+    let scene = Scene {
+        scripts,
+        faults: Vec::new(),
+        sampling: Sampling::All,
+        limit: LIMIT,
+        governor: None,
+        hot: true,
+    };
     let mut world = World::of(5, scene, start());
-    let mut after = |world: &mut World, pods, seconds| {
+    let after = |world: &mut World, pods, seconds| {
         world.ops.pods = pods;
         world.run_until(world.now + Duration::from_secs(seconds)).unwrap_or_else(|what| panic!("{what}"));
         (all_hot(world), world.ops.spacing.map(|spacing| spacing.to_string()))
@@ -143,7 +149,14 @@ fn a_refusal_by_realtime_halves_the_rate_and_moves_no_breaker() {
     let scripts = (0..2).map(|session| Script::steady(session, 100, 60_000, &mut dice)).collect();
     let mut fault = Fault::new(FaultKind::RateLimit);
     (fault.after_ms, fault.for_ms) = (15_000, Some(2_000));
-    let scene = Scene { scripts, faults: vec![fault], sampling: Sampling::All, limit: LIMIT, governor: None };
+    let scene = Scene {
+        scripts,
+        faults: vec![fault],
+        sampling: Sampling::All,
+        limit: LIMIT,
+        governor: None,
+        hot: true,
+    };
     let mut world = World::of(5, scene, start());
     let before = world.side.governor.figures(world.now).budget;
     world.run_until(world.begin + Duration::from_secs(25)).unwrap_or_else(|what| panic!("{what}"));
@@ -157,9 +170,9 @@ fn a_refusal_by_realtime_halves_the_rate_and_moves_no_breaker() {
 fn what_a_tiny_budget_cannot_carry_is_shed_as_quota_and_low_goes_first() {
     let mut dice = Dice::new(6);
     let scripts = (0..4).map(|session| Script::steady(session, 25, 30_000, &mut dice)).collect();
-    let scene = Scene { scripts, faults: Vec::new(), sampling: Sampling::All, limit: 10, governor: None };
+    let scene =
+        Scene { scripts, faults: Vec::new(), sampling: Sampling::All, limit: 10, governor: None, hot: false };
     let mut world = World::of(5, scene, start());
-    world.ops.share = 0;
     let rules = Rule::parse_list("event=tick:low").expect("a rule");
     let machines = (Classifier::new(rules), Redactor::new(Scope::Off));
     let epoch = Epoch { at: world.begin, unix_ms: 0 };

@@ -26,7 +26,7 @@ use crate::mirror::publish::Publisher;
 use crate::mirror::redact::{Redactor, Scope};
 use crate::mirror::settings::Settings;
 use crate::mirror::shard::{Sampling, Shard};
-use crate::proxy::{Policy, SessionCounters, Sessions, WorkerHandle, WorkerMessage};
+use crate::proxy::{Follows, Policy, SessionCounters, Sessions, WorkerHandle, WorkerMessage};
 use crate::realtime::key::ApiKey;
 use crate::realtime::link::{Config as LinkConfig, Join};
 use crate::realtime::message::Vsn;
@@ -37,6 +37,9 @@ use crate::tap::{self, Tap};
 const TICK: Duration = Duration::from_millis(20);
 const NAMES: (&str, &str) = ("sim", "pod");
 
+/// A session of the cohort.
+const COHORT: Follows = Follows::Share { bucket: 0, share: 100_000 };
+
 /// What a world is set up with besides what its dice say.
 pub(super) struct Scene {
     pub(super) scripts: Vec<Script>,
@@ -45,6 +48,8 @@ pub(super) struct Scene {
     /// Messages per second that the plan allows, for the governor and for the emulator.
     pub(super) limit: u32,
     pub(super) governor: Option<crate::mirror::governor::Sabotage>,
+    /// The sessions follow the hot lane.
+    pub(super) hot: bool,
 }
 
 impl Scene {
@@ -57,7 +62,7 @@ impl Scene {
             _ => Sampling::All,
         };
         let limit = if dice.one_in(6) { 100 } else { GENEROUS };
-        Self { scripts: Vec::new(), faults: Vec::new(), sampling, limit, governor: None }
+        Self { scripts: Vec::new(), faults: Vec::new(), sampling, limit, governor: None, hot: true }
     }
 }
 
@@ -97,7 +102,7 @@ impl World {
     pub(super) fn new(seed: u64, sabotage: Option<Sabotage>, begin: Instant) -> Self {
         let mut world = Self::with(seed, sabotage, begin, &Scene::of(seed));
         let scripts = scripts(&mut world.dice);
-        world.populate(scripts);
+        world.populate(scripts, COHORT);
         if world.dice.one_in(8) {
             let from = begin + Duration::from_millis(world.dice.between(500, 6_000));
             world.hangs.push((from, from + Duration::from_millis(world.dice.between(50, 3_000))));
@@ -111,7 +116,7 @@ impl World {
     /// A world of this scene, with its own scripts and faults.
     pub(super) fn of(seed: u64, scene: Scene, begin: Instant) -> Self {
         let mut world = Self::with(seed, None, begin, &scene);
-        world.populate(scene.scripts);
+        world.populate(scene.scripts, if scene.hot { COHORT } else { Follows::Never });
         scene.faults.into_iter().for_each(|fault| {
             world.emulator.inject(fault, begin);
         });
@@ -191,7 +196,7 @@ impl World {
         }
     }
 
-    fn populate(&mut self, scripts: Vec<Script>) {
+    fn populate(&mut self, scripts: Vec<Script>, follows: Follows) {
         let begin = self.begin;
         for script in scripts {
             let mut hot = hot::Config::default();
@@ -200,7 +205,7 @@ impl World {
             }
             let slow = self.dice.one_in(3);
             let parts = (&self.book, &self.tap, script);
-            self.sessions.push(Session::new(parts, (hot, self.sabotage), slow, begin));
+            self.sessions.push(Session::new(parts, (hot, self.sabotage), (slow, follows), begin));
         }
     }
 

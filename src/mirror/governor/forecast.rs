@@ -1,7 +1,8 @@
 //! What a rate means for the plan: share of the limit, messages in a month, money. Pure functions, for the figures
 //! of the present and for the preview of a step.
 
-use super::machine::{SERVING_SHARE, Terms};
+use super::machine::SERVING_SHARE;
+use super::terms::Terms;
 
 /// Days that a forecast reckons a month with.
 const MONTH_SECONDS: f64 = 30.0 * 86_400.0;

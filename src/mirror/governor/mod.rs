@@ -17,7 +17,7 @@
 //! * the hot lane is refused while the spacing that serving would need is above 150 ms, with the arithmetic
 //!   ([`Spacing`]), and admitted again below 120 ms;
 //! * a backlog gets 30 % of the budget at most ([`Governor::backlog_slots`]);
-//! * a [`meter`] counts as Realtime does, and [`forecast`] turns a rate into a month and a price.
+//! * a [`meter`] counts as Realtime does, and [`forecast()`] turns a rate into a month and a price.
 //!
 //! ```text
 //! batcher ─▶ verdict(now) ── Publish ─▶ publisher ─▶ spend(cost)
@@ -32,6 +32,7 @@ pub mod forecast;
 pub mod machine;
 pub mod meter;
 pub mod plan;
+mod terms;
 
 #[cfg(test)]
 mod sabotage;
@@ -39,7 +40,8 @@ mod sabotage;
 mod tests;
 
 pub use forecast::{Forecast, Shift, forecast, preview};
-pub use machine::{Figures, Governor, Relief, Spacing, Terms, Verdict};
+pub use machine::Governor;
 pub use plan::Plan;
 #[cfg(test)]
 pub(crate) use sabotage::Sabotage;
+pub use terms::{Figures, Relief, Spacing, Terms, Verdict};
