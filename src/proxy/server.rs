@@ -52,6 +52,19 @@ impl Server {
     pub fn start(config: Config, decide: Decide, mirroring: Mirroring) -> Result<Running, StartError> {
         let listener =
             listen(config.listen).map_err(|source| StartError::Listen { address: config.listen, source })?;
+        Self::start_on(listener, config, decide, mirroring)
+    }
+
+    /// As [`Server::start`], on a listener that is there already; `config.listen` is not looked at.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left running then.
+    pub fn start_on(
+        listener: TcpListener,
+        config: Config,
+        decide: Decide,
+        mirroring: Mirroring,
+    ) -> Result<Running, StartError> {
         let local_addr = listener.local_addr().map_err(StartError::Thread)?;
         let shared = Arc::new(share(config, decide, mirroring)?);
         #[expect(clippy::disallowed_methods, reason = "the shell where beats begin to be counted")]

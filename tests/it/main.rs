@@ -9,6 +9,7 @@ mod configuration;
 mod drain;
 mod faults;
 mod guards;
+mod handover;
 mod http;
 mod metrics;
 mod native;
