@@ -159,6 +159,7 @@ impl App {
         let mirroring = Mirroring {
             tap: mirrors.then_some(tap),
             copies: settings::copies(config),
+            inflating: Budget::new(config.mirror.inflate_buffer),
             hot: settings::hot(config),
             windows: Windows::new(config.hot.window_pod),
             policy: policy.subscribe(),

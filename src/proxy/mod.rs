@@ -40,6 +40,7 @@
 //! **Stopping.** [`Running::drain`] goes through the phases of [`Phase`]; nothing is cut before the grace period ends.
 
 mod accept;
+mod admission;
 mod body;
 mod cell;
 mod config;
@@ -53,6 +54,9 @@ mod forwarded;
 mod handed;
 mod handshake;
 mod headers;
+mod inflaters;
+#[cfg(test)]
+mod inflaters_tests;
 mod io;
 mod leg;
 pub mod native;

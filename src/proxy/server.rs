@@ -10,6 +10,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::Notify;
 
 use super::accept::Acceptor;
+use super::admission::{Addresses, Pace};
 use super::config::Config;
 use super::counters::Counters;
 use super::dial::{Dialer, TlsSetupError};
@@ -85,6 +86,8 @@ pub(super) fn share(config: Config, decide: Decide, mirroring: Mirroring) -> Res
         Some(count) => count.max(1),
         None => std::thread::available_parallelism().map_err(StartError::Thread)?.get(),
     };
+    let addresses = config.limits.connections_per_address.map(Addresses::new);
+    let pace = config.limits.upgrades_per_second.map(Pace::new);
     Ok(Shared {
         config,
         decide,
@@ -94,6 +97,8 @@ pub(super) fn share(config: Config, decide: Decide, mirroring: Mirroring) -> Res
         native,
         mirroring,
         sessions: (0..workers).map(|_| Arc::default()).collect(),
+        addresses,
+        pace,
         left: Notify::new(),
     })
 }

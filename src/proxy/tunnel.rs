@@ -67,6 +67,7 @@ pub async fn run(upgraded: Upgraded, worker: Rc<Worker>) -> Ended {
         let mut one = DirectionTap::new(head.number, dir).negotiated(extensions);
         if let Some(tap) = worker.sessions().tap().filter(|_| head.verdict.is_tapped()) {
             one.mirror_into(tap.clone(), Arc::clone(&path), worker.shared.mirroring.copies, extensions);
+            one.rest_in(worker.inflaters());
             one.want(head.verdict.mirrored);
         }
         one
@@ -94,12 +95,14 @@ pub enum EndCause {
     Drained,
     /// The time to drain was over.
     Cut,
+    /// Nothing had passed for as long as the idle timeout allows (off by default).
+    Idle,
 }
 
 impl EndCause {
     /// Every cause, in label order.
-    pub const ALL: [Self; 5] =
-        [Self::Finished, Self::ClientReset, Self::UpstreamReset, Self::Drained, Self::Cut];
+    pub const ALL: [Self; 6] =
+        [Self::Finished, Self::ClientReset, Self::UpstreamReset, Self::Drained, Self::Cut, Self::Idle];
 
     /// The metric label.
     #[must_use]
@@ -110,6 +113,7 @@ impl EndCause {
             Self::UpstreamReset => "upstream_reset",
             Self::Drained => "drained",
             Self::Cut => "cut",
+            Self::Idle => "idle",
         }
     }
 }

@@ -483,6 +483,25 @@ fn a_drain_tells_the_client_1012_and_the_service_1001_at_frame_boundaries() {
     });
 }
 
+#[test]
+fn a_drain_writes_nothing_where_no_boundary_is_known() {
+    local(async {
+        let mut world = World::new(None, false).await;
+        // An opcode that says nothing about where its frame ends would be known; an impossible length is not.
+        let lost = [&[0x82, 127][..], &[0xFF; 8], b"no frames from here on"].concat();
+        world.service.write_all(&lost).await.unwrap();
+        read_exactly(&mut world.client, &lost).await;
+        world.cell.order(Order::Close(1012));
+        world.service.write_all(b"still not").await.unwrap();
+        read_exactly(&mut world.client, b"still not").await;
+        world.cell.order(Order::Cut);
+        let mut rest = Vec::new();
+        tokio::time::timeout(HANG, world.client.read_to_end(&mut rest)).await.expect("no end").unwrap();
+        assert!(rest.is_empty(), "a close in the middle of somebody's bytes");
+        assert_eq!(world.ended().await.cause, EndCause::Cut);
+    });
+}
+
 /// Sends `count` messages up and their answers down through the tunnel.
 async fn echo(world: &mut World, count: usize) {
     let (up, down) = ([0x81, 0x84, 0, 0, 0, 0, b'p', b'i', b'n', b'g'], [0x81, 4, b'p', b'o', b'n', b'g']);
