@@ -10,6 +10,7 @@ mod drain;
 mod faults;
 mod guards;
 mod handover;
+mod hostile;
 mod http;
 mod metrics;
 mod native;
