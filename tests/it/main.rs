@@ -12,6 +12,8 @@ mod guards;
 mod handover;
 mod hostile;
 mod http;
+mod inflate;
+mod memory;
 mod metrics;
 mod native;
 mod process;
