@@ -94,17 +94,34 @@ async fn a_hot_client_that_does_not_read_costs_no_memory() {
 }
 
 #[tokio::test]
+async fn an_upload_that_nobody_reads_costs_no_memory() {
+    let service = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy = Proxy::start(service.local_addr().unwrap(), None, &[("CROSSFADE_WORKERS", "1")]);
+    let mut client = TcpStream::connect(proxy.clients).await.unwrap();
+    let head =
+        format!("POST /large HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", BLOCKS * BLOCK as u64);
+    client.write_all(head.as_bytes()).await.unwrap();
+    let upstream = asked(&service).await;
+    pushed(&proxy, (upstream, client), false, PLAIN_GROWTH_MAX).await;
+}
+
+/// The next connection of the service that brings a request; its head is read.
+async fn asked(service: &TcpListener) -> TcpStream {
+    loop {
+        let (mut socket, _) = timeout(HANG, service.accept()).await.unwrap().unwrap();
+        if !raw::head(&mut socket).await.is_empty() {
+            return socket;
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_download_that_nobody_reads_costs_no_memory() {
     let service = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let proxy = Proxy::start(service.local_addr().unwrap(), None, &[("CROSSFADE_WORKERS", "1")]);
     let mut client = TcpStream::connect(proxy.clients).await.unwrap();
     client.write_all(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
-    let mut upstream = loop {
-        let (mut socket, _) = timeout(HANG, service.accept()).await.unwrap().unwrap();
-        if !raw::head(&mut socket).await.is_empty() {
-            break socket;
-        }
-    };
+    let mut upstream = asked(&service).await;
     let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", BLOCKS * BLOCK as u64);
     upstream.write_all(head.as_bytes()).await.unwrap();
     assert!(raw::head(&mut client).await.starts_with("HTTP/1.1 200 "));
