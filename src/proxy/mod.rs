@@ -32,7 +32,8 @@
 //! are malformed heads: those answers have no body and no `x-crossfade-error`. Fields of different names may change
 //! places.
 //!
-//! **Limits.** See [`Config`]: connect 2 s, upgrade answer 30 s, request head 10 s, 64 KiB, 256 fields; beyond twice
+//! **Limits.** See [`Config`]: connect 2 s, upgrade answer 30 s, request head 10 s, 64 KiB, 256 fields. Idle timeout,
+//! plain answers, connections per address and upgrades per second are off. Beyond twice
 //! the bytes, or 64 fields more, hyper answers 431 (414 for a target of 64 KiB) by itself. Answers may have
 //! 256 fields. A worker's inbox holds 1024 sockets; more are closed and counted. A client that vanishes during
 //! a long answer without a byte is noticed at the next write, because a half-closed client is a legitimate one.
