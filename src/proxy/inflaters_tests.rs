@@ -118,6 +118,10 @@ fn who_wakes_takes_the_room_of_who_was_silent_longest() {
     // More windows than there is room for: the latecomers are not read, those that have begun are.
     let read = (8..24).filter(|no| world.talk(*no)).count();
     assert!(read < 8, "{read} more");
+    world.now += Duration::from_secs(60);
+    world.inflaters.sweep(world.now);
+    let windows = world.budget.used();
+    assert!(windows <= world.budget.limit() / 4 * 3, "{windows} bytes of windows, which stay");
     assert!((0..8).all(|no| world.talk(no)));
     assert!(!world.talk(23), "a direction that was given up stays so");
 }
