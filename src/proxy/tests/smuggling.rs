@@ -221,6 +221,12 @@ const BODIES: &[&str] = &[
     "0x3\r\nabc\r\n0\r\n\r\n",
 ];
 
+/// Whether the service would take this for a request that has ended.
+fn is_whole(message: &str) -> bool {
+    let Some((head, body)) = message.split_once("\r\n\r\n") else { return false };
+    fields(head, "transfer-encoding").is_empty() || body.ends_with("0\r\n\r\n")
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
@@ -237,8 +243,11 @@ proptest! {
             "{method} / HTTP/1.1{end}Host: a{end}{lines}{end}{body}GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
         );
         let (seen, answer) = through(request.as_bytes());
-        prop_assert_eq!(seen.len(), answer.matches("HTTP/1.1 200 ").count(), "{:?} {}", seen, answer);
-        for message in seen {
+        // A body that turns out malformed breaks its request off: the service gets no end, and no answer counts.
+        let whole = seen.iter().filter(|message| is_whole(message)).count();
+        prop_assert_eq!(whole, answer.matches("HTTP/1.1 200 ").count(), "{:?} {}", seen, answer);
+        prop_assert!(seen.iter().skip(whole).count() <= 1, "only the last may break off: {:?}", seen);
+        for message in seen.iter().filter(|message| is_whole(message)) {
             let head = message.split_once("\r\n\r\n").map_or("", |(head, _)| head);
             let framings = fields(head, "content-length").len() + fields(head, "transfer-encoding").len();
             prop_assert!(framings <= 1 && head.ends_with(|c: char| !c.is_whitespace()), "{}", message);
