@@ -151,7 +151,7 @@ impl World {
             ),
             batcher: Batcher::new(Limits { bytes: if dice.one_in(10) { 4_000 } else { 32 << 20 } }),
             publisher,
-            acked: acked(scene.sampling, &mut dice, epoch),
+            acked: acked(scene.sampling, epoch),
             governor: governor(scene, begin),
             publish,
             readback,
@@ -368,8 +368,8 @@ fn publisher(sabotage: Option<Sabotage>, dice: &mut Dice, epoch: Epoch) -> Publi
     publisher
 }
 
-fn acked(sampling: Sampling, dice: &mut Dice, epoch: Epoch) -> Option<Acked> {
-    let settings = Settings { readback: false, ..Settings::new("pod-sim", dice.bits()) };
+fn acked(sampling: Sampling, epoch: Epoch) -> Option<Acked> {
+    let settings = Settings { readback: false, ..Settings::new("pod-sim", 2) };
     sampling.splits().then(|| Acked {
         batcher: Batcher::new(Limits::default()),
         publisher: Publisher::new(settings, epoch),
@@ -387,6 +387,7 @@ const SECRET: &str = "a secret of at least thirty-two characters";
 
 fn emulator(dice: &mut Dice, limit: u32, begin: Instant) -> Emulator {
     let mut config = emulator::Config::new(Secret::new(SECRET));
+    dice.one_in(6); // drawn for what the scene decides now, so that what follows is as it was
     config.limits = emulator::Limits { events_per_second: limit, ..emulator::Limits::generous() };
     let clock = Clock { at: begin, unix_ms: i64::try_from(UNIX * 1_000).unwrap_or(0) };
     Emulator::new(config, dice.bits(), clock)
