@@ -71,6 +71,8 @@ pub struct Snapshot {
     pub realtime_connected: bool,
     /// The effective share of the users on the Realtime side, in percent.
     pub rollout_percent: f64,
+    /// The plan's budget; `None` without Supabase settings.
+    pub quota: Option<super::Quota>,
 }
 
 impl Snapshot {
@@ -131,7 +133,11 @@ const fn gauge(
 }
 
 /// Every family, in the order of the document.
-pub(super) static FAMILIES: [Family; 36] = [
+pub(super) fn families() -> impl Iterator<Item = &'static Family> {
+    FAMILIES.iter().chain(&super::quota::FAMILIES)
+}
+
+static FAMILIES: [Family; 36] = [
     gauge("crossfade_sessions", "lane", "Open sessions.", |s| counts(&s.snapshot.sessions)),
     counter(
         "crossfade_sessions_total",
@@ -273,7 +279,7 @@ pub(super) static FAMILIES: [Family; 36] = [
     gauge("process_max_fds", "", "Limit of open file descriptors.", |s| Samples::One(s.process.max_fds)),
 ];
 
-fn one(value: f64) -> Samples {
+pub(super) fn one(value: f64) -> Samples {
     Samples::One(Some(value))
 }
 
@@ -282,7 +288,7 @@ fn float(count: u64) -> f64 {
     count as f64
 }
 
-fn counts(labelled: &[(&'static str, u64)]) -> Samples {
+pub(super) fn counts(labelled: &[(&'static str, u64)]) -> Samples {
     Samples::Labelled(labelled.iter().map(|(label, count)| (*label, float(*count))).collect())
 }
 

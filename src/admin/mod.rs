@@ -22,6 +22,7 @@ mod health;
 mod histogram;
 mod metrics;
 mod process;
+mod quota;
 mod server;
 
 #[cfg(test)]
@@ -32,4 +33,5 @@ pub use exposition::{SnapshotCollector, markdown, registry};
 pub use health::{Health, Status};
 pub use histogram::{EDGES, Histogram, Readings};
 pub use metrics::{LABELS_MAX, SERIES_MAX, Snapshot};
+pub use quota::Quota;
 pub use server::{CONNECTIONS_MAX, Ops, REQUEST_TIMEOUT, serve};

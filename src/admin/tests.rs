@@ -34,6 +34,7 @@ fn full() -> Snapshot {
         readback: histogram.readings(),
         realtime_connected: true,
         rollout_percent: 12.5,
+        quota: Some(Quota { messages: vec![("send", 5)], month_cost: Some(2.5), ..Quota::default() }),
         ..Snapshot::default()
     }
     .with_account(&Ledger::new().account())

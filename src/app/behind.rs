@@ -14,8 +14,10 @@ use crate::budget::Budget;
 use crate::config::Config;
 use crate::mirror::batch::{self, Batcher};
 use crate::mirror::flight::Epoch;
+use crate::mirror::governor::Governor;
 use crate::mirror::publish::Publisher;
 use crate::mirror::settings::Settings as PublisherSettings;
+use crate::mirror::shard::Shard;
 use crate::proxy::Running;
 use crate::realtime::client;
 use crate::realtime::link::Join;
@@ -30,6 +32,8 @@ pub(super) struct Behind<'a> {
     pub(super) view: watch::Receiver<View>,
     pub(super) asked: mpsc::Receiver<crate::breaker::Probe>,
     pub(super) figures: Arc<SideFigures>,
+    pub(super) terms: crate::mirror::governor::Terms,
+    pub(super) limit_bytes: u32,
 }
 
 impl Behind<'_> {
@@ -40,7 +44,10 @@ impl Behind<'_> {
         stop: Arc<Notify>,
     ) -> Result<JoinHandle<()>, StartError> {
         let config = self.config;
-        let (classifier, redactor) = settings::mirror(config)?;
+        let machines = settings::mirror(config)?;
+        let sampling = settings::sampling(config);
+        let unread = Shard::Acked.topic(&config.service.name, &config.service.pod);
+        let (governor, limit_bytes) = (Governor::new(self.terms, epoch.at), self.limit_bytes);
         let instance = format!("{}-{:08x}", config.service.pod, seed() & 0xFFFF_FFFF);
         let mut publisher = PublisherSettings::new(&instance, seed());
         publisher.deadline = config.hot.deadline;
@@ -61,17 +68,35 @@ impl Behind<'_> {
                         tracing::error!("a fresh link takes no command (a bug)");
                     }
                 }
+                if sampling.splits()
+                    && publish
+                        .0
+                        .commands()
+                        .try_join(side::ACKED_TOPIC, Join { ack: true, ..Join::new(&unread, true) })
+                        .is_err()
+                {
+                    tracing::error!("a fresh link takes no second command (a bug)");
+                }
+                let acked = sampling.splits().then(|| side::Acked {
+                    batcher: Batcher::new(limits),
+                    publisher: Publisher::new(
+                        PublisherSettings { readback: false, seed: seed(), ..publisher.clone() },
+                        epoch,
+                    ),
+                });
                 tokio::task::spawn_local(publish.1);
                 tokio::task::spawn_local(readback.1);
                 let side = Side {
                     tap: receiver,
-                    intake: side::Intake::new(classifier, redactor, budget, epoch),
+                    intake: side::Intake::new(machines, budget, epoch, sampling),
                     batcher: Batcher::new(limits),
                     publisher: Publisher::new(publisher, epoch),
+                    acked,
+                    governor,
                     publish: publish.0,
                     readback: readback.0,
                     links: Links::default(),
-                    limit_bytes: batch::BATCH_BYTES_MAX,
+                    limit_bytes,
                     view: self.view,
                     probes: self.asked,
                     ops: self.words,

@@ -20,7 +20,7 @@
 //! turns → the mirror is flushed → everything ends, inside the grace period.
 //!
 //! **Limits.** A full queue of words or notices loses what does not fit (counted): the breaker then knows less for a
-//! moment, and windows release by their own clocks. One publish and one read-back link; one topic per pod.
+//! moment, and windows release by their own clocks. One publish and one read-back link; at most two topics per pod.
 
 mod behind;
 mod control;
@@ -147,7 +147,8 @@ impl App {
         let (tap, receiver) = tap::channel(Arc::clone(&budget), Arc::clone(&ledger), epoch.at);
         let numbers = tuning.breaker.clone().unwrap_or_else(|| settings::breaker(config));
         let breaker = Breaker::new(numbers, seed(), epoch.at);
-        let view = watch::Sender::new(ops::first_view(&breaker, epoch.at));
+        let pods = config.supabase.as_ref().map_or(1, |supabase| supabase.pods);
+        let view = watch::Sender::new(ops::first_view(&breaker, pods, epoch.at));
         let policy = watch::Sender::new(Policy::PASSTHROUGH);
         let rollout = settings::rollout(config)?;
         let flags = FlagBook::new(rollout.0, rollout.1);
@@ -218,6 +219,8 @@ impl App {
             returned_us,
             links: Links::default(),
             quota_until: None,
+            spacing: None,
+            pods: config.supabase.as_ref().map_or(1, |supabase| supabase.pods),
             left_at: None,
             trips: [0; crate::breaker::Trigger::ALL.len()],
             last_trip: None,
@@ -227,7 +230,9 @@ impl App {
             None => None,
             Some(supabase) => {
                 let link = settings::link(supabase)?;
-                let behind = Behind { config, tuning, link, words: words.clone(), view, asked, figures };
+                let (terms, limit_bytes) = (settings::terms(supabase), settings::batch_bytes(supabase));
+                let words = words.clone();
+                let behind = Behind { config, tuning, link, words, view, asked, figures, terms, limit_bytes };
                 let book = (parts.receiver, Arc::clone(&parts.budget), parts.epoch);
                 Some(behind.start(&running, book, Arc::clone(&stop_side))?)
             }
@@ -273,6 +278,13 @@ impl App {
     /// Completes when `POST /drain` was called.
     pub async fn drain_asked(&self) {
         self.running.drain_signal().reached(Phase::Settling).await;
+    }
+
+    /// So many pods share the plan now, as whoever counts them has seen.
+    pub fn set_pods(&self, pods: u32) {
+        if self.words.try_send(Word::Pods(pods.max(1))).is_err() {
+            tracing::warn!("the number of pods was not heard: too much is waiting");
+        }
     }
 
     /// Stops everything in order. What the drain could not end in time is cut off.

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{self, BreakerMode, KeySource, RolloutLane};
+use crate::mirror::governor::{Plan, Terms};
+use crate::mirror::shard::{Sampling, Shard};
 use crate::proxy::native::{AnonKey, Native};
 use crate::proxy::{Network, Target, Trusted};
 use crate::rollout::{Flags, Identity, KeyChain, KeyHasher, Percent, RealtimeLane, Tiers};
@@ -166,9 +168,45 @@ pub(crate) fn link(supabase: &config::Supabase) -> Result<realtime::link::Config
     Ok(link)
 }
 
-/// The private topic of this pod, without `realtime:`.
+/// The private topic of this pod that is read back, without `realtime:`.
 pub(crate) fn topic(config: &config::Config) -> String {
-    format!("crossfade:{}:{}", config.service.name, config.service.pod)
+    Shard::ReadBack.topic(&config.service.name, &config.service.pod)
+}
+
+/// What is read back besides what hot sessions await.
+pub(super) const fn sampling(config: &config::Config) -> Sampling {
+    match config.mirror.readback {
+        config::Readback::All => Sampling::All,
+        config::Readback::Hot => Sampling::Hot,
+        config::Readback::Sample(share) => Sampling::Sessions(share.thousandths()),
+    }
+}
+
+/// What the governor's budget follows from.
+pub(super) fn terms(supabase: &config::Supabase) -> Terms {
+    let plan = match supabase.plan {
+        config::Plan::Free => Plan::FREE,
+        config::Plan::Pro => Plan::PRO,
+        config::Plan::ProNoCap => Plan::PRO_NO_CAP,
+        config::Plan::Team => Plan::TEAM,
+        config::Plan::Custom(own) => Plan {
+            messages_per_second: own.messages,
+            joins_per_second: own.joins.unwrap_or(Plan::CUSTOM.joins_per_second),
+            channels_per_connection: own.channels.unwrap_or(Plan::CUSTOM.channels_per_connection),
+            payload_bytes: own.payload.unwrap_or(Plan::CUSTOM.payload_bytes),
+            included_per_month: own.included.unwrap_or(Plan::CUSTOM.included_per_month),
+            cents_per_million: own.cents.or(Plan::CUSTOM.cents_per_million),
+            ..Plan::CUSTOM
+        },
+    };
+    Terms { plan, pods: supabase.pods, readers: supabase.readers }
+}
+
+/// The largest batch, in bytes. Version 1.0.0 measures what it has parsed, which is up to twice as large as the text.
+pub(super) fn batch_bytes(supabase: &config::Supabase) -> u32 {
+    let payload = terms(supabase).plan.payload_bytes;
+    let carried = if supabase.vsn == config::Vsn::V1 { payload / 2 } else { payload };
+    carried.min(mirror::batch::BATCH_BYTES_MAX)
 }
 
 /// Whether every room takes its settings; nothing is started.
@@ -203,4 +241,34 @@ pub struct Addresses {
     pub metrics: Option<SocketAddr>,
     /// The admin listener.
     pub admin: Option<SocketAddr>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn supabase(more: &[(&str, &str)]) -> config::Supabase {
+        let base = [
+            ("CROSSFADE_UPSTREAM", "ws://legacy:80"),
+            ("SUPABASE_URL", "http://project.example"),
+            ("SUPABASE_KEY", "sb_secret_x"),
+        ];
+        let strings = config::Strings::of(base.into_iter().chain(more.iter().copied()));
+        load(&strings).expect("a good configuration").supabase.expect("a project")
+    }
+
+    #[test]
+    fn the_plan_decides_budget_and_batch() {
+        let free = supabase(&[("CROSSFADE_PODS", "3"), ("CROSSFADE_READERS", "2")]);
+        let expected = Terms { plan: Plan::FREE, pods: 3, readers: 2 };
+        assert_eq!((terms(&free), batch_bytes(&free)), (expected, 256_000));
+        let old = supabase(&[("CROSSFADE_REALTIME_VSN", "1.0.0")]);
+        assert_eq!(batch_bytes(&old), 128_000, "the parsed term is larger than the text");
+        let team = supabase(&[("CROSSFADE_PLAN", "team")]);
+        assert_eq!((terms(&team).plan, batch_bytes(&team)), (Plan::TEAM, 1 << 20));
+        let own = supabase(&[("CROSSFADE_PLAN", "custom:900,payload=64KiB,price=1.25")]);
+        let plan = terms(&own).plan;
+        assert_eq!((plan.messages_per_second, plan.cents_per_million), (900, Some(125)));
+        assert_eq!((plan.included_per_month, batch_bytes(&own)), (Plan::TEAM.included_per_month, 65_536));
+    }
 }

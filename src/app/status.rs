@@ -9,7 +9,7 @@ use crate::hot::{Direct, Fallback};
 use crate::mirror::tally::{EDGES_MS, Histogram};
 use crate::proxy::{EndCause, Fault, Lane, SessionCounters, UpgradeOutcome};
 use crate::session::Direction;
-use crate::status::{BreakerFigures, HotFigures, MirrorFigures, Status};
+use crate::status::{BreakerFigures, HotFigures, MirrorFigures, QuotaFigures, Status};
 
 use super::Eyes;
 
@@ -31,6 +31,7 @@ impl Eyes {
             messages: std::array::from_fn(|i| sum(counters, |one| &one.messages[i])),
             hot: self.hot(),
             mirror: self.mirror(),
+            quota: self.quota(),
             ledger: self.ledger.account(),
             breaker: self.breaker(now),
             share: self.standing.borrow().settings.percent().units(),
@@ -67,6 +68,10 @@ impl Eyes {
             rtt_p95: at(0.95),
             rtt_p99: at(0.99),
         }
+    }
+
+    fn quota(&self) -> QuotaFigures {
+        QuotaFigures { governor: self.figures.snapshot().quota, hot_refused: self.view.borrow().spacing }
     }
 
     fn breaker(&self, now: Instant) -> BreakerFigures {
@@ -109,9 +114,25 @@ impl Eyes {
             readback: readings(&self.figures.snapshot().tally.latency),
             realtime_connected: status.mirror.connected,
             rollout_percent: f64::from(status.share) / 1000.0,
+            quota: self.mirrors.then(|| quota(&status.quota)),
             ..Snapshot::default()
         }
         .with_account(&status.ledger)
+    }
+}
+
+fn quota(figures: &QuotaFigures) -> crate::admin::Quota {
+    let QuotaFigures { governor, hot_refused } = figures;
+    crate::admin::Quota {
+        used_ratio: governor.used,
+        budget: governor.budget,
+        spacing_seconds: governor.spacing.as_secs_f64(),
+        messages: vec![("send", governor.sends), ("delivery", governor.deliveries)],
+        deferred: governor.deferred,
+        refusals: governor.refusals,
+        hot_refused: hot_refused.is_some(),
+        month_messages: governor.forecast.per_month,
+        month_cost: governor.forecast.cost,
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use super::choices::{Readback, RolloutLane};
+use super::choices::RolloutLane;
 use super::numbers::Percent;
 use super::reader::{Problem, Reader, problem};
 use super::var::About;
@@ -13,12 +13,11 @@ use super::vars;
 pub(super) type Check = fn(&Reader<'_>) -> Option<Problem>;
 
 /// Every rule.
-pub(super) const ALL: [Check; 9] = [
+pub(super) const ALL: [Check; 8] = [
     a_project_needs_a_key,
     a_key_needs_a_project,
     a_rollout_needs_a_project,
     native_needs_a_public_key,
-    hot_needs_every_read_back,
     a_window_fits_the_pod,
     a_message_fits_the_buffer,
     settling_ends_before_the_grace,
@@ -65,15 +64,6 @@ fn native_needs_a_public_key(r: &Reader<'_>) -> Option<Problem> {
         return None;
     }
     broken(&vars::SUPABASE_ANON_KEY.about, "is required with CROSSFADE_ROLLOUT_LANE=native")
-}
-
-fn hot_needs_every_read_back(r: &Reader<'_>) -> Option<Problem> {
-    if rolls_out(r)? != RolloutLane::Hot || !matches!(r.right(&vars::READBACK)?, Readback::Sample(_)) {
-        return None;
-    }
-    let mut found = problem(&vars::READBACK.about, "leaves hot sessions without their read-back".to_owned());
-    found.example = "for example CROSSFADE_READBACK=hot".to_owned();
-    Some(found)
 }
 
 fn a_window_fits_the_pod(r: &Reader<'_>) -> Option<Problem> {

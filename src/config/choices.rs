@@ -23,14 +23,14 @@ impl Value for RolloutLane {
     }
 }
 
-/// What is read back.
+/// What is read back. Whatever a hot session awaits always is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Readback {
     /// Everything that is mirrored.
     All,
     /// What a hot session awaits.
     Hot,
-    /// This share of the sessions.
+    /// This share of the sessions, too.
     Sample(Percent),
 }
 
@@ -106,41 +106,6 @@ impl Value for Vsn {
 
     fn parse(text: &str) -> Result<Self, String> {
         choose(text, &[("1.0.0", Self::V1), ("2.0.0", Self::V2)])
-    }
-}
-
-/// The Supabase plan.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Plan {
-    /// Free.
-    Free,
-    /// Pro with the spend cap.
-    Pro,
-    /// Pro without the spend cap.
-    ProNocap,
-    /// Team.
-    Team,
-}
-
-impl Plan {
-    /// Messages per second that the plan allows: sends and deliveries together, as a 60 s average.
-    #[must_use]
-    pub const fn messages_per_second(self) -> u32 {
-        match self {
-            Self::Free => 100,
-            Self::Pro => 500,
-            Self::ProNocap | Self::Team => 2500,
-        }
-    }
-}
-
-impl Value for Plan {
-    const KIND: &'static str = "free | pro | pro_nocap | team";
-
-    fn parse(text: &str) -> Result<Self, String> {
-        let words =
-            [("free", Self::Free), ("pro", Self::Pro), ("pro_nocap", Self::ProNocap), ("team", Self::Team)];
-        choose(text, &words)
     }
 }
 

@@ -25,6 +25,7 @@ mod choices;
 mod lists;
 mod numbers;
 mod places;
+mod plan;
 mod reader;
 mod secret;
 mod sections;
@@ -36,10 +37,11 @@ pub mod vars;
 #[cfg(test)]
 mod tests;
 
-pub use choices::{BreakerMode, LogFilter, LogFormat, Name, Plan, Readback, Redact, RolloutLane, Text, Vsn};
+pub use choices::{BreakerMode, LogFilter, LogFormat, Name, Readback, Redact, RolloutLane, Text, Vsn};
 pub use lists::{Cidr, Cidrs, KeyChain, KeySource};
-pub use numbers::{CloseCode, Count, Percent, Ratio, Size, Timeout, Workers};
+pub use numbers::{CloseCode, Count, CountOrZero, Percent, Ratio, Size, Timeout, Workers};
 pub use places::{ProjectUrl, Upstream};
+pub use plan::{CustomPlan, Plan};
 pub use reader::{Problem, Problems};
 pub use secret::{Credential, PublicKey, Secret};
 pub use sections::{Breaker, Drain, Hot, Log, Mirror, Ops, Proxy, Rollout, Service, Supabase};

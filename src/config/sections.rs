@@ -3,10 +3,11 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::choices::{BreakerMode, LogFormat, Plan, Readback, Redact, RolloutLane, Vsn};
+use super::choices::{BreakerMode, LogFormat, Readback, Redact, RolloutLane, Vsn};
 use super::lists::{Cidr, KeySource};
 use super::numbers::Percent;
 use super::places::Upstream;
+use super::plan::Plan;
 use super::reader::{Problem, Problems, Reader};
 use super::secret::Credential;
 use super::strings::Strings;
@@ -65,10 +66,12 @@ pub struct Supabase {
     pub anon_key: Option<Credential>,
     /// The Phoenix serializer version of our link.
     pub vsn: Vsn,
-    /// The plan's message limit.
+    /// The plan: its limits and prices.
     pub plan: Plan,
     /// Pods that share the project.
     pub pods: u32,
+    /// Subscribers of each pod's topics besides its own read-back.
+    pub readers: u32,
 }
 
 /// Settings of the rollout.
@@ -212,6 +215,7 @@ pub(super) fn supabase(r: &Reader<'_>) -> Result<Option<Supabase>, Problem> {
         vsn: r.value(&vars::REALTIME_VSN)?,
         plan: r.value(&vars::PLAN)?,
         pods: r.value(&vars::PODS)?.0,
+        readers: r.value(&vars::READERS)?.0,
     }))
 }
 

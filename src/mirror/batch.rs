@@ -234,6 +234,12 @@ impl Batcher {
         self.waiting
     }
 
+    /// What may wait, by the same measure.
+    #[must_use]
+    pub const fn capacity(&self) -> u64 {
+        self.limits.bytes
+    }
+
     /// Records that wait.
     #[must_use]
     pub fn len(&self) -> usize {

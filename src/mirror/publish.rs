@@ -109,6 +109,14 @@ impl Publisher {
         Some(Push { batch: flight.id, attempt: flight.attempt, body })
     }
 
+    /// Whether [`poll_transmit`](Self::poll_transmit) has something to give.
+    #[must_use]
+    pub fn wants_to_transmit(&self) -> bool {
+        let unacked = self.flights.iter().filter(|flight| matches!(flight.state, State::Sent { .. })).count();
+        let queued = self.flights.iter().any(|flight| flight.state == State::Queued);
+        self.link == Link::Up && unacked < IN_FLIGHT_MAX && queued
+    }
+
     /// The link's socket took the push: from now on losing the link may have lost it.
     pub fn handle_sent(&mut self, batch: Ulid) {
         if let Some(flight) = self.flight_mut(batch)

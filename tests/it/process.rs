@@ -170,6 +170,7 @@ impl Proxy {
         ];
         if let Some(emulator) = emulator {
             env.extend([("SUPABASE_URL", emulator.url.as_str()), ("SUPABASE_KEY", &emulator.service_key)]);
+            env.push(("CROSSFADE_PLAN", "custom:1000000"));
         }
         env.extend(more);
         Self::of(Process::start(&["run"], &env))

@@ -5,15 +5,18 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::shards::Queues;
 use crate::budget::{Budget, Payload};
+use crate::envelope::Class;
 use crate::envelope::SessionNote;
 use crate::hot::Direct;
 use crate::ledger::Shed;
-use crate::mirror::batch::Batcher;
 use crate::mirror::classify::{Classifier, Fate, Sample};
 use crate::mirror::flight::Epoch;
+use crate::mirror::governor::Relief;
 use crate::mirror::record::{Facts, Record};
 use crate::mirror::redact::Redactor;
+use crate::mirror::shard::Sampling;
 use crate::session::{Key, SessionNo};
 use crate::tap::{Message, Opened, Tapped};
 
@@ -29,40 +32,46 @@ pub(crate) struct Intake {
     redactor: Redactor,
     budget: Arc<Budget>,
     epoch: Epoch,
+    sampling: Sampling,
     sessions: HashMap<SessionNo, SessionNote<'static>>,
     repeated: (u32, Instant),
 }
 
 impl Intake {
-    pub(crate) fn new(classifier: Classifier, redactor: Redactor, budget: Arc<Budget>, epoch: Epoch) -> Self {
+    pub(crate) fn new(
+        (classifier, redactor): (Classifier, Redactor),
+        budget: Arc<Budget>,
+        epoch: Epoch,
+        sampling: Sampling,
+    ) -> Self {
         let repeated = (0, epoch.at);
-        Self { classifier, redactor, budget, epoch, sessions: HashMap::new(), repeated }
+        Self { classifier, redactor, budget, epoch, sampling, sessions: HashMap::new(), repeated }
     }
 
     /// Takes one item in. Returns an awaited message that will not travel, and why.
     pub(crate) fn take(
         &mut self,
         item: Tapped,
-        batcher: &mut Batcher,
+        queues: &mut Queues<'_>,
         now: Instant,
     ) -> Option<(Key, Direct)> {
         match item {
-            Tapped::Message(message) => self.message(message, batcher, now),
+            Tapped::Message(message) => self.message(message, queues, now),
             Tapped::Opened(opened) => {
-                self.opened(&opened, batcher, now);
+                self.opened(&opened, queues, now);
                 None
             }
             Tapped::Closed(no) => {
                 if let Some(mut note) = self.sessions.remove(&no) {
                     note.end_ms = Some(self.epoch.unix_ms(now));
-                    batcher.announce(note, now);
+                    queues.notes().announce(note, now);
                 }
                 None
             }
         }
     }
 
-    fn opened(&mut self, opened: &Opened, batcher: &mut Batcher, now: Instant) {
+    fn opened(&mut self, opened: &Opened, queues: &mut Queues<'_>, now: Instant) {
         let note = SessionNote {
             session: opened.no,
             id: Cow::Owned(opened.id.to_string()),
@@ -73,22 +82,22 @@ impl Intake {
         if self.sessions.len() < SESSIONS_MAX {
             self.sessions.insert(opened.no, note.clone());
         }
-        batcher.announce(note, now);
+        queues.notes().announce(note, now);
     }
 
     /// Announces a sixtieth of the open sessions again, once a second.
-    pub(crate) fn repeat_notes(&mut self, batcher: &mut Batcher, now: Instant) {
+    pub(crate) fn repeat_notes(&mut self, queues: &mut Queues<'_>, now: Instant) {
         let (turn, at) = self.repeated;
         if now.saturating_duration_since(at) < Duration::from_secs(1) {
             return;
         }
         self.repeated = ((turn + 1) % REPEAT, now);
         for note in self.sessions.values().filter(|note| note.session.0 % REPEAT == turn) {
-            batcher.announce(note.clone(), now);
+            queues.notes().announce(note.clone(), now);
         }
     }
 
-    fn message(&mut self, message: Message, batcher: &mut Batcher, now: Instant) -> Option<(Key, Direct)> {
+    fn message(&mut self, message: Message, queues: &mut Queues<'_>, now: Instant) -> Option<(Key, Direct)> {
         let Message { captured, entry, path, hot } = message;
         let key = entry.key();
         let away = |why| hot.then_some((key, why));
@@ -105,6 +114,13 @@ impl Intake {
             entry.shed(Shed::Skipped);
             return away(Direct::Skipped);
         };
+        if class == Class::Low
+            && !hot
+            && queues.relief(self.sampling.shard(key.session, hot)) == Relief::ShedLow
+        {
+            entry.shed(Shed::Quota);
+            return None;
+        }
         let redacted = match self.redactor.redact(key.dir, captured.op, &payload) {
             Cow::Borrowed(_) => None,
             Cow::Owned(bytes) => Some(bytes),
@@ -130,7 +146,16 @@ impl Intake {
             redacted: was_redacted,
         };
         let awaited = hot && !was_redacted;
-        if let Err(refused) = batcher.push(Record::new(payload, facts, entry, awaited), now) {
+        if awaited {
+            queues.governor.handle_awaited(now);
+        }
+        let shard = self.sampling.shard(key.session, awaited);
+        let record = Record::new(payload, facts, entry, awaited);
+        if let Err(mut refused) = queues.of(shard).push(record, now) {
+            // A queue that is full because publishes are spaced is the plan's doing.
+            if refused.why == Shed::QueueFull && queues.relief(shard) != Relief::None {
+                refused.why = Shed::Quota;
+            }
             let why = if refused.why == Shed::TooLarge { Direct::TooLarge } else { Direct::Shed };
             refused.shed();
             return away(why);

@@ -1,13 +1,14 @@
 //! The side thread: everything behind the tap, in one loop on a runtime of its own.
 //!
 //! The machines decide (classifier, batcher, publisher, both links); this loop carries bytes and time between them:
-//! tap → records → batches → publish link, and read-back link → publisher → windows, ledger, breaker. It drains the
+//! tap → records → batches → governor → publish link, and read-back link → publisher → windows, ledger, breaker. It drains the
 //! tap on a short tick and is woken only by messages that a hot session awaits. It beats on every turn; if it
 //! dies or hangs, the data threads notice the missing beat and pass their sessions on without it.
 
 mod intake;
 mod links;
 mod outcome;
+mod shards;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -21,11 +22,12 @@ use crate::breaker::{OwnFault, Probe, ProbeEnd, Publish};
 use crate::hot::Direct;
 use crate::ledger::Shed;
 use crate::mirror::batch::{Batch, Batcher};
+use crate::mirror::governor::{Governor, Spacing};
 use crate::mirror::publish::Publisher;
+use crate::mirror::shard::Shard;
 use crate::proxy::{News, Notice, Sessions, WorkerHandle, WorkerMessage};
 use crate::realtime::client::Handle;
-use crate::realtime::link::{Push, PushRef, TopicNo};
-use crate::realtime::message::Encoding;
+use crate::realtime::link::PushRef;
 use crate::session::Key;
 use crate::tap::TapReceiver;
 
@@ -33,11 +35,11 @@ use super::figures::SideFigures;
 use super::ops::{Links, View, Word};
 pub(crate) use intake::Intake;
 use outcome::Samples;
+use shards::Queues;
+pub(crate) use shards::{ACKED_TOPIC, Acked, TOPIC};
 
 /// The event of every broadcast that carries an envelope.
 pub(crate) const EVENT: &str = "messages";
-/// The one channel of each link.
-pub(crate) const TOPIC: TopicNo = TopicNo(0);
 
 /// How often the tap is looked at while messages flow …
 const TICK_BUSY: Duration = Duration::from_millis(2);
@@ -54,6 +56,9 @@ pub(crate) struct Side {
     pub(crate) intake: Intake,
     pub(crate) batcher: Batcher,
     pub(crate) publisher: Publisher,
+    /// The shard that is not read back, where not everything is.
+    pub(crate) acked: Option<Acked>,
+    pub(crate) governor: Governor,
     pub(crate) publish: Handle,
     pub(crate) readback: Handle,
     pub(crate) links: Links,
@@ -77,11 +82,13 @@ pub(crate) struct Book {
     notices: Vec<Vec<Notice>>,
     /// Messages in batches that were not acknowledged yet.
     unacked: HashMap<Ulid, u64>,
-    pushes: HashMap<PushRef, Ulid>,
+    pushes: HashMap<PushRef, (Shard, Ulid)>,
     next_push: u64,
     probes: HashMap<Ulid, Probe>,
     samples: Samples,
     last_sample: Option<Instant>,
+    /// What the ops thread knows of the spacing.
+    spacing_told: Option<Option<Spacing>>,
     /// A socket of the publish or read-back link has been open since its last attempt.
     was_up: [bool; 2],
 }
@@ -104,7 +111,7 @@ impl Side {
             let now = clock();
             self.tap.beat(now);
             let busy = self.turn(now);
-            let idle = self.batcher.is_empty() && self.publisher.is_empty() && self.tap.is_drained();
+            let idle = self.is_at_rest() && self.tap.is_drained();
             if deadline.is_some_and(|at| idle || at <= now) {
                 self.settle_rest(Shed::Shutdown, now);
                 return;
@@ -138,13 +145,16 @@ impl Side {
             self.heard(From::Publish, Some(event), now);
         }
         let drained = self.drain_tap(now);
+        self.repeat_notes(now);
         self.sentinel(now);
         self.publisher.handle_timeout(now);
-        self.fill(now);
-        self.transmit(now);
+        self.acked.iter_mut().for_each(|acked| acked.publisher.handle_timeout(now));
+        self.governor.handle_timeout(now);
+        self.publish_due(now);
         self.report(now);
         self.post_notices();
-        self.figures.note(&self.publisher, self.links);
+        self.tell_spacing();
+        self.figures.note(&self.publisher, self.links, self.governor.figures(now));
         drained > 0
     }
 
@@ -156,13 +166,16 @@ impl Side {
 
     /// When one of the machines has something to do.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let batch = self.batcher.poll_timeout().filter(|_| self.may_fill());
-        [batch, self.publisher.poll_timeout(), self.state.samples.poll_timeout()].into_iter().flatten().min()
+        let acked = self.acked.as_ref().and_then(|acked| acked.publisher.poll_timeout());
+        let (publisher, samples) = (self.publisher.poll_timeout(), self.state.samples.poll_timeout());
+        let all = [self.publish_at(), publisher, acked, samples, self.governor.poll_timeout()];
+        all.into_iter().flatten().min()
     }
 
     /// What the breaker says about publishing; an opening settles everything that waits.
     fn follow_view(&mut self, now: Instant) {
-        let mode = self.view.borrow_and_update().publish;
+        let View { publish: mode, pods, .. } = *self.view.borrow_and_update();
+        self.governor.set_pods(pods, now);
         if self.state.mode == Some(mode) {
             return;
         }
@@ -180,74 +193,40 @@ impl Side {
             self.tell(key, News::TurnedAway(Direct::Shed));
         }
         self.publisher.abandon(why);
+        if let Some(acked) = &mut self.acked {
+            acked.batcher.shed_all(why);
+            acked.publisher.abandon(why);
+        }
         self.report(now);
         self.state.probes.clear();
         self.state.samples.clear();
         self.post_notices();
-        self.figures.note(&self.publisher, self.links);
+        self.figures.note(&self.publisher, self.links, self.governor.figures(now));
     }
 
     fn drain_tap(&mut self, now: Instant) -> usize {
         for drained in 0..DRAIN_MAX {
             let Some(item) = self.tap.poll_next() else { return drained };
-            if let Some((key, why)) = self.intake.take(item, &mut self.batcher, now) {
+            let mut queues = Queues {
+                read_back: &mut self.batcher,
+                acked: self.acked.as_mut().map(|acked| &mut acked.batcher),
+                governor: &mut self.governor,
+            };
+            if let Some((key, why)) = self.intake.take(item, &mut queues, now) {
                 self.tell(key, News::TurnedAway(why));
             }
         }
         DRAIN_MAX
     }
 
+    fn repeat_notes(&mut self, now: Instant) {
+        let (governor, acked) = (&mut self.governor, self.acked.as_mut().map(|acked| &mut acked.batcher));
+        let mut queues = Queues { read_back: &mut self.batcher, acked, governor };
+        self.intake.repeat_notes(&mut queues, now);
+    }
+
     fn may_fill(&self) -> bool {
         self.state.mode == Some(Publish::All) && self.publisher.slots_free() > 0
-    }
-
-    /// Closes batches while the publisher has room for them.
-    fn fill(&mut self, now: Instant) {
-        self.intake.repeat_notes(&mut self.batcher, now);
-        while self.may_fill() {
-            let slots = self.publisher.slots_free();
-            let Some(batch) = self.batcher.take(slots, self.limit_bytes, now) else { break };
-            let mut messages = 0;
-            let awaited: Vec<Key> =
-                batch.records().iter().filter(|r| r.is_awaited()).flat_map(|r| r.keys()).collect();
-            for record in batch.records() {
-                messages += record.keys().count() as u64;
-            }
-            for key in awaited {
-                self.tell(key, News::Published);
-            }
-            let id = self.publisher.submit(batch, now);
-            self.state.unacked.insert(id, messages);
-        }
-        while let Some(refused) = self.batcher.poll_refused() {
-            for key in refused.shed() {
-                self.tell(key, News::TurnedAway(Direct::TooLarge));
-            }
-        }
-    }
-
-    fn transmit(&mut self, now: Instant) {
-        while let Some(push) = self.publisher.poll_transmit(now) {
-            let reference = PushRef(self.state.next_push);
-            self.state.next_push += 1;
-            let batch = push.batch;
-            self.figures.batch();
-            let push = Push {
-                id: reference,
-                topic: TOPIC,
-                event: EVENT.to_owned(),
-                body: push.body,
-                encoding: Encoding::Json,
-            };
-            match self.publish.try_push(push) {
-                Ok(()) => {
-                    self.state.pushes.insert(reference, batch);
-                    self.publisher.handle_sent(batch);
-                }
-                // The link's queue is full or its task gone: as if the link were down until it says otherwise.
-                Err(_) => return self.publisher.handle_link_down(now),
-            }
-        }
     }
 
     pub(crate) fn send_probe(&mut self, probe: Probe, now: Instant) {

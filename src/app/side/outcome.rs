@@ -74,6 +74,7 @@ impl Side {
             self.state.samples.limbo.pop_front();
             self.say(Word::Outcome(Outcome::Failed(Fault::NotReadBack)));
         }
+        self.report_acked();
         self.tell_waiting();
     }
 

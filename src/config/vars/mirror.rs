@@ -16,7 +16,7 @@ pub static MIRROR_PERCENT: Var<Percent> = Var::new(
 pub static READBACK: Var<Readback> = Var::new(
     Group::Mirror,
     "CROSSFADE_READBACK",
-    "What the sidecar reads back to prove delivery. Not in effect yet: everything is read back.",
+    "What is read back to prove delivery, besides what hot sessions await. The rest is acked_only and cheaper.",
 )
 .default("all")
 .example("sample:10");
