@@ -68,8 +68,8 @@ pub use database::{ChangeKind, DatabaseBroadcast, DatabaseChange};
 pub use fault::{Fault, FaultKind, Who};
 pub use http::{BODY_MAX, HttpRequest};
 pub use machine::{Admission, ConnId, Emulator, HttpAnswer, Out, WAITING_MAX};
-pub use rest::{Column, Default as ColumnDefault, Key, Kind, Table};
-pub use shell::{Handle, serve};
+pub use rest::{Column, ColumnDefault, Key, Kind, Table};
+pub use shell::{Handle, serve, serve_with_database};
 pub use stats::Stats;
 pub use token::{BadToken, Claims, Secret};
 
