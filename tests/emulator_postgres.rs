@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::tungstenite::Message;
 
 #[path = "postgres/cluster.rs"]
-#[allow(clippy::panic, reason = "a test fails by panicking")]
+#[allow(unreachable_pub, clippy::panic, reason = "shared by tests, which fail by panicking")]
 mod cluster;
 
 use cluster::Cluster;
@@ -196,7 +196,7 @@ fn requests() -> Vec<(&'static str, &'static str, String, &'static str, String)>
         "select=*",
         "select=a:n,b:kind",
         "order=kind.desc,n.asc",
-        "order=data.nullsfirst,n",
+        "order=data.nullsfirst,n&kind=eq.k",
         "kind=in.(\"k\",\"a,b\")",
         "n=in.()",
     ] {
@@ -222,6 +222,11 @@ fn comparable(mut answer: Answer) -> Answer {
         error.remove("hint");
         answer.body = serde_json::Value::Object(error).to_string();
     }
+    let made_up =
+        |part: &str| part.len() == 36 && !part.starts_with("0000") && part.matches('-').count() == 4;
+    let parts: Vec<&str> =
+        answer.body.split('"').map(|part| if made_up(part) { "made up" } else { part }).collect();
+    answer.body = parts.join("\"");
     answer
 }
 
@@ -248,7 +253,7 @@ async fn functions_run_with_the_role_and_claims_of_the_token() {
     let Some(cluster) = Cluster::start() else { return println!("skip: no PostgreSQL here") };
     cluster.sql(
         "CREATE FUNCTION who(extra text DEFAULT '') RETURNS text LANGUAGE sql AS
-           $$ SELECT current_user || current_setting('request.jwt.claims')::json->>'exp' || extra $$;
+           $$ SELECT current_user || (current_setting('request.jwt.claims')::json->>'exp') || extra $$;
          CREATE FUNCTION several(n int) RETURNS TABLE(i int, s text) LANGUAGE sql AS
            $$ SELECT i, 'x' FROM generate_series(1, n) AS i $$;
          CREATE FUNCTION nothing() RETURNS void LANGUAGE sql AS $$ $$;
@@ -259,7 +264,14 @@ async fn functions_run_with_the_role_and_claims_of_the_token() {
     for (role, call, body, status, expected) in [
         ("anon", "rpc/who", r#"{"extra":"!"}"#, 200, "\"anon4000000000!\""),
         ("service_role", "rpc/who", "{}", 200, "\"service_role4000000000\""),
-        ("anon", "rpc/several?i=gt.1", r#"{"n":3}"#, 404, "PGRST202"),
+        (
+            "anon",
+            "rpc/several?i=gt.1",
+            r#"{"n":3}"#,
+            200,
+            "[{\"i\":2,\"s\":\"x\"}, \n {\"i\":3,\"s\":\"x\"}]",
+        ),
+        ("anon", "rpc/several", r#"{"m":3}"#, 404, "PGRST202"),
         (
             "anon",
             "rpc/several?order=i.desc&limit=2",
@@ -295,19 +307,25 @@ async fn row_changes_come_from_the_log_to_those_who_may_see_them() {
     let mut all = subscribed(&real, &key("service_role"), "mine").await;
     let inserted = r#"[{"id":1,"owner":"ana","data":{"b":1,"a":true},"at":"2026-01-02T03:04:05.5Z"},{"id":2,"owner":"ben","data":null,"at":null}]"#;
     assert_eq!(ask(&real, "service_role", ("POST", "mine"), "", inserted).await.status, 201);
-    cluster.sql("UPDATE mine SET owner = 'ana' WHERE id = 2; DELETE FROM mine WHERE id = 1; INSERT INTO unpublished VALUES (1)");
-    let record = r#""record":{"id": 1, "at": "2026-01-02T03:04:05.5+00:00", "data": {"a": true, "b": 1}, "owner": "ana"}"#;
+    let record = r#""record":{"at": "2026-01-02T03:04:05.5+00:00", "id": 1, "data": {"a": true, "b": 1}, "owner": "ana"}"#;
     let first = next(&mut ana).await;
     assert!(first.contains(r#""type":"INSERT""#) && first.contains(record), "{first}");
     assert!(first.contains(r#""columns":[{"name": "id", "type": "int4"}"#), "{first}");
+    for wanted in ["INSERT", "INSERT"] {
+        let told = next(&mut all).await;
+        assert!(told.contains(&format!(r#""type":"{wanted}""#)), "{told}");
+    }
+    // Permission is asked of the table as it is when the row is told, as Realtime does: so only now.
+    cluster.sql("UPDATE mine SET owner = 'ana' WHERE id = 2");
     let second = next(&mut ana).await;
     assert!(
         second.contains(r#""type":"UPDATE""#) && second.contains(r#""old_record":{"id": 2}"#),
         "{second}"
     );
+    cluster.sql("DELETE FROM mine WHERE id = 1; INSERT INTO unpublished VALUES (1)");
     let third = next(&mut ana).await;
     assert!(third.contains(r#""type":"DELETE""#) && !third.contains("\"record\":"), "{third}");
-    for wanted in ["INSERT", "INSERT", "UPDATE", "DELETE"] {
+    for wanted in ["UPDATE", "DELETE"] {
         let told = next(&mut all).await;
         assert!(told.contains(&format!(r#""type":"{wanted}""#)), "{told}");
     }

@@ -179,7 +179,7 @@ impl Call {
                 "and" => conditions.push(filter::read_tree(&text, false, 0)?),
                 "not.or" => conditions.push(Tree::Not(Box::new(filter::read_tree(&text, true, 0)?))),
                 "not.and" => conditions.push(Tree::Not(Box::new(filter::read_tree(&text, false, 0)?))),
-                _ if self.verb == Verb::Run => {
+                _ if self.verb == Verb::Run && request.method != "POST" => {
                     arguments.insert(key.into_owned(), Json::text(&text));
                 }
                 _ => conditions.push(filter::read(&key, &text)?),
