@@ -342,7 +342,10 @@ async fn exit_codes_tell_ours_from_theirs() {
     let ran = typed(settings(realtime.addr(), &key)).await;
     assert_eq!(ran.exit, Exit::Fine, "{}", ran.out);
     let json: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
-    assert_eq!((json["ok"].as_bool(), json["findings"].as_array().unwrap().len()), (Some(true), Check::ALL.len()));
+    assert_eq!(
+        (json["ok"].as_bool(), json["findings"].as_array().unwrap().len()),
+        (Some(true), Check::ALL.len())
+    );
 
     let ran = typed(settings(realtime.addr(), &minted("service_role", 1_000_000_000))).await;
     assert_eq!(ran.exit, Exit::Config, "{}", ran.out);

@@ -1,5 +1,5 @@
 //! What a client sees of the database: subscriptions to tables, row changes, broadcasts sent from SQL, replay.
-//! There is no database here: rows are not stored, and whoever drives the emulator says what changed.
+//! Rows are not here: `rest` has them, or a PostgreSQL has, or whoever drives the emulator says what changed.
 
 use super::channel::{Notice, PREFIX, REPLAY_MAX, Room};
 use super::codec::{Broadcast, UserBroadcast};

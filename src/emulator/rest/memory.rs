@@ -82,7 +82,7 @@ impl Memory {
             .iter_mut()
             .find(|store| store.table.schema == call.schema && store.table.name == call.name);
         if call.verb == Verb::Run {
-            let none = super::sql::Function::choose(call, &[]).err();
+            let none = super::function::Function::choose(call, &[]).err();
             return Err(none.unwrap_or_else(|| RestError::new("PGRST202", "no such function")).hint(HINT));
         }
         let store = found.ok_or_else(|| RestError::no_table(&call.schema, &call.name))?;

@@ -32,6 +32,7 @@ pub(super) mod call;
 mod changes;
 pub(super) mod error;
 mod filter;
+pub(super) mod function;
 mod gate;
 pub(super) mod memory;
 mod read;

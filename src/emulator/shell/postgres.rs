@@ -7,7 +7,8 @@ use super::super::rest::Caller;
 use super::super::rest::answer;
 use super::super::rest::call::{Call, Verb};
 use super::super::rest::error::RestError;
-use super::super::rest::sql::{self, Described, Function, Outcome, Script};
+use super::super::rest::function::{self, Function};
+use super::super::rest::sql::{self, Described, Outcome, Script};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -116,7 +117,7 @@ impl Postgres {
             Ok(query(client, &text).await?.into_iter().next().unwrap_or_default().rows)
         };
         let script = if call.verb == Verb::Run {
-            let function = Function::choose(call, &rows(sql::describe_function(call)).await?)?;
+            let function = Function::choose(call, &rows(function::describe_function(call)).await?)?;
             Script::function(call, &function, &opening)
         } else {
             let described = Described::read(&rows(sql::describe(call)).await?)
