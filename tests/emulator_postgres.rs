@@ -86,6 +86,7 @@ fn row(n: u32, rest: &str) -> String {
 }
 
 /// Requests in their order: role, method, path, preferences, body.
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn requests() -> Vec<(&'static str, &'static str, String, &'static str, String)> {
     let service = "service_role";
     let rows = |list: &[String]| format!("[{}]", list.join(","));

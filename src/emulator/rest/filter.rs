@@ -328,8 +328,9 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_panics(text in "[a-c().,*%_\\\\\"not eqinr>-]{0,30}") {
-            let _ = judge(&format!("or={text}"));
-            let _ = judge(&format!("s={text}"));
+            for filter in [format!("or={text}"), format!("s={text}")] {
+                prop_assert!(judge(&filter).err().is_none_or(|code| !code.is_empty()));
+            }
             let _ = like("abcabc", &text);
         }
     }

@@ -301,11 +301,7 @@ pub(super) fn split(text: &str, by: char) -> Vec<&str> {
     let (mut parts, mut depth, mut quoted, mut start) = (Vec::new(), 0_usize, None, 0);
     for (at, letter) in text.char_indices() {
         match letter {
-            _ if quoted.is_some() => {
-                if quoted == Some(letter) {
-                    quoted = None;
-                }
-            }
+            _ if quoted.is_some() => quoted = quoted.filter(|mark| *mark != letter),
             '\'' | '"' => quoted = Some(letter),
             '(' | '{' => depth += 1,
             ')' | '}' => depth = depth.saturating_sub(1),

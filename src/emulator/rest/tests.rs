@@ -297,7 +297,7 @@ fn rows_over_the_limit_are_lost_without_a_word() {
     rest.emulator.connect(ConnId(1), &upgrade, rest.now);
     let join = r#"["1","1","realtime:lim","phx_join",{"config":{"broadcast":{"ack":true},"postgres_changes":[{"event":"INSERT","schema":"public","table":"events"}]}}]"#;
     rest.emulator.handle(ConnId(1), Frame::Text(join.to_owned()), rest.now);
-    let mut heard = |rest: &mut Rest| {
+    let heard = |rest: &mut Rest| {
         rest.emulator.handle_timeout(rest.now);
         let mut texts = Vec::new();
         while let Some((_, out)) = rest.emulator.poll_transmit() {

@@ -67,7 +67,7 @@ fn clock_micros(text: &str) -> Option<i64> {
 
 /// Six digits count; the seventh rounds.
 fn micros_of(fraction: &str) -> Option<i64> {
-    let seven = number(&format!("{fraction:0<7}").get(..7)?.to_owned())?;
+    let seven = number(format!("{fraction:0<7}").get(..7)?)?;
     number(fraction)?;
     Some((seven + 5) / 10)
 }
