@@ -81,6 +81,12 @@ impl Emulator {
         let mut told = Vec::new();
         for (id, conn) in &self.conns {
             for channel in conn.channels.values().filter(|channel| channel.subscribed) {
+                // Deletes carry the key alone and are told to everybody.
+                let seen =
+                    change.kind == ChangeKind::Delete || self.may_use(channel.claims.role(), &change.table).0;
+                if !seen {
+                    continue;
+                }
                 let matching =
                     channel.asked.changes.iter().filter(|asked| wants(asked, change, row.as_ref()));
                 let ids: Vec<u32> = matching.map(subscription_id).collect();
