@@ -31,6 +31,7 @@ pub(crate) mod ops;
 mod settings;
 pub(crate) mod side;
 mod status;
+pub(crate) mod table;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -53,6 +54,7 @@ use decide::Decider;
 use figures::SideFigures;
 use life::start_ops;
 use ops::{Links, Ops, View, WORDS_MAX, Word};
+use table::TableFigures;
 
 pub use settings::{Addresses, SettingError, Tuning, load};
 pub(crate) use settings::{accepts, link, topic};
@@ -86,6 +88,7 @@ pub struct Eyes {
     shared: Arc<Shared>,
     view: watch::Receiver<View>,
     figures: Arc<SideFigures>,
+    table: Arc<TableFigures>,
     ledger: Arc<Ledger>,
     budget: Arc<Budget>,
     returned_us: Arc<AtomicU64>,
@@ -166,11 +169,13 @@ impl App {
         parts: Parts,
     ) -> Result<Self, StartError> {
         let figures = Arc::new(SideFigures::default());
+        let table = Arc::new(TableFigures::default());
         let returned_us = Arc::new(AtomicU64::new(0));
         let eyes = Eyes {
             shared: running.shared(),
             view: parts.view.subscribe(),
             figures: Arc::clone(&figures),
+            table: Arc::clone(&table),
             ledger: Arc::clone(&parts.ledger),
             budget: Arc::clone(&parts.budget),
             returned_us: Arc::clone(&returned_us),
@@ -204,7 +209,8 @@ impl App {
             None => None,
             Some(supabase) => {
                 let link = settings::link(supabase)?;
-                let behind = Behind { config, tuning, link, words: words.clone(), view, asked, figures };
+                let behind =
+                    Behind { config, tuning, link, words: words.clone(), view, asked, figures, table };
                 let book = (parts.receiver, Arc::clone(&parts.budget), parts.epoch);
                 Some(behind.start(&running, book, Arc::clone(&stop_side))?)
             }

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use super::choices::{Readback, RolloutLane};
+use super::choices::{Readback, RolloutLane, Table};
 use super::numbers::Percent;
 use super::reader::{Problem, Reader, problem};
 use super::var::About;
@@ -13,10 +13,11 @@ use super::vars;
 pub(super) type Check = fn(&Reader<'_>) -> Option<Problem>;
 
 /// Every rule.
-pub(super) const ALL: [Check; 9] = [
+pub(super) const ALL: [Check; 10] = [
     a_project_needs_a_key,
     a_key_needs_a_project,
     a_rollout_needs_a_project,
+    a_table_needs_a_project,
     native_needs_a_public_key,
     hot_needs_every_read_back,
     a_window_fits_the_pod,
@@ -50,6 +51,13 @@ fn a_key_needs_a_project(r: &Reader<'_>) -> Option<Problem> {
         return None;
     }
     broken(&vars::SUPABASE_URL.about, "is required with a key")
+}
+
+fn a_table_needs_a_project(r: &Reader<'_>) -> Option<Problem> {
+    if r.right(&vars::TABLE)? == Table::Off || r.is_set(&vars::SUPABASE_URL.about) || has_key(r) {
+        return None;
+    }
+    broken(&vars::SUPABASE_URL.about, "and a key are required while CROSSFADE_TABLE is not off")
 }
 
 fn a_rollout_needs_a_project(r: &Reader<'_>) -> Option<Problem> {

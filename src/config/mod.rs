@@ -36,7 +36,9 @@ pub mod vars;
 #[cfg(test)]
 mod tests;
 
-pub use choices::{BreakerMode, LogFilter, LogFormat, Name, Plan, Readback, Redact, RolloutLane, Text, Vsn};
+pub use choices::{
+    BreakerMode, LogFilter, LogFormat, Name, Plan, Readback, Redact, RolloutLane, Table, Text, Vsn,
+};
 pub use lists::{Cidr, Cidrs, KeyChain, KeySource};
 pub use numbers::{CloseCode, Count, Percent, Ratio, Size, Timeout, Workers};
 pub use places::{ProjectUrl, Upstream};

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::choices::{BreakerMode, LogFormat, Plan, Readback, Redact, RolloutLane, Vsn};
+use super::choices::{BreakerMode, LogFormat, Plan, Readback, Redact, RolloutLane, Table, Vsn};
 use super::lists::{Cidr, KeySource};
 use super::numbers::Percent;
 use super::places::Upstream;
@@ -91,6 +91,12 @@ pub struct Mirror {
     pub buffer: u64,
     /// The largest mirrored message, in bytes.
     pub message_max: u64,
+    /// Classes that also go into the table.
+    pub table: Table,
+    /// Rows a second, at most.
+    pub table_rate: u32,
+    /// Where rows go that the table refuses.
+    pub table_quarantine: Option<std::path::PathBuf>,
 }
 
 /// Settings of the hot lane.
@@ -178,6 +184,9 @@ pub(super) fn mirror(r: &Reader<'_>) -> Result<Mirror, Problem> {
         classify: r.optional(&vars::CLASSIFY)?.map(|text| text.0).unwrap_or_default(),
         buffer: r.value(&vars::BUFFER)?.0,
         message_max: r.value(&vars::MESSAGE_MAX)?.0,
+        table: r.value(&vars::TABLE)?,
+        table_rate: r.value(&vars::TABLE_RATE)?.0,
+        table_quarantine: r.optional(&vars::TABLE_QUARANTINE)?.map(|path| path.0.into()),
     })
 }
 

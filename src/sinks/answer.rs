@@ -42,7 +42,9 @@ impl Verdict {
     #[must_use]
     pub const fn advice(self) -> &'static str {
         match self {
-            Self::Stored | Self::Bad | Self::TooMuch | Self::Slow | Self::Later => "nothing to do: it is tried again",
+            Self::Stored | Self::Bad | Self::TooMuch | Self::Slow | Self::Later => {
+                "nothing to do: it is tried again"
+            }
             Self::Key => "check SUPABASE_KEY: it must be service_role's or a JWT of role crossfade_mirror",
             Self::Setup => "apply deploy/supabase/migrations, and look at the grants on monitoring_events",
         }

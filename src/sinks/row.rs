@@ -217,13 +217,17 @@ mod tests {
         assert_eq!(value["timestamp"], "2026-11-21T07:09:55.123Z");
         assert_eq!(value["event_type"], "order\u{fffd}placed");
         assert_eq!(value["raw"], "\\x7b226e223a20312e35307d");
-        assert_eq!((&value["dir"], &value["op"], &value["class"]), (&"down".into(), &"text".into(), &"critical".into()));
+        assert_eq!(
+            (&value["dir"], &value["op"], &value["class"]),
+            (&"down".into(), &"text".into(), &"critical".into())
+        );
         assert_eq!((&value["session_no"], &value["seq"]), (&7.into(), &42.into()));
         assert_eq!((&value["redacted"], &value["replay"]), (&false.into(), &true.into()));
         assert_eq!(value["data"]["n"], 1.5);
         let sql = include_str!("../../deploy/supabase/migrations/20261121000200_monitoring_events.sql");
         for column in columns {
-            let declared = sql.lines().any(|line| line.trim_start().trim_start_matches('"').starts_with(column));
+            let declared =
+                sql.lines().any(|line| line.trim_start().trim_start_matches('"').starts_with(column));
             assert!(declared, "{column} is in no line of the migration");
         }
     }

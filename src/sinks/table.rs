@@ -213,7 +213,8 @@ impl TableSink {
         }
         let Reply::Answer { status, body, .. } = reply else { return };
         self.counts.quarantined += 1;
-        let code = super::answer::code(body);
+        // A word of the server's, for a log: letters and digits of a SQLSTATE or of PostgREST's own.
+        let code = super::answer::code(body).chars().filter(char::is_ascii_alphanumeric).take(16).collect();
         self.quarantine.push_back(Quarantined { row: item.row, status: *status, code });
     }
 

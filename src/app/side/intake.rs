@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::app::table::TableOffer;
 use crate::budget::{Budget, Payload};
 use crate::envelope::SessionNote;
 use crate::hot::Direct;
@@ -31,12 +32,24 @@ pub(crate) struct Intake {
     epoch: Epoch,
     sessions: HashMap<SessionNo, SessionNote<'static>>,
     repeated: (u32, Instant),
+    table: Option<TableOffer>,
 }
 
 impl Intake {
     pub(crate) fn new(classifier: Classifier, redactor: Redactor, budget: Arc<Budget>, epoch: Epoch) -> Self {
         let repeated = (0, epoch.at);
-        Self { classifier, redactor, budget, epoch, sessions: HashMap::new(), repeated }
+        Self { classifier, redactor, budget, epoch, sessions: HashMap::new(), repeated, table: None }
+    }
+
+    /// Also offers what it takes in to the table.
+    pub(crate) fn with_table(mut self, table: Option<TableOffer>) -> Self {
+        self.table = table;
+        self
+    }
+
+    /// Whether messages are wanted although Realtime may not be used.
+    pub(crate) const fn has_table(&self) -> bool {
+        self.table.is_some()
     }
 
     /// Takes one item in. Returns an awaited message that will not travel, and why.
@@ -89,7 +102,7 @@ impl Intake {
     }
 
     fn message(&mut self, message: Message, batcher: &mut Batcher, now: Instant) -> Option<(Key, Direct)> {
-        let Message { captured, entry, path, hot } = message;
+        let Message { captured, mut entry, path, hot } = message;
         let key = entry.key();
         let away = |why| hot.then_some((key, why));
         let payload = match captured.body {
@@ -129,6 +142,10 @@ impl Intake {
             shared,
             redacted: was_redacted,
         };
+        if let Some(table) = &self.table {
+            let id = self.sessions.get(&key.session).map(|note| &*note.id);
+            table.offer(&payload, &facts, &mut entry, id);
+        }
         let awaited = hot && !was_redacted;
         if let Err(refused) = batcher.push(Record::new(payload, facts, entry, awaited), now) {
             let why = if refused.why == Shed::TooLarge { Direct::TooLarge } else { Direct::Shed };

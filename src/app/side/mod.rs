@@ -138,6 +138,9 @@ impl Side {
             self.heard(From::Publish, Some(event), now);
         }
         let drained = self.drain_tap(now);
+        if self.state.mode == Some(Publish::Nothing) {
+            self.shed_waiting(Shed::BreakerOpen);
+        }
         self.sentinel(now);
         self.publisher.handle_timeout(now);
         self.fill(now);
@@ -167,7 +170,7 @@ impl Side {
             return;
         }
         self.state.mode = Some(mode);
-        self.tap.set_open(mode != Publish::Nothing);
+        self.tap.set_open(mode != Publish::Nothing || self.intake.has_table());
         if mode == Publish::Nothing {
             self.settle_rest(Shed::BreakerOpen, now);
         }
@@ -176,15 +179,20 @@ impl Side {
     /// Settles everything that is on the way: nothing may be left unaccounted for.
     fn settle_rest(&mut self, why: Shed, now: Instant) {
         self.drain_tap(now);
-        for key in self.batcher.shed_all(why) {
-            self.tell(key, News::TurnedAway(Direct::Shed));
-        }
+        self.shed_waiting(why);
         self.publisher.abandon(why);
         self.report(now);
         self.state.probes.clear();
         self.state.samples.clear();
         self.post_notices();
         self.figures.note(&self.publisher, self.links);
+    }
+
+    /// Settles what waits for a batch. Where the table has it, or will have it, that decides.
+    fn shed_waiting(&mut self, why: Shed) {
+        for key in self.batcher.shed_all(why) {
+            self.tell(key, News::TurnedAway(Direct::Shed));
+        }
     }
 
     fn drain_tap(&mut self, now: Instant) -> usize {
