@@ -248,6 +248,23 @@ mod tests {
         assert_eq!(row(b"").id(), "a2ba06a9-ad90-8859-a760-3732750176ca");
     }
 
+    /// `tests/sql/pgtap/07_rows.sql` inserts the same file as PostgREST would. `BLESS=1` writes it.
+    #[test]
+    fn rows_are_those_that_the_database_is_tested_with() {
+        let bodies: [&[u8]; 5] = [b"{\"n\": 1.50}", b"[null]", b"\x00\xff", b"", br#"{"a":"\u0000"}"#];
+        let mut out = b"[".to_vec();
+        for (seq, body) in (1..).zip(bodies) {
+            out.extend_from_slice(if seq == 1 { b"\n" } else { b",\n" });
+            Row { key: key(7, Direction::Up, seq), session_id: None, ..row(body) }.write(false, &mut out);
+        }
+        out.extend_from_slice(b"\n]\n");
+        let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/rows.json");
+        if std::env::var_os("BLESS").is_some() {
+            std::fs::write(&file, &out).unwrap();
+        }
+        assert_eq!(String::from_utf8(out).unwrap(), std::fs::read_to_string(&file).unwrap());
+    }
+
     #[test]
     fn no_two_messages_share_an_id() {
         let mut ids = HashSet::new();

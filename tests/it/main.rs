@@ -15,3 +15,4 @@ mod native;
 mod process;
 mod raw;
 mod stage;
+mod table;
