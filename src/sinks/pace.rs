@@ -83,8 +83,9 @@ impl Backoff {
 }
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "any instant will do")]
 mod tests {
+    #![expect(clippy::disallowed_methods, reason = "any instant will do")]
+
     use super::*;
     use proptest::prelude::*;
 

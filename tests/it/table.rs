@@ -19,8 +19,8 @@ const ALL: [(&str, &str); 3] =
     [("CROSSFADE_TABLE", "all"), ("CROSSFADE_TABLE_RATE", "10000"), ("CROSSFADE_REDACT", "off")];
 const CLIENTS: u64 = 20;
 
-fn emulator(faults: &[&str]) -> Emulator {
-    Emulator::start_with(faults, &["--table", TABLE, "--max-rows", "1000000"])
+fn emulator() -> Emulator {
+    Emulator::start_with(&[], &["--table", TABLE, "--max-rows", "1000000"])
 }
 
 /// Every row, as the table's owner sees it.
@@ -100,14 +100,14 @@ async fn compare(stage: Stage, emulator: &Emulator) -> String {
 
 #[tokio::test]
 async fn the_rows_are_what_the_service_wrote_and_read() {
-    let emulator = emulator(&[]);
+    let emulator = emulator();
     let stage = Stage::open(CLIENTS, Some(&emulator), &ALL).await;
     compare(stage, &emulator).await;
 }
 
 #[tokio::test]
 async fn with_the_breaker_open_the_table_has_every_message_and_confirms_it() {
-    let emulator = emulator(&[]);
+    let emulator = emulator();
     let open = [ALL.as_slice(), &[("CROSSFADE_BREAKER", "forced_open")]].concat();
     let stage = Stage::open(CLIENTS, Some(&emulator), &open).await;
     let scrape = compare(stage, &emulator).await;
@@ -120,7 +120,7 @@ async fn with_the_breaker_open_the_table_has_every_message_and_confirms_it() {
 
 #[tokio::test]
 async fn a_kill_leaves_no_row_twice_and_no_row_that_nobody_wrote() {
-    let emulator = emulator(&[]);
+    let emulator = emulator();
     let mut said = BTreeSet::new();
     for _ in 0..2 {
         let stage = Stage::open(CLIENTS, Some(&emulator), &ALL).await;
@@ -160,5 +160,48 @@ async fn without_the_table_the_mirror_works_and_says_what_is_missing() {
     })
     .await;
     assert_eq!(stage.proxy.value("crossfade_table_rows_total{outcome=\"stored\"}").await, 0.0);
+    stage.close_clean().await;
+}
+
+#[tokio::test]
+async fn rows_that_the_table_refuses_are_kept_apart_and_the_others_arrive() {
+    // One row of each type is all that this table takes.
+    let table =
+        TABLE.replace("primary key (id, timestamp))", "primary key (id, timestamp), unique (event_type))");
+    let emulator = Emulator::start_with(&[], &["--table", &table]);
+    let file = std::env::temp_dir().join(format!("crossfade-quarantine-{}.jsonl", std::process::id()));
+    let kept = [ALL.as_slice(), &[("CROSSFADE_TABLE_QUARANTINE", file.to_str().unwrap())]].concat();
+    let stage = Stage::open(CLIENTS, Some(&emulator), &kept).await;
+    stage.written(200).await;
+    stage.rest().await;
+    let scrape = settled(&stage).await;
+    let refused: Vec<Value> = std::fs::read_to_string(&file)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).unwrap().permissions());
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(mode & 0o777, 0o600, "it holds payloads");
+    assert!(refused.iter().all(|line| line["status"] == 409 && line["code"] == "23505"), "{refused:?}");
+    let stored = rows(&emulator).await;
+    let types: BTreeSet<String> = stored.iter().map(|row| row["event_type"].to_string()).collect();
+    assert!(types.len() > 1 && types.len() == stored.len(), "one row of each type: {types:?}");
+    // Together they are what was said.
+    let kept = refused.iter().map(|line| line["row"].clone());
+    let (mut down, mut up) = (Vec::new(), Vec::new());
+    for row in stored.iter().cloned().chain(kept) {
+        let list = if row["dir"] == "down" { &mut down } else { &mut up };
+        list.push(bytes(&row));
+    }
+    let said = (stage.service.written.total(), stage.service.read.total());
+    assert_eq!((down.len() as u64, up.len() as u64), said, "{scrape}");
+    assert_eq!(
+        value_in(&scrape, "crossfade_table_rows_total{outcome=\"quarantined\"}"),
+        refused.len() as f64,
+        "{scrape}"
+    );
+    let log = stage.proxy.process.output();
+    assert!(log.contains("the table refuses a row") && !log.contains("welcome"), "no payload in the log");
     stage.close_clean().await;
 }
