@@ -215,6 +215,37 @@ fn every_row_on_transparency_names_a_test_and_every_limit_has_a_row() {
 }
 
 #[test]
+fn every_row_on_realtime_names_a_test_that_exists() {
+    let page = fs::read_to_string(root().join("docs/realtime.md")).unwrap();
+    let names = tests_by_name();
+    let mut checked = 0;
+    for section in page.split("\n| Realtime | crossfade | test |\n").skip(1) {
+        let mut above: Vec<String> = Vec::new();
+        for row in section.lines().skip(1).take_while(|line| line.starts_with('|')) {
+            let tests = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+            let mut named: Vec<String> = tests.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+            if tests == "same" {
+                named.clone_from(&above);
+            }
+            assert!(!named.is_empty(), "names no test: {row}");
+            for test in &named {
+                let name = test.rsplit("::").next().unwrap();
+                let exists = match (name.strip_suffix('…'), name.strip_prefix('…'), name.contains('/')) {
+                    (_, _, true) => root().join(name).exists(),
+                    (Some(start), ..) => names.iter().any(|known| known.starts_with(start)),
+                    (_, Some(end), _) => names.iter().any(|known| known.ends_with(end)),
+                    _ => names.contains(name),
+                };
+                assert!(exists, "no test is called {test}");
+            }
+            above = named;
+            checked += 1;
+        }
+    }
+    assert!(checked > 45, "only {checked} rows were understood");
+}
+
+#[test]
 fn the_pages_are_read_as_meant() {
     assert_eq!(links_in("[a](b.md) and [c](d#e)\n```\n[x](y)\n```\n[z](w)"), ["b.md", "d#e", "w"]);
     let found: Vec<&str> =

@@ -37,6 +37,9 @@ pub struct Options {
     /// Row-level security of a table of the memory; may be repeated: "anon:events:r". Without one only service_role sees rows.
     #[arg(long, value_name = "ROLE:TABLE:r|w|rw", value_parser = Policy::parse)]
     pub table_policy: Vec<Policy>,
+    /// Keep the rows in this PostgreSQL instead of in memory, such as postgresql://postgres@127.0.0.1:5432/postgres.
+    #[arg(long, value_name = "URL", conflicts_with_all = ["table", "table_policy"])]
+    pub database: Option<String>,
     /// Most rows that one read of /rest/v1 gives.
     #[arg(long, default_value_t = 1_000, value_name = "NUMBER")]
     pub max_rows: u64,
@@ -114,6 +117,9 @@ pub enum CliError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The database is not there.
+    #[error("cannot use the database of --database: {0}")]
+    Database(String),
     /// The greeting could not be written.
     #[error("cannot write to the output")]
     Output(#[source] std::io::Error),
@@ -130,8 +136,21 @@ pub async fn run(
 ) -> Result<(), CliError> {
     let failed = |source| CliError::Listen { listen: options.listen.clone(), source };
     let listener = tokio::net::TcpListener::bind(&options.listen).await.map_err(failed)?;
-    let (handle, serving) = super::serve(listener, options.config(), options.seed).map_err(failed)?;
-    greet(&options, handle.addr(), out).map_err(CliError::Output)?;
+    let Some(url) = &options.database else {
+        let (handle, serving) = super::serve(listener, options.config(), options.seed).map_err(failed)?;
+        return attend(&options, (handle, serving), out, stopped).await;
+    };
+    let served = super::serve_with_database(listener, options.config(), options.seed, url).await;
+    attend(&options, served.map_err(CliError::Database)?, out, stopped).await
+}
+
+async fn attend(
+    options: &Options,
+    (handle, serving): (super::Handle, impl Future<Output = ()>),
+    out: &mut (dyn Write + Send),
+    stopped: impl Future<Output = ()>,
+) -> Result<(), CliError> {
+    greet(options, handle.addr(), out).map_err(CliError::Output)?;
     tokio::select! {
         () = serving => {}
         () = stopped => handle.stop(),

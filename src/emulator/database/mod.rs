@@ -1,5 +1,5 @@
 //! What a client sees of the database: subscriptions to tables, row changes, broadcasts sent from SQL, replay.
-//! There is no database here: rows are not stored, and whoever drives the emulator says what changed.
+//! Rows are not here: `rest` has them, or a PostgreSQL has, or whoever drives the emulator says what changed.
 
 use super::channel::{Notice, PREFIX, REPLAY_MAX, Room};
 use super::codec::{Broadcast, UserBroadcast};
@@ -12,11 +12,15 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 mod changes;
+mod decoded;
 
 pub use changes::{ChangeKind, DatabaseChange};
+pub(super) use decoded::{Decoder, Row};
 
 /// A row whose JSON is longer is told of without its large columns (recording 09; the server's setting).
 pub(super) const RECORD_MAX: usize = 1_048_576;
+/// In such a row, columns that take more bytes than this are left out, and nulls.
+pub(super) const SMALL_MAX: usize = 64;
 /// Most stored broadcasts; beyond it the oldest is dropped.
 pub(super) const STORED_MAX: usize = 10_000;
 /// How long a stored broadcast can be replayed.

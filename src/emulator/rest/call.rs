@@ -113,7 +113,7 @@ impl Call {
             Some(function) => (function, true),
             None => (path, false),
         };
-        if name.is_empty() || name.contains('/') {
+        if name.is_empty() || name.contains('/') || path.contains("%00") || request.query.contains("%00") {
             return Err(RestError::new("PGRST125", "Invalid path specified in request URL"));
         }
         let verb = match (request.method.as_str(), run) {
@@ -179,7 +179,7 @@ impl Call {
                 "and" => conditions.push(filter::read_tree(&text, false, 0)?),
                 "not.or" => conditions.push(Tree::Not(Box::new(filter::read_tree(&text, true, 0)?))),
                 "not.and" => conditions.push(Tree::Not(Box::new(filter::read_tree(&text, false, 0)?))),
-                _ if self.verb == Verb::Run => {
+                _ if self.verb == Verb::Run && request.method != "POST" => {
                     arguments.insert(key.into_owned(), Json::text(&text));
                 }
                 _ => conditions.push(filter::read(&key, &text)?),
@@ -215,6 +215,15 @@ impl Call {
         let rows = to.saturating_sub(from).saturating_add(1);
         self.limit = Some(self.limit.map_or(rows, |limit| limit.min(rows)));
         Ok(())
+    }
+
+    /// An update of no columns, or an insert of no rows: PostgREST does not ask the database then.
+    pub(in super::super) fn changes_nothing(&self) -> bool {
+        match self.verb {
+            Verb::Insert => self.body.rows.is_empty(),
+            Verb::Update => self.body.keys.is_empty(),
+            _ => false,
+        }
     }
 
     /// Whether rows come back.

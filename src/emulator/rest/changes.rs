@@ -1,6 +1,6 @@
 //! From a request to the memory to what subscribers of `postgres_changes` are told of it.
 
-use super::super::database::{DatabaseChange, RECORD_MAX};
+use super::super::database::{DatabaseChange, RECORD_MAX, SMALL_MAX};
 use super::super::http::HttpRequest;
 use super::super::json::{Json, write_text};
 use super::super::machine::{Emulator, HttpAnswer};
@@ -11,9 +11,6 @@ use super::schema::Table;
 use super::time;
 use super::value::write_jsonb;
 use std::time::Instant;
-
-/// In a row that is too large, columns beyond this many bytes are left out, nulls too (recording 09).
-const SMALL: usize = 64;
 
 impl Emulator {
     /// Answers a request to `/rest/v1`, with the memory as the database.
@@ -58,7 +55,7 @@ fn told(table: &Table, change: Changed, micros: i64) -> DatabaseChange {
             return whole;
         }
         errors = "[\"Error 413: Payload Too Large\"]";
-        shown_row(table, &row, |_, value| *value != Json::Null && shown(value).len() <= SMALL)
+        shown_row(table, &row, |_, value| *value != Json::Null && shown(value).len() <= SMALL_MAX)
     });
     let key = table.primary().map(|key| key.columns.clone()).unwrap_or_default();
     let old_record =

@@ -34,7 +34,7 @@ impl RestError {
             .details("unexpected input")
     }
 
-    pub(super) fn no_table(schema: &str, table: &str) -> RestError {
+    pub(in super::super) fn no_table(schema: &str, table: &str) -> RestError {
         RestError::new("PGRST205", format!("Could not find the table '{schema}.{table}' in the schema cache"))
     }
 

@@ -84,6 +84,13 @@ impl Emulator {
         }
     }
 
+    /// Whose token of a channel it is.
+    pub(in super::super) fn caller_of(&self, token: &str, now: Instant) -> Caller {
+        let claims = self.config.secret.verify(token, self.clock.unix(now));
+        let role = claims.map_or_else(|_| "anon".to_owned(), |claims| claims.role().to_owned());
+        Caller { role, claims: body_text(token) }
+    }
+
     /// Whether row-level security lets a role read or write a table of the memory; `service_role` bypasses it.
     pub(in super::super) fn may_use(&self, role: &str, table: &str) -> (bool, bool) {
         let policies = || {

@@ -12,6 +12,8 @@ use std::collections::{BTreeMap, HashMap};
 /// Most rows in all tables together; a statement that would go beyond is refused as on a full disk.
 pub(in super::super) const ROWS_MAX: usize = 200_000;
 
+const HINT: &str = "the memory has no functions; use a PostgreSQL";
+
 /// One row, a value for each column.
 pub(super) type Row = Vec<Json>;
 
@@ -80,11 +82,8 @@ impl Memory {
             .iter_mut()
             .find(|store| store.table.schema == call.schema && store.table.name == call.name);
         if call.verb == Verb::Run {
-            let message =
-                format!("Could not find the function {}.{} in the schema cache", call.schema, call.name);
-            return Err(
-                RestError::new("PGRST202", message).hint("the memory has no functions; use a PostgreSQL")
-            );
+            let none = super::function::Function::choose(call, &[]).err();
+            return Err(none.unwrap_or_else(|| RestError::new("PGRST202", "no such function")).hint(HINT));
         }
         let store = found.ok_or_else(|| RestError::no_table(&call.schema, &call.name))?;
         match call.verb {

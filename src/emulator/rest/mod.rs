@@ -32,11 +32,12 @@ pub(super) mod call;
 mod changes;
 pub(super) mod error;
 mod filter;
+pub(super) mod function;
 mod gate;
 pub(super) mod memory;
 mod read;
 mod schema;
-//SQL pub(super) mod sql;
+pub(super) mod sql;
 pub(super) mod time;
 pub(super) mod value;
 mod write;
@@ -46,6 +47,6 @@ mod tests;
 
 pub(super) use call::PREFIX;
 pub(super) use gate::Caller;
-pub use schema::{Column, Default, Key, Kind, Table};
+pub use schema::{Column, Default as ColumnDefault, Key, Kind, Table};
 
 const JSON: &str = "application/json; charset=utf-8";

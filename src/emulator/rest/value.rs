@@ -32,7 +32,7 @@ pub(super) fn read(kind: Kind, value: &Json) -> Result<Json, RestError> {
 ///
 /// # Errors
 /// As [`read`].
-pub(super) fn read_text(kind: Kind, text: &str) -> Result<Json, RestError> {
+pub(in super::super) fn read_text(kind: Kind, text: &str) -> Result<Json, RestError> {
     let invalid = |code: &str| {
         RestError::new(code, format!("invalid input syntax for type {}: \"{text}\"", kind.spoken()))
     };
