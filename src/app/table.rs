@@ -52,9 +52,19 @@ pub(crate) struct TableFigures {
     full: AtomicU64,
 }
 
+/// The figures of one moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TableSnapshot {
+    /// Rows by outcome.
+    pub(crate) rows: [(&'static str, u64); 5],
+    /// Requests by result.
+    pub(crate) requests: [(&'static str, u64); 2],
+    /// Bytes that wait.
+    pub(crate) waiting: u64,
+}
+
 impl TableFigures {
-    /// Rows by outcome, requests by result, bytes that wait.
-    pub(crate) fn read(&self) -> ([(&'static str, u64); 5], [(&'static str, u64); 2], u64) {
+    pub(crate) fn read(&self) -> TableSnapshot {
         let counts = *self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let full = self.full.load(Ordering::Relaxed);
         let rows = [
@@ -65,7 +75,7 @@ impl TableFigures {
             ("abandoned", counts.abandoned),
         ];
         let requests = [("ok", counts.requests.saturating_sub(counts.failures)), ("failed", counts.failures)];
-        (rows, requests, self.waiting.load(Ordering::Relaxed))
+        TableSnapshot { rows, requests, waiting: self.waiting.load(Ordering::Relaxed) }
     }
 }
 

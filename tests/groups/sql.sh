@@ -93,6 +93,17 @@ picture postgres >"$home/again"
 diff "$home/once" "$home/again"
 echo "and applied once more: as the first time"
 
+# The whole way: service, sidecar, emulator, and these tables behind it.
+if command -v cargo >/dev/null; then
+  CROSSFADE_TEST_DATABASE="postgresql://authenticator@127.0.0.1:$port/postgres" \
+    cargo test --locked --quiet --test it on_a_real_database >"$home/it" 2>&1 || { cat "$home/it"; exit 1; }
+  stored=$(sql -At -c 'select count(*) from public.monitoring_events')
+  [ "$stored" -gt 2000 ]
+  echo "a sidecar stored $stored rows, as its service wrote and read them"
+else
+  echo "the process test left out: cargo is not here"
+fi
+
 # A project without Realtime's objects and without PostgREST's roles takes them too.
 sql -c 'create database bare owner postgres'
 sql -d bare -c 'alter schema public owner to postgres'

@@ -205,3 +205,15 @@ async fn rows_that_the_table_refuses_are_kept_apart_and_the_others_arrive() {
     assert!(log.contains("the table refuses a row") && !log.contains("welcome"), "no payload in the log");
     stage.close_clean().await;
 }
+
+/// Run by `tests/groups/sql.sh`, which has applied the migrations to a PostgreSQL of its own.
+#[tokio::test]
+async fn on_a_real_database_the_rows_are_what_the_service_wrote_and_read() {
+    let Ok(database) = std::env::var("CROSSFADE_TEST_DATABASE") else {
+        println!("skip: CROSSFADE_TEST_DATABASE names no PostgreSQL with deploy/supabase/migrations applied");
+        return;
+    };
+    let emulator = Emulator::start_with(&[], &["--database", &database, "--max-rows", "1000000"]);
+    let stage = Stage::open(CLIENTS, Some(&emulator), &ALL).await;
+    compare(stage, &emulator).await;
+}
