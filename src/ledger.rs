@@ -11,10 +11,14 @@
 //! **The equation.** `seen = confirmed + acked_only + in_flight + spooled + unconfirmed + shed`, at rest exactly,
 //! live within the few counters that are being moved at that moment.
 //!
+//! **A second way.** A message that also goes into the table has a [`Second`] chance: shedding its token then waits
+//! for the table's answer, which confirms it ([`Proof::Table`]) or lets the first reason stand. Whichever ends first,
+//! the token is settled once.
+//!
 //! **Limits.** Counters live in memory and are lost with the process.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 
@@ -27,6 +31,8 @@ pub enum Proof {
     ReadBack,
     /// Realtime said ok and nobody reads this topic back. Shown apart: accepted is not delivered.
     AckedOnly,
+    /// Realtime did not deliver it, but the table has stored it. Counted as confirmed, and shown apart.
+    Table,
 }
 
 /// Why a message that the tap saw is not in Realtime. The label of the metric, the word in reports.
@@ -105,6 +111,7 @@ pub struct Ledger {
     seen: AtomicU64,
     confirmed: AtomicU64,
     acked_only: AtomicU64,
+    by_table: AtomicU64,
     shed: [AtomicU64; Shed::ALL.len()],
     open: AtomicU64,
 }
@@ -120,7 +127,7 @@ impl Ledger {
     pub fn open(self: &Arc<Self>, key: Key) -> Entry {
         self.open.fetch_add(1, Ordering::Relaxed);
         self.seen.fetch_add(1, Ordering::Relaxed);
-        Entry { key, ledger: Some(Arc::clone(self)) }
+        Entry { key, ledger: Some(Arc::clone(self)), second: None }
     }
 
     /// The figures of this moment.
@@ -131,6 +138,7 @@ impl Ledger {
             seen: read(&self.seen),
             confirmed: read(&self.confirmed),
             acked_only: read(&self.acked_only),
+            by_table: read(&self.by_table),
             in_flight: read(&self.open),
             shed: std::array::from_fn(|i| read(&self.shed[i])),
         }
@@ -143,6 +151,7 @@ impl Ledger {
 pub struct Entry {
     key: Key,
     ledger: Option<Arc<Ledger>>,
+    second: Option<Arc<Mutex<Course>>>,
 }
 
 impl Entry {
@@ -158,15 +167,34 @@ impl Entry {
             let counter = match how {
                 Proof::ReadBack => &ledger.confirmed,
                 Proof::AckedOnly => &ledger.acked_only,
+                Proof::Table => {
+                    ledger.by_table.fetch_add(1, Ordering::Relaxed);
+                    &ledger.confirmed
+                }
             };
             counter.fetch_add(1, Ordering::Relaxed);
             ledger.open.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
-    /// Settles: the message is not in Realtime, and this is why.
+    /// Settles: the message is not in Realtime, and this is why. With a second way, its outcome decides.
     pub fn shed(mut self, why: Shed) {
+        if let Some(second) = self.second.take() {
+            let mut course = second.lock().unwrap_or_else(PoisonError::into_inner);
+            match &*course {
+                Course::Stored => return self.confirm(Proof::Table),
+                Course::Open => return *course = Course::Waits(self, why),
+                Course::Failed | Course::Waits(..) => {}
+            }
+        }
         self.settle_as(why);
+    }
+
+    /// Opens a second way for the message to arrive. Opening another one gives this one up.
+    pub fn second(&mut self) -> Second {
+        let course = Arc::new(Mutex::new(Course::Open));
+        self.second = Some(Arc::clone(&course));
+        Second(course)
     }
 
     fn settle_as(&mut self, why: Shed) {
@@ -183,6 +211,47 @@ impl Drop for Entry {
     }
 }
 
+/// Where the second way of a message stands.
+#[derive(Debug)]
+enum Course {
+    /// Neither way has ended.
+    Open,
+    /// The table has it.
+    Stored,
+    /// The table will not have it.
+    Failed,
+    /// Realtime has failed, and this token waits for the table.
+    Waits(Entry, Shed),
+}
+
+/// The second way's end of a message's token. Dropped without a word, the way has failed.
+#[derive(Debug)]
+#[must_use = "dropping it says that the second way has failed"]
+pub struct Second(Arc<Mutex<Course>>);
+
+impl Second {
+    /// The message has arrived this way.
+    pub fn stored(self) {
+        self.conclude(Course::Stored);
+    }
+
+    fn conclude(&self, end: Course) {
+        let mut course = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match std::mem::replace(&mut *course, end) {
+            Course::Waits(entry, _) if matches!(*course, Course::Stored) => entry.confirm(Proof::Table),
+            Course::Waits(entry, why) => entry.shed(why),
+            Course::Stored => *course = Course::Stored, // `stored` was called, and now it is dropped
+            Course::Open | Course::Failed => {}
+        }
+    }
+}
+
+impl Drop for Second {
+    fn drop(&mut self) {
+        self.conclude(Course::Failed);
+    }
+}
+
 /// The ledger's figures at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Account {
@@ -192,6 +261,8 @@ pub struct Account {
     pub confirmed: u64,
     /// Acknowledged where nobody reads back.
     pub acked_only: u64,
+    /// Of the confirmed, those that only the table has.
+    pub by_table: u64,
     /// Tokens that are open now.
     pub in_flight: u64,
     shed: [u64; Shed::ALL.len()],
@@ -260,6 +331,50 @@ mod tests {
         assert_eq!(account.shed(Shed::Quota), 1);
         assert_eq!(account.internal(), 1, "the fourth was dropped unsettled");
         assert_eq!(account.imbalance(), 0);
+    }
+
+    #[test]
+    fn a_second_way_settles_once_whichever_ends_first() {
+        // (realtime's word, table's word, which is first) to (confirmed, by table, shed as quota)
+        for (confirmed, stored, table_first, expected) in [
+            (true, true, true, (1, 0, 0)),
+            (true, true, false, (1, 0, 0)),
+            (true, false, true, (1, 0, 0)),
+            (true, false, false, (1, 0, 0)),
+            (false, true, true, (1, 1, 0)),
+            (false, true, false, (1, 1, 0)),
+            (false, false, true, (0, 0, 1)),
+            (false, false, false, (0, 0, 1)),
+        ] {
+            let ledger = Ledger::new();
+            let mut entry = ledger.open(key(1));
+            let second = entry.second();
+            let table = || if stored { second.stored() } else { drop(second) };
+            let realtime =
+                || if confirmed { entry.confirm(Proof::ReadBack) } else { entry.shed(Shed::Quota) };
+            if table_first {
+                table();
+                assert_eq!(ledger.account().in_flight, 1, "the table alone settles nothing");
+                realtime();
+            } else {
+                realtime();
+                assert_eq!(ledger.account().in_flight, u64::from(!confirmed), "a shed token waits");
+                table();
+            }
+            let account = ledger.account();
+            assert_eq!((account.confirmed, account.by_table, account.shed(Shed::Quota)), expected);
+            assert_eq!((account.in_flight, account.internal(), account.imbalance()), (0, 0, 0));
+        }
+    }
+
+    #[test]
+    fn a_token_dropped_unsettled_is_a_bug_whatever_the_table_says() {
+        let ledger = Ledger::new();
+        let mut entry = ledger.open(key(1));
+        let second = entry.second();
+        drop(entry);
+        second.stored();
+        assert_eq!((ledger.account().internal(), ledger.account().imbalance()), (1, 0));
     }
 
     #[test]

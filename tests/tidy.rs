@@ -71,6 +71,7 @@ const KNOWS: &[(&str, &[&str])] = &[
     ("hot", &["ws"]),
     ("tap", &["ws", "hot"]),
     ("mirror", &["envelope", "tap", "hot"]),
+    ("sinks", &["envelope", "realtime"]),
     ("proxy", &["ws", "tap", "hot", "rollout", "lane"]),
     ("admin", &["telemetry"]),
     ("telemetry", &["config"]),

@@ -67,6 +67,14 @@ pub struct Snapshot {
     pub breaker_trips: Vec<(&'static str, u64)>,
     /// From publish to read-back.
     pub readback: Readings,
+    /// Rows of the table by what became of them.
+    pub table_rows: Vec<(&'static str, u64)>,
+    /// Requests to the table by result.
+    pub table_requests: Vec<(&'static str, u64)>,
+    /// Bytes that wait for the table.
+    pub table_waiting_bytes: u64,
+    /// Messages that only the table has.
+    pub table_proofs: u64,
     /// Whether the link is joined.
     pub realtime_connected: bool,
     /// The effective share of the users on the Realtime side, in percent.
@@ -137,7 +145,7 @@ pub(super) fn families() -> impl Iterator<Item = &'static Family> {
     FAMILIES.iter().chain(&super::quota::FAMILIES)
 }
 
-static FAMILIES: [Family; 36] = [
+static FAMILIES: &[Family] = &[
     gauge("crossfade_sessions", "lane", "Open sessions.", |s| counts(&s.snapshot.sessions)),
     counter(
         "crossfade_sessions_total",
@@ -226,6 +234,21 @@ static FAMILIES: [Family; 36] = [
     gauge("crossfade_ledger_imbalance", "", "Seen minus every way to be settled; zero at rest.", |s| {
         one(s.snapshot.ledger_imbalance as f64)
     }),
+    counter("crossfade_table_rows_total", "outcome", "Rows for the table, by what became of them.", |s| {
+        counts(&s.snapshot.table_rows)
+    }),
+    counter("crossfade_table_requests_total", "result", "Requests to the table.", |s| {
+        counts(&s.snapshot.table_requests)
+    }),
+    gauge("crossfade_table_waiting_bytes", "", "Bytes that wait for the table.", |s| {
+        one(float(s.snapshot.table_waiting_bytes))
+    }),
+    counter(
+        "crossfade_table_proofs_total",
+        "",
+        "Messages that Realtime did not deliver and the table has; part of confirmed.",
+        |s| one(float(s.snapshot.table_proofs)),
+    ),
     gauge("crossfade_breaker_state", "state", "1 for the state that the breaker is in.", |s| {
         let hot = |state| (state, f64::from(u8::from(state == s.snapshot.breaker_state)));
         Samples::Labelled(BREAKER_STATES.map(hot).to_vec())
@@ -303,6 +326,8 @@ fn overflow(scrape: &Scrape<'_>) -> u64 {
         &s.bytes,
         &s.mirror_messages,
         &s.mirror_shed,
+        &s.table_rows,
+        &s.table_requests,
         &s.breaker_trips,
     ]
     .iter()

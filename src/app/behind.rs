@@ -9,6 +9,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use super::figures::SideFigures;
 use super::ops::{Links, View, Word};
 use super::side::{self, Book, Side};
+use super::table::{self, TableFigures, TableOffer};
 use super::{StartError, Tuning, seed, settings};
 use crate::budget::Budget;
 use crate::config::Config;
@@ -34,6 +35,7 @@ pub(super) struct Behind<'a> {
     pub(super) figures: Arc<SideFigures>,
     pub(super) terms: crate::mirror::governor::Terms,
     pub(super) limit_bytes: u32,
+    pub(super) table: Arc<TableFigures>,
 }
 
 impl Behind<'_> {
@@ -56,6 +58,7 @@ impl Behind<'_> {
         let workers = running.workers().to_vec();
         let key_file = config.supabase.as_ref().and_then(|supabase| supabase.key.file.clone());
         let limits = batch::Limits { bytes: config.mirror.buffer };
+        let (offer, table) = self.start_table(&instance, epoch, flush)?.unzip();
         let runtime = runtime().map_err(StartError::Thread)?;
         let life = move || {
             let local = tokio::task::LocalSet::new();
@@ -88,7 +91,7 @@ impl Behind<'_> {
                 tokio::task::spawn_local(readback.1);
                 let side = Side {
                     tap: receiver,
-                    intake: side::Intake::new(machines, budget, epoch, sampling),
+                    intake: side::Intake::new(machines, budget, epoch, sampling).with_table(offer),
                     batcher: Batcher::new(limits),
                     publisher: Publisher::new(publisher, epoch),
                     acked,
@@ -108,8 +111,39 @@ impl Behind<'_> {
                 };
                 side.run(flush).await;
             });
+            // The table's last flush begins when the side has given up its end.
+            if table.is_some_and(|table| table.join().is_err()) {
+                tracing::error!("the table's thread had panicked");
+            }
         };
         std::thread::Builder::new().name("side".to_owned()).spawn(life).map_err(StartError::Thread)
+    }
+
+    /// Starts the table sink where one is asked for.
+    fn start_table(
+        &self,
+        instance: &str,
+        epoch: Epoch,
+        flush: Duration,
+    ) -> Result<Option<(TableOffer, JoinHandle<()>)>, StartError> {
+        let config = self.config;
+        let Some(url) = settings::rows(config, &self.link)? else { return Ok(None) };
+        let plan = table::Plan {
+            url,
+            endpoint: self.link.endpoint.clone(),
+            key: self.link.key.clone(),
+            key_file: config.supabase.as_ref().and_then(|supabase| supabase.key.file.clone()),
+            wanted: settings::wanted(config),
+            rate: config.mirror.table_rate,
+            quarantine: config.mirror.table_quarantine.clone(),
+            source: config.service.name.clone(),
+            instance: instance.to_owned(),
+            epoch,
+            flush,
+            seed: seed(),
+            figures: Arc::clone(&self.table),
+        };
+        table::start(plan).map(Some).map_err(StartError::Thread)
     }
 }
 

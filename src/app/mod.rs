@@ -32,6 +32,7 @@ pub(crate) mod ops;
 mod settings;
 pub(crate) mod side;
 mod status;
+pub(crate) mod table;
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -57,6 +58,7 @@ pub use flags::Hand;
 use flags::{FlagBook, FlagWord, Standing};
 use life::start_ops;
 use ops::{Links, Ops, View, WORDS_MAX, Word};
+use table::TableFigures;
 
 pub use settings::{Addresses, SettingError, Tuning, load};
 pub(crate) use settings::{accepts, link, topic};
@@ -90,6 +92,7 @@ pub struct Eyes {
     shared: Arc<Shared>,
     view: watch::Receiver<View>,
     figures: Arc<SideFigures>,
+    table: Arc<TableFigures>,
     ledger: Arc<Ledger>,
     budget: Arc<Budget>,
     returned_us: Arc<AtomicU64>,
@@ -190,11 +193,13 @@ impl App {
         parts: Parts,
     ) -> Result<Self, StartError> {
         let figures = Arc::new(SideFigures::default());
+        let table = Arc::new(TableFigures::default());
         let returned_us = Arc::new(AtomicU64::new(0));
         let eyes = Eyes {
             shared: running.shared(),
             view: parts.view.subscribe(),
             figures: Arc::clone(&figures),
+            table: Arc::clone(&table),
             ledger: Arc::clone(&parts.ledger),
             budget: Arc::clone(&parts.budget),
             returned_us: Arc::clone(&returned_us),
@@ -232,7 +237,8 @@ impl App {
                 let link = settings::link(supabase)?;
                 let (terms, limit_bytes) = (settings::terms(supabase), settings::batch_bytes(supabase));
                 let words = words.clone();
-                let behind = Behind { config, tuning, link, words, view, asked, figures, terms, limit_bytes };
+                let behind =
+                    Behind { config, tuning, link, words, view, asked, figures, terms, limit_bytes, table };
                 let book = (parts.receiver, Arc::clone(&parts.budget), parts.epoch);
                 Some(behind.start(&running, book, Arc::clone(&stop_side))?)
             }

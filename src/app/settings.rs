@@ -11,7 +11,7 @@ use crate::mirror::shard::{Sampling, Shard};
 use crate::proxy::native::{AnonKey, Native};
 use crate::proxy::{Network, Target, Trusted};
 use crate::rollout::{Flags, Identity, KeyChain, KeyHasher, Percent, RealtimeLane, Tiers};
-use crate::{breaker, hot, mirror, proxy, realtime, ws};
+use crate::{breaker, hot, mirror, proxy, realtime, sinks, ws};
 
 /// A setting that a room refuses although its variable could be read.
 #[derive(Debug, thiserror::Error)]
@@ -209,6 +209,30 @@ pub(super) fn batch_bytes(supabase: &config::Supabase) -> u32 {
     carried.min(mirror::batch::BATCH_BYTES_MAX)
 }
 
+/// Which classes also go into the table.
+pub(crate) const fn wanted(config: &config::Config) -> sinks::Wanted {
+    match config.mirror.table {
+        config::Table::Off => sinks::Wanted::Off,
+        config::Table::Critical => sinks::Wanted::Critical,
+        config::Table::High => sinks::Wanted::High,
+        config::Table::All => sinks::Wanted::All,
+    }
+}
+
+/// Where rows are posted; `None` while there is no table.
+pub(crate) fn rows(
+    config: &config::Config,
+    link: &realtime::link::Config,
+) -> Result<Option<url::Url>, SettingError> {
+    if wanted(config) == sinks::Wanted::Off {
+        return Ok(None);
+    }
+    let rows = link.endpoint.rows("monitoring_events");
+    let bare =
+        "needs a SUPABASE_URL with PostgREST behind it, such as https://REF.supabase.co, not a bare Realtime";
+    rows.map(Some).ok_or_else(|| wrong("CROSSFADE_TABLE")(&bare))
+}
+
 /// Whether every room takes its settings; nothing is started.
 ///
 /// # Errors
@@ -217,7 +241,9 @@ pub(crate) fn accepts(config: &config::Config) -> Result<(), SettingError> {
     proxy(config)?;
     rollout(config)?;
     mirror(config)?;
-    config.supabase.as_ref().map(link).transpose()?;
+    if let Some(link) = config.supabase.as_ref().map(link).transpose()? {
+        rows(config, &link)?;
+    }
     Ok(())
 }
 

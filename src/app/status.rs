@@ -89,7 +89,12 @@ impl Eyes {
         let directions = || Direction::ALL.map(Direction::as_str).to_vec();
         let open = status.open.map(|open| u64::try_from(open).unwrap_or(0));
         let trips = Trigger::ALL.into_iter().zip(self.view.borrow().trips_by_trigger);
+        let table = self.table.read();
         Snapshot {
+            table_rows: table.rows.to_vec(),
+            table_requests: table.requests.to_vec(),
+            table_waiting_bytes: table.waiting,
+            table_proofs: status.ledger.by_table,
             sessions: labelled(&open, lanes()),
             sessions_total: labelled(&status.opened, lanes()),
             sessions_ended: labelled(&status.ended, EndCause::ALL.map(EndCause::as_str).to_vec()),

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use super::choices::RolloutLane;
+use super::choices::{RolloutLane, Table};
 use super::numbers::Percent;
 use super::reader::{Problem, Reader, problem};
 use super::var::About;
@@ -13,10 +13,11 @@ use super::vars;
 pub(super) type Check = fn(&Reader<'_>) -> Option<Problem>;
 
 /// Every rule.
-pub(super) const ALL: [Check; 8] = [
+pub(super) const ALL: &[Check] = &[
     a_project_needs_a_key,
     a_key_needs_a_project,
     a_rollout_needs_a_project,
+    a_table_needs_a_project,
     native_needs_a_public_key,
     a_window_fits_the_pod,
     a_message_fits_the_buffer,
@@ -49,6 +50,13 @@ fn a_key_needs_a_project(r: &Reader<'_>) -> Option<Problem> {
         return None;
     }
     broken(&vars::SUPABASE_URL.about, "is required with a key")
+}
+
+fn a_table_needs_a_project(r: &Reader<'_>) -> Option<Problem> {
+    if r.right(&vars::TABLE)? == Table::Off || r.is_set(&vars::SUPABASE_URL.about) || has_key(r) {
+        return None;
+    }
+    broken(&vars::SUPABASE_URL.about, "and a key are required while CROSSFADE_TABLE is not off")
 }
 
 fn a_rollout_needs_a_project(r: &Reader<'_>) -> Option<Problem> {

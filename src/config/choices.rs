@@ -109,6 +109,29 @@ impl Value for Vsn {
     }
 }
 
+/// Classes that also go into the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Table {
+    /// None.
+    Off,
+    /// `critical`.
+    Critical,
+    /// `critical` and `high`.
+    High,
+    /// Every class.
+    All,
+}
+
+impl Value for Table {
+    const KIND: &'static str = "off | critical | high | all";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let words =
+            [("off", Self::Off), ("critical", Self::Critical), ("high", Self::High), ("all", Self::All)];
+        choose(text, &words)
+    }
+}
+
 /// How events are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {

@@ -37,7 +37,7 @@ pub mod vars;
 #[cfg(test)]
 mod tests;
 
-pub use choices::{BreakerMode, LogFilter, LogFormat, Name, Readback, Redact, RolloutLane, Text, Vsn};
+pub use choices::{BreakerMode, LogFilter, LogFormat, Name, Readback, Redact, RolloutLane, Table, Text, Vsn};
 pub use lists::{Cidr, Cidrs, KeyChain, KeySource};
 pub use numbers::{CloseCode, Count, CountOrZero, Percent, Ratio, Size, Timeout, Workers};
 pub use places::{ProjectUrl, Upstream};

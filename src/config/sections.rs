@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::choices::{BreakerMode, LogFormat, Readback, Redact, RolloutLane, Vsn};
+use super::choices::{BreakerMode, LogFormat, Readback, Redact, RolloutLane, Table, Vsn};
 use super::lists::{Cidr, KeySource};
 use super::numbers::Percent;
 use super::places::Upstream;
@@ -106,6 +106,12 @@ pub struct Mirror {
     pub message_max: u64,
     /// Bytes that decompressors and their windows may hold.
     pub inflate_buffer: u64,
+    /// Classes that also go into the table.
+    pub table: Table,
+    /// Rows a second, at most.
+    pub table_rate: u32,
+    /// Where rows go that the table refuses.
+    pub table_quarantine: Option<std::path::PathBuf>,
 }
 
 /// Settings of the hot lane.
@@ -199,6 +205,9 @@ pub(super) fn mirror(r: &Reader<'_>) -> Result<Mirror, Problem> {
         buffer: r.value(&vars::BUFFER)?.0,
         message_max: r.value(&vars::MESSAGE_MAX)?.0,
         inflate_buffer: r.value(&vars::INFLATE_BUFFER)?.0,
+        table: r.value(&vars::TABLE)?,
+        table_rate: r.value(&vars::TABLE_RATE)?.0,
+        table_quarantine: r.optional(&vars::TABLE_QUARANTINE)?.map(|path| path.0.into()),
     })
 }
 

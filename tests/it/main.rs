@@ -20,3 +20,4 @@ mod native;
 mod process;
 mod raw;
 mod stage;
+mod table;

@@ -138,11 +138,17 @@ pub(crate) struct Emulator {
 impl Emulator {
     /// Starts it with limits that no test reaches, and these faults.
     pub(crate) fn start(faults: &[&str]) -> Self {
+        Self::start_with(faults, &[])
+    }
+
+    /// As [`start`](Self::start), with these arguments besides.
+    pub(crate) fn start_with(faults: &[&str], more: &[&str]) -> Self {
         let mut args = vec!["emulator", "--listen", "127.0.0.1:0", "--events-per-second", "1000000"];
         args.extend(["--joins-per-second", "100000", "--users", "100000"]);
         for fault in faults {
             args.extend(["--fault", fault]);
         }
+        args.extend(more);
         let process = Process::start(&args, &[]);
         let value = |name: &str| process.line(|line| line.strip_prefix(name).map(str::to_owned));
         let url = value("SUPABASE_URL=");

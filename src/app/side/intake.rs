@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::shards::Queues;
+use crate::app::table::TableOffer;
 use crate::budget::{Budget, Payload};
 use crate::envelope::Class;
 use crate::envelope::SessionNote;
@@ -35,6 +36,7 @@ pub(crate) struct Intake {
     sampling: Sampling,
     sessions: HashMap<SessionNo, SessionNote<'static>>,
     repeated: (u32, Instant),
+    table: Option<TableOffer>,
 }
 
 impl Intake {
@@ -45,7 +47,27 @@ impl Intake {
         sampling: Sampling,
     ) -> Self {
         let repeated = (0, epoch.at);
-        Self { classifier, redactor, budget, epoch, sampling, sessions: HashMap::new(), repeated }
+        Self {
+            classifier,
+            redactor,
+            budget,
+            epoch,
+            sampling,
+            sessions: HashMap::new(),
+            repeated,
+            table: None,
+        }
+    }
+
+    /// Also offers what it takes in to the table.
+    pub(crate) fn with_table(mut self, table: Option<TableOffer>) -> Self {
+        self.table = table;
+        self
+    }
+
+    /// Whether messages are wanted although Realtime may not be used.
+    pub(crate) const fn has_table(&self) -> bool {
+        self.table.is_some()
     }
 
     /// Takes one item in. Returns an awaited message that will not travel, and why.
@@ -98,7 +120,7 @@ impl Intake {
     }
 
     fn message(&mut self, message: Message, queues: &mut Queues<'_>, now: Instant) -> Option<(Key, Direct)> {
-        let Message { captured, entry, path, hot } = message;
+        let Message { captured, mut entry, path, hot } = message;
         let key = entry.key();
         let away = |why| hot.then_some((key, why));
         let payload = match captured.body {
@@ -145,6 +167,10 @@ impl Intake {
             shared,
             redacted: was_redacted,
         };
+        if let Some(table) = &self.table {
+            let id = self.sessions.get(&key.session).map(|note| &*note.id);
+            table.offer(&payload, &facts, &mut entry, id);
+        }
         let awaited = hot && !was_redacted;
         if awaited {
             queues.governor.handle_awaited(now);

@@ -146,6 +146,9 @@ impl Side {
         }
         let drained = self.drain_tap(now);
         self.repeat_notes(now);
+        if self.state.mode == Some(Publish::Nothing) {
+            self.shed_waiting(Shed::BreakerOpen);
+        }
         self.sentinel(now);
         self.publisher.handle_timeout(now);
         self.acked.iter_mut().for_each(|acked| acked.publisher.handle_timeout(now));
@@ -180,7 +183,7 @@ impl Side {
             return;
         }
         self.state.mode = Some(mode);
-        self.tap.set_open(mode != Publish::Nothing);
+        self.tap.set_open(mode != Publish::Nothing || self.intake.has_table());
         if mode == Publish::Nothing {
             self.settle_rest(Shed::BreakerOpen, now);
         }
@@ -189,12 +192,9 @@ impl Side {
     /// Settles everything that is on the way: nothing may be left unaccounted for.
     fn settle_rest(&mut self, why: Shed, now: Instant) {
         self.drain_tap(now);
-        for key in self.batcher.shed_all(why) {
-            self.tell(key, News::TurnedAway(Direct::Shed));
-        }
+        self.shed_waiting(why);
         self.publisher.abandon(why);
         if let Some(acked) = &mut self.acked {
-            acked.batcher.shed_all(why);
             acked.publisher.abandon(why);
         }
         self.report(now);
@@ -202,6 +202,16 @@ impl Side {
         self.state.samples.clear();
         self.post_notices();
         self.figures.note(&self.publisher, self.links, self.governor.figures(now));
+    }
+
+    /// Settles what waits for a batch. Where the table has it, or will have it, that decides.
+    fn shed_waiting(&mut self, why: Shed) {
+        for key in self.batcher.shed_all(why) {
+            self.tell(key, News::TurnedAway(Direct::Shed));
+        }
+        if let Some(acked) = &mut self.acked {
+            acked.batcher.shed_all(why);
+        }
     }
 
     fn drain_tap(&mut self, now: Instant) -> usize {
