@@ -36,6 +36,7 @@ pub mod mirror;
 pub mod proxy;
 pub mod realtime;
 pub mod rollout;
+pub mod spool;
 pub mod tap;
 pub mod ws;
 

@@ -36,6 +36,7 @@ const SHELLS: &[&str] = &[
     "src/proxy/",
     "src/realtime/client.rs",
     "src/realtime/client/",
+    "src/spool/disk/",
     "src/tap/",
 ];
 
@@ -71,6 +72,7 @@ const KNOWS: &[(&str, &[&str])] = &[
     ("hot", &["ws"]),
     ("tap", &["ws", "hot"]),
     ("mirror", &["envelope", "tap", "hot"]),
+    ("spool", &["envelope"]),
     ("proxy", &["ws", "tap", "hot", "rollout", "lane"]),
     ("admin", &["telemetry"]),
     ("telemetry", &["config"]),
