@@ -8,10 +8,12 @@
 //! cloned; dropping it unsettled is a bug of ours that settles it as `shed(internal)` and raises
 //! [`Account::internal`], which must read zero.
 //!
-//! **The equation.** `seen = confirmed + acked_only + in_flight + spooled + unconfirmed + shed`, at rest exactly,
-//! live within the few counters that are being moved at that moment.
+//! **The equation.** `seen + inherited = confirmed + acked_only + in_flight + spooled + shed`, at rest exactly, live
+//! within the few counters that are being moved at that moment; `unconfirmed` is a reason of `shed`. What a disk has
+//! is *spooled* and needs no token: the disk's own records are counted. *Inherited* is what earlier processes left:
+//! messages on disk, and those that the last one took along when it was killed, which are shed as `crash` at once.
 //!
-//! **Limits.** Counters live in memory and are lost with the process.
+//! **Limits.** Counters live in memory; the spool, where there is one, keeps a copy that is at most a second old.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -52,6 +54,14 @@ pub enum Shed {
     Refused,
     /// Published and acknowledged three times and never read back.
     Unconfirmed,
+    /// The spool was full, or its disk; the dullest and oldest gives way.
+    SpoolFull,
+    /// The disk was too slow for what was to be spooled.
+    SpoolBusy,
+    /// A write to the spool's disk failed.
+    SpoolBroken,
+    /// What was spooled cannot be read any more.
+    SpoolDamaged,
     /// The process was stopping and the flush had no time left.
     Shutdown,
     /// The process before this one ended without settling it.
@@ -62,7 +72,7 @@ pub enum Shed {
 
 impl Shed {
     /// Every reason, in label order.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 17] = [
         Self::QueueFull,
         Self::Budget,
         Self::TooLarge,
@@ -73,6 +83,10 @@ impl Shed {
         Self::Quota,
         Self::Refused,
         Self::Unconfirmed,
+        Self::SpoolFull,
+        Self::SpoolBusy,
+        Self::SpoolBroken,
+        Self::SpoolDamaged,
         Self::Shutdown,
         Self::Crash,
         Self::Internal,
@@ -92,6 +106,10 @@ impl Shed {
             Self::Quota => "quota",
             Self::Refused => "refused",
             Self::Unconfirmed => "unconfirmed",
+            Self::SpoolFull => "spool_full",
+            Self::SpoolBusy => "spool_busy",
+            Self::SpoolBroken => "spool_broken",
+            Self::SpoolDamaged => "spool_damaged",
             Self::Shutdown => "shutdown",
             Self::Crash => "crash",
             Self::Internal => "internal",
@@ -105,6 +123,8 @@ pub struct Ledger {
     seen: AtomicU64,
     confirmed: AtomicU64,
     acked_only: AtomicU64,
+    spooled: AtomicU64,
+    inherited: AtomicU64,
     shed: [AtomicU64; Shed::ALL.len()],
     open: AtomicU64,
 }
@@ -123,6 +143,35 @@ impl Ledger {
         Entry { key, ledger: Some(Arc::clone(self)) }
     }
 
+    /// Takes over what an earlier process left: messages on disk, and at most so many that died with it.
+    pub fn inherit(&self, spooled: u64, crashed: u64) {
+        self.spooled.fetch_add(spooled, Ordering::Relaxed);
+        self.count_shed(Shed::Crash, crashed);
+        self.inherited.fetch_add(spooled + crashed, Ordering::Relaxed);
+    }
+
+    /// Spooled messages have arrived.
+    pub fn confirm_spooled(&self, messages: u64, how: Proof) {
+        let counter = match how {
+            Proof::ReadBack => &self.confirmed,
+            Proof::AckedOnly => &self.acked_only,
+        };
+        counter.fetch_add(messages, Ordering::Relaxed);
+        self.spooled.fetch_sub(messages, Ordering::Relaxed);
+    }
+
+    /// Spooled messages are lost.
+    pub fn shed_spooled(&self, messages: u64, why: Shed) {
+        self.count_shed(why, messages);
+        self.spooled.fetch_sub(messages, Ordering::Relaxed);
+    }
+
+    fn count_shed(&self, why: Shed, messages: u64) {
+        if let Some(counter) = self.shed.get(why as usize) {
+            counter.fetch_add(messages, Ordering::Relaxed);
+        }
+    }
+
     /// The figures of this moment.
     #[must_use]
     pub fn account(&self) -> Account {
@@ -132,6 +181,8 @@ impl Ledger {
             confirmed: read(&self.confirmed),
             acked_only: read(&self.acked_only),
             in_flight: read(&self.open),
+            spooled: read(&self.spooled),
+            inherited: read(&self.inherited),
             shed: std::array::from_fn(|i| read(&self.shed[i])),
         }
     }
@@ -160,6 +211,14 @@ impl Entry {
                 Proof::AckedOnly => &ledger.acked_only,
             };
             counter.fetch_add(1, Ordering::Relaxed);
+            ledger.open.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Settles: the disk has it for good. From now on the disk's records are counted.
+    pub fn spool(mut self) {
+        if let Some(ledger) = self.ledger.take() {
+            ledger.spooled.fetch_add(1, Ordering::Relaxed);
             ledger.open.fetch_sub(1, Ordering::Relaxed);
         }
     }
@@ -194,6 +253,10 @@ pub struct Account {
     pub acked_only: u64,
     /// Tokens that are open now.
     pub in_flight: u64,
+    /// Messages that the disk has.
+    pub spooled: u64,
+    /// Messages that earlier processes left, on disk or lost.
+    pub inherited: u64,
     shed: [u64; Shed::ALL.len()],
 }
 
@@ -218,8 +281,9 @@ impl Account {
     /// What the equation lacks: zero at rest.
     #[must_use]
     pub fn imbalance(&self) -> i64 {
-        let settled = self.confirmed + self.acked_only + self.in_flight + self.shed_total();
-        i64::try_from(i128::from(self.seen) - i128::from(settled)).unwrap_or(i64::MAX)
+        let settled = self.confirmed + self.acked_only + self.in_flight + self.spooled + self.shed_total();
+        i64::try_from(i128::from(self.seen) + i128::from(self.inherited) - i128::from(settled))
+            .unwrap_or(i64::MAX)
     }
 
     /// Tokens that were dropped unsettled: must be zero.
@@ -259,6 +323,21 @@ mod tests {
         assert_eq!((account.seen, account.confirmed, account.acked_only, account.in_flight), (4, 1, 1, 0));
         assert_eq!(account.shed(Shed::Quota), 1);
         assert_eq!(account.internal(), 1, "the fourth was dropped unsettled");
+        assert_eq!(account.imbalance(), 0);
+    }
+
+    #[test]
+    fn what_the_disk_has_and_what_was_inherited_close_the_account() {
+        let ledger = Ledger::new();
+        ledger.inherit(10, 3);
+        ledger.open(key(1)).spool();
+        let account = ledger.account();
+        assert_eq!((account.spooled, account.inherited, account.in_flight), (11, 13, 0));
+        assert_eq!(account.imbalance(), 0);
+        ledger.confirm_spooled(6, Proof::ReadBack);
+        ledger.shed_spooled(5, Shed::SpoolFull);
+        let account = ledger.account();
+        assert_eq!((account.spooled, account.confirmed, account.shed(Shed::Crash)), (0, 6, 3));
         assert_eq!(account.imbalance(), 0);
     }
 

@@ -51,6 +51,10 @@ pub struct Snapshot {
     pub mirror_shed: Vec<(&'static str, u64)>,
     /// Messages whose token is open.
     pub mirror_in_flight: u64,
+    /// Messages on the spool's disk, as the ledger counts them.
+    pub mirror_spooled: u64,
+    /// The spool, where there is one.
+    pub spool: Option<SpoolReadings>,
     /// What the ledger's equation lacks.
     pub ledger_imbalance: i64,
     /// `closed`, `open` or `half_open`; empty where there is no breaker.
@@ -65,6 +69,25 @@ pub struct Snapshot {
     pub rollout_percent: f64,
 }
 
+/// What the spool's disk shows.
+#[derive(Clone, Debug, Default)]
+pub struct SpoolReadings {
+    /// Its state.
+    pub state: &'static str,
+    /// Every state.
+    pub states: Vec<&'static str>,
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// Messages that wait, by class.
+    pub messages: Vec<(&'static str, u64)>,
+    /// Age of the oldest, in seconds.
+    pub oldest_seconds: f64,
+    /// Records and ranges that were damaged.
+    pub damaged: u64,
+    /// Groups of appends that were synced.
+    pub syncs: u64,
+}
+
 impl Snapshot {
     /// Fills in what the ledger knows. Every reason is shown, so that an alert finds its zero.
     #[must_use]
@@ -73,9 +96,11 @@ impl Snapshot {
             ("seen", account.seen),
             ("confirmed", account.confirmed),
             ("acked_only", account.acked_only),
+            ("inherited", account.inherited),
         ];
         self.mirror_shed = Shed::ALL.into_iter().map(|why| (why.as_str(), account.shed(why))).collect();
         self.mirror_in_flight = account.in_flight;
+        self.mirror_spooled = account.spooled;
         self.ledger_imbalance = account.imbalance();
         self
     }
@@ -123,7 +148,7 @@ const fn gauge(
 }
 
 /// Every family, in the order of the document.
-pub(super) static FAMILIES: [Family; 32] = [
+pub(super) static FAMILIES: [Family; 39] = [
     gauge("crossfade_sessions", "lane", "Open sessions.", |s| counts(&s.snapshot.sessions)),
     counter(
         "crossfade_sessions_total",
@@ -187,6 +212,29 @@ pub(super) static FAMILIES: [Family; 32] = [
     ),
     gauge("crossfade_mirror_in_flight", "", "Messages whose account is open.", |s| {
         one(float(s.snapshot.mirror_in_flight))
+    }),
+    gauge("crossfade_mirror_spooled", "", "Messages on the spool's disk, by the ledger's count.", |s| {
+        one(float(s.snapshot.mirror_spooled))
+    }),
+    gauge("crossfade_spool_state", "state", "1 for the state that the spool is in.", |s| {
+        let on = |spool: &SpoolReadings| {
+            let is = |state: &&'static str| (*state, f64::from(u8::from(*state == spool.state)));
+            spool.states.iter().map(is).collect()
+        };
+        Samples::Labelled(s.snapshot.spool.as_ref().map(on).unwrap_or_default())
+    }),
+    gauge("crossfade_spool_bytes", "", "Bytes of the spool on disk.", |s| spool(s, |one| float(one.bytes))),
+    gauge("crossfade_spool_messages", "class", "Messages in the spool.", |s| {
+        Samples::Labelled(s.snapshot.spool.as_ref().map(|one| floats(&one.messages)).unwrap_or_default())
+    }),
+    gauge("crossfade_spool_oldest_seconds", "", "Age of the oldest message in the spool.", |s| {
+        spool(s, |one| one.oldest_seconds)
+    }),
+    counter("crossfade_spool_damaged_total", "", "Records and ranges of the spool that were damaged.", |s| {
+        spool(s, |one| float(one.damaged))
+    }),
+    counter("crossfade_spool_syncs_total", "", "Groups of appends that the disk has synced.", |s| {
+        spool(s, |one| float(one.syncs))
     }),
     gauge("crossfade_ledger_imbalance", "", "Seen minus every way to be settled; zero at rest.", |s| {
         one(s.snapshot.ledger_imbalance as f64)
@@ -254,7 +302,15 @@ fn float(count: u64) -> f64 {
 }
 
 fn counts(labelled: &[(&'static str, u64)]) -> Samples {
-    Samples::Labelled(labelled.iter().map(|(label, count)| (*label, float(*count))).collect())
+    Samples::Labelled(floats(labelled))
+}
+
+fn floats(labelled: &[(&'static str, u64)]) -> Vec<(&'static str, f64)> {
+    labelled.iter().map(|(label, count)| (*label, float(*count))).collect()
+}
+
+fn spool(scrape: &Scrape<'_>, read: fn(&SpoolReadings) -> f64) -> Samples {
+    Samples::One(scrape.snapshot.spool.as_ref().map(read))
 }
 
 fn overflow(scrape: &Scrape<'_>) -> u64 {

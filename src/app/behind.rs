@@ -12,6 +12,7 @@ use super::side::{self, Book, Side};
 use super::{StartError, Tuning, seed, settings};
 use crate::budget::Budget;
 use crate::config::Config;
+use crate::ledger::Ledger;
 use crate::mirror::batch::{self, Batcher};
 use crate::mirror::flight::Epoch;
 use crate::mirror::publish::Publisher;
@@ -19,6 +20,7 @@ use crate::mirror::settings::Settings as PublisherSettings;
 use crate::proxy::Running;
 use crate::realtime::client;
 use crate::realtime::link::Join;
+use crate::spool::disk;
 use crate::tap::TapReceiver;
 
 /// What the side thread is built from.
@@ -30,6 +32,8 @@ pub(super) struct Behind<'a> {
     pub(super) view: watch::Receiver<View>,
     pub(super) asked: mpsc::Receiver<crate::breaker::Probe>,
     pub(super) figures: Arc<SideFigures>,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) disk: Arc<disk::Figures>,
 }
 
 impl Behind<'_> {
@@ -44,6 +48,12 @@ impl Behind<'_> {
         let instance = format!("{}-{:08x}", config.service.pod, seed() & 0xFFFF_FFFF);
         let mut publisher = PublisherSettings::new(&instance, seed());
         publisher.deadline = config.hot.deadline;
+        let spool = settings::spool(config, &instance)?.map(|settings| {
+            let (port, plug) = disk::connect(self.disk);
+            disk::spawn(settings, plug).map(|thread| (side::Spool::new(port, self.ledger, epoch.at), thread))
+        });
+        let (spool, disk) = spool.transpose().map_err(StartError::Thread)?.unzip();
+        publisher.spools = spool.is_some();
         let topic = settings::topic(config);
         let flush = self.tuning.flush.unwrap_or(Duration::from_secs(5));
         let workers = running.workers().to_vec();
@@ -63,9 +73,11 @@ impl Behind<'_> {
                 }
                 tokio::task::spawn_local(publish.1);
                 tokio::task::spawn_local(readback.1);
+                let mut intake = side::Intake::new(classifier, redactor, budget, epoch);
+                intake.set_spools(spool.is_some());
                 let side = Side {
                     tap: receiver,
-                    intake: side::Intake::new(classifier, redactor, budget, epoch),
+                    intake,
                     batcher: Batcher::new(limits),
                     publisher: Publisher::new(publisher, epoch),
                     publish: publish.0,
@@ -79,10 +91,14 @@ impl Behind<'_> {
                     figures: self.figures,
                     stop,
                     key_file,
+                    spool,
                     state: Book::default(),
                 };
                 side.run(flush).await;
             });
+            if disk.is_some_and(|disk| disk.join().is_err()) {
+                tracing::error!("the disk thread had panicked");
+            }
         };
         std::thread::Builder::new().name("side".to_owned()).spawn(life).map_err(StartError::Thread)
     }

@@ -91,6 +91,8 @@ pub struct Eyes {
     returned_us: Arc<AtomicU64>,
     share: u32,
     mirrors: bool,
+    /// Where there is a spool.
+    disk: Option<Arc<crate::spool::disk::Figures>>,
 }
 
 /// A running process.
@@ -166,11 +168,13 @@ impl App {
         parts: Parts,
     ) -> Result<Self, StartError> {
         let figures = Arc::new(SideFigures::default());
+        let disk = Arc::new(crate::spool::disk::Figures::default());
         let returned_us = Arc::new(AtomicU64::new(0));
         let eyes = Eyes {
             shared: running.shared(),
             view: parts.view.subscribe(),
             figures: Arc::clone(&figures),
+            disk: config.spool.is_some().then(|| Arc::clone(&disk)),
             ledger: Arc::clone(&parts.ledger),
             budget: Arc::clone(&parts.budget),
             returned_us: Arc::clone(&returned_us),
@@ -204,7 +208,9 @@ impl App {
             None => None,
             Some(supabase) => {
                 let link = settings::link(supabase)?;
-                let behind = Behind { config, tuning, link, words: words.clone(), view, asked, figures };
+                let ledger = Arc::clone(&parts.ledger);
+                let words = words.clone();
+                let behind = Behind { config, tuning, link, words, view, asked, figures, ledger, disk };
                 let book = (parts.receiver, Arc::clone(&parts.budget), parts.epoch);
                 Some(behind.start(&running, book, Arc::clone(&stop_side))?)
             }

@@ -9,7 +9,7 @@ use crate::config::{self, BreakerMode, KeySource, RolloutLane};
 use crate::proxy::native::{AnonKey, Native};
 use crate::proxy::{Network, Target, Trusted};
 use crate::rollout::{Flags, Identity, KeyChain, KeyHasher, Percent, RealtimeLane, Settings, Tiers};
-use crate::{breaker, hot, mirror, proxy, realtime, ws};
+use crate::{breaker, hot, mirror, proxy, realtime, spool, ws};
 
 /// A setting that a room refuses although its variable could be read.
 #[derive(Debug, thiserror::Error)]
@@ -147,6 +147,24 @@ pub(super) fn mirror(
         config::Redact::Off => mirror::redact::Scope::Off,
     };
     Ok((mirror::classify::Classifier::new(rules), mirror::redact::Redactor::new(scope)))
+}
+
+/// The spool's settings.
+pub(super) fn spool(
+    config: &config::Config,
+    instance: &str,
+) -> Result<Option<spool::disk::Settings>, SettingError> {
+    let Some(own) = &config.spool else { return Ok(None) };
+    let seal = own.key.as_ref().map(|key| {
+        let seal = spool::seal::Seal::parse(key.secret.expose());
+        seal.ok_or_else(|| wrong("CROSSFADE_SPOOL_KEY")(&"is not a key of 64 hex digits"))
+    });
+    Ok(Some(spool::disk::Settings {
+        dir: own.dir.clone(),
+        limits: spool::index::Limits::of(own.max),
+        seal: seal.transpose()?,
+        instance: instance.to_owned(),
+    }))
 }
 
 /// The links' settings: one for publishing, one for reading back.

@@ -3,12 +3,14 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::admin::Snapshot;
+use crate::admin::{Snapshot, SpoolReadings};
 use crate::breaker::Trigger;
+use crate::envelope::Class;
 use crate::hot::{Direct, Fallback};
 use crate::mirror::tally::{EDGES_MS, Histogram};
 use crate::proxy::{EndCause, Lane, SessionCounters, UpgradeOutcome};
 use crate::session::Direction;
+use crate::spool::disk;
 use crate::status::{BreakerFigures, HotFigures, MirrorFigures, Status};
 
 use super::Eyes;
@@ -69,6 +71,20 @@ impl Eyes {
         }
     }
 
+    fn spool(&self) -> Option<SpoolReadings> {
+        let disk = self.disk.as_ref()?;
+        let classes = Class::ALL.map(Class::as_str);
+        Some(SpoolReadings {
+            state: disk.state().as_str(),
+            states: disk::State::ALL.map(disk::State::as_str).to_vec(),
+            bytes: disk.bytes(),
+            messages: classes.into_iter().zip(disk.messages()).collect(),
+            oldest_seconds: disk.oldest_age_ms(disk::unix_ms()) as f64 / 1000.0,
+            damaged: disk.damaged(),
+            syncs: disk.syncs(),
+        })
+    }
+
     fn breaker(&self, now: Instant) -> BreakerFigures {
         let returned = Some(self.returned_us.load(Ordering::Relaxed)).filter(|us| *us > 0);
         self.view.borrow().figures(returned.map(Duration::from_micros), now)
@@ -105,6 +121,7 @@ impl Eyes {
             readback: readings(&self.figures.snapshot().tally.latency),
             realtime_connected: status.mirror.connected,
             rollout_percent: f64::from(status.share) / 1000.0,
+            spool: self.spool(),
             ..Snapshot::default()
         }
         .with_account(&status.ledger)

@@ -93,6 +93,17 @@ pub struct Mirror {
     pub message_max: u64,
 }
 
+/// Settings of the spool.
+#[derive(Clone, Debug)]
+pub struct Spool {
+    /// Its directory.
+    pub dir: std::path::PathBuf,
+    /// Bytes on disk, at most.
+    pub max: u64,
+    /// Key for encryption at rest.
+    pub key: Option<Credential>,
+}
+
 /// Settings of the hot lane.
 #[derive(Clone, Debug)]
 pub struct Hot {
@@ -179,6 +190,22 @@ pub(super) fn mirror(r: &Reader<'_>) -> Result<Mirror, Problem> {
         buffer: r.value(&vars::BUFFER)?.0,
         message_max: r.value(&vars::MESSAGE_MAX)?.0,
     })
+}
+
+pub(super) fn spool(r: &Reader<'_>) -> Result<Option<Spool>, Problem> {
+    let Some(dir) = r.optional(&vars::SPOOL_DIR)? else { return Ok(None) };
+    let key = r.credential(&vars::SPOOL_KEY)?;
+    Ok(Some(Spool { dir: dir.0.into(), max: r.value(&vars::SPOOL_MAX)?.0, key }))
+}
+
+impl Spool {
+    /// The spool alone, for commands that look at it.
+    ///
+    /// # Errors
+    /// The first wrong variable of the spool.
+    pub fn load(strings: &Strings) -> Result<Option<Self>, Problems> {
+        spool(&Reader::new(strings)).map_err(|problem| Problems(vec![problem]))
+    }
 }
 
 pub(super) fn supabase(r: &Reader<'_>) -> Result<Option<Supabase>, Problem> {

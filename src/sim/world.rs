@@ -101,6 +101,7 @@ impl World {
             figures: Arc::new(SideFigures::default()),
             stop: Arc::new(Notify::new()),
             key_file: None,
+            spool: None,
             state: Book::default(),
         };
         side.begin();

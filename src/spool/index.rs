@@ -221,6 +221,14 @@ impl Index {
         was_open
     }
 
+    /// Of the open records and messages of a segment only `known` are still to be found; how many messages are not.
+    pub fn write_off(&mut self, class: Class, base: u64, known: (u64, u64)) -> u64 {
+        let Some(segment) = self.series_mut(class).iter_mut().find(|one| one.base == base) else { return 0 };
+        let lost = segment.messages.saturating_sub(known.1);
+        (segment.open, segment.messages) = (segment.open.min(known.0), segment.messages.min(known.1));
+        lost
+    }
+
     /// A segment without an open record, which may be deleted. `keep_newest` spares what is being written.
     pub fn take_settled(&mut self, class: Class, keep_newest: bool) -> Option<Segment> {
         let series = self.series_mut(class);

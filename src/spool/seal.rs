@@ -10,6 +10,7 @@ pub const KEY_LEN: usize = 32;
 pub type Nonce = [u8; NONCE_LEN];
 
 /// A key.
+#[derive(Clone)]
 pub struct Seal(LessSafeKey);
 
 impl Seal {

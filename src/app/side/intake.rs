@@ -31,12 +31,26 @@ pub(crate) struct Intake {
     epoch: Epoch,
     sessions: HashMap<SessionNo, SessionNote<'static>>,
     repeated: (u32, Instant),
+    /// Whether what finds no room is kept for the disk …
+    spools: bool,
+    /// … here, until the end of the turn.
+    overflow: Vec<Record>,
 }
 
 impl Intake {
     pub(crate) fn new(classifier: Classifier, redactor: Redactor, budget: Arc<Budget>, epoch: Epoch) -> Self {
         let repeated = (0, epoch.at);
-        Self { classifier, redactor, budget, epoch, sessions: HashMap::new(), repeated }
+        let (sessions, overflow) = (HashMap::new(), Vec::new());
+        Self { classifier, redactor, budget, epoch, sessions, repeated, spools: false, overflow }
+    }
+
+    pub(crate) const fn set_spools(&mut self, spools: bool) {
+        self.spools = spools;
+    }
+
+    /// What found no room in the batcher.
+    pub(crate) fn take_overflow(&mut self) -> Vec<Record> {
+        std::mem::take(&mut self.overflow)
     }
 
     /// Takes one item in. Returns an awaited message that will not travel, and why.
@@ -132,7 +146,11 @@ impl Intake {
         let awaited = hot && !was_redacted;
         if let Err(refused) = batcher.push(Record::new(payload, facts, entry, awaited), now) {
             let why = if refused.why == Shed::TooLarge { Direct::TooLarge } else { Direct::Shed };
-            refused.shed();
+            if refused.why == Shed::QueueFull && self.spools {
+                self.overflow.push(refused.record);
+            } else {
+                refused.shed();
+            }
             return away(why);
         }
         if was_redacted { away(Direct::Redacted) } else { None }

@@ -5,9 +5,11 @@
 //! tap on a short tick and is woken only by messages that a hot session awaits. It beats on every turn; if it
 //! dies or hangs, the data threads notice the missing beat and pass their sessions on without it.
 
+mod disk;
 mod intake;
 mod links;
 mod outcome;
+mod spool;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -31,6 +33,7 @@ use crate::tap::TapReceiver;
 
 use super::figures::SideFigures;
 use super::ops::{Links, View, Word};
+pub(crate) use disk::Spool;
 pub(crate) use intake::Intake;
 use outcome::Samples;
 
@@ -66,6 +69,8 @@ pub(crate) struct Side {
     pub(crate) stop: Arc<Notify>,
     /// Where the key was read from, to read it again when it expires.
     pub(crate) key_file: Option<PathBuf>,
+    /// Where there is one: what cannot be published goes to the disk.
+    pub(crate) spool: Option<Spool>,
     pub(crate) state: Book,
 }
 
@@ -105,8 +110,13 @@ impl Side {
             self.tap.beat(now);
             let busy = self.turn(now);
             let idle = self.batcher.is_empty() && self.publisher.is_empty() && self.tap.is_drained();
-            if deadline.is_some_and(|at| idle || at <= now) {
+            if deadline.is_some() {
+                self.stop_backlog();
+            }
+            if deadline.is_some_and(|at| (idle && self.is_spooled()) || at <= now) {
                 self.settle_rest(Shed::Shutdown, now);
+                self.close_spool().await;
+                self.settle_rest(Shed::Shutdown, clock());
                 return;
             }
             let wake = self.next_wake(now, busy);
@@ -141,6 +151,7 @@ impl Side {
         self.sentinel(now);
         self.publisher.handle_timeout(now);
         self.fill(now);
+        self.spool_turn(now);
         self.transmit(now);
         self.report(now);
         self.post_notices();
@@ -157,7 +168,8 @@ impl Side {
     /// When one of the machines has something to do.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let batch = self.batcher.poll_timeout().filter(|_| self.may_fill());
-        [batch, self.publisher.poll_timeout(), self.state.samples.poll_timeout()].into_iter().flatten().min()
+        let samples = self.state.samples.poll_timeout();
+        [batch, self.publisher.poll_timeout(), samples, self.backlog_at()].into_iter().flatten().min()
     }
 
     /// What the breaker says about publishing; an opening settles everything that waits.
@@ -167,7 +179,7 @@ impl Side {
             return;
         }
         self.state.mode = Some(mode);
-        self.tap.set_open(mode != Publish::Nothing);
+        self.tap.set_open(mode != Publish::Nothing || self.spools());
         if mode == Publish::Nothing {
             self.settle_rest(Shed::BreakerOpen, now);
         }
@@ -176,7 +188,9 @@ impl Side {
     /// Settles everything that is on the way: nothing may be left unaccounted for.
     fn settle_rest(&mut self, why: Shed, now: Instant) {
         self.drain_tap(now);
-        for key in self.batcher.shed_all(why) {
+        // With a spool, what waits goes there.
+        let waiting = if self.spools() { self.batcher.unawait() } else { self.batcher.shed_all(why) };
+        for key in waiting {
             self.tell(key, News::TurnedAway(Direct::Shed));
         }
         self.publisher.abandon(why);
@@ -216,8 +230,10 @@ impl Side {
             for key in awaited {
                 self.tell(key, News::Published);
             }
+            let critical = spool::is_critical(&batch);
             let id = self.publisher.submit(batch, now);
             self.state.unacked.insert(id, messages);
+            self.submitted(id, critical, now);
         }
         while let Some(refused) = self.batcher.poll_refused() {
             for key in refused.shed() {
