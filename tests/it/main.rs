@@ -14,4 +14,5 @@ mod metrics;
 mod native;
 mod process;
 mod raw;
+mod spool;
 mod stage;
