@@ -24,6 +24,8 @@ const SHELLS: &[&str] = &[
     "src/cli/drain.rs",
     "src/cli/demo.rs",
     "src/cli/emulator.rs",
+    "src/cli/replay.rs",
+    "src/cli/spool.rs",
     "src/config/strings.rs",
     "src/demo/",
     "src/doctor/shell/",

@@ -40,6 +40,7 @@
 //! **Not here.** What is spooled and when (the side thread), ledger tokens, sockets.
 
 pub mod disk;
+pub mod export;
 pub mod index;
 pub mod record;
 pub mod scan;

@@ -38,6 +38,8 @@ pub(crate) struct Spool {
     pub(super) asked: bool,
     /// There may be something to hand out.
     pub(super) more: bool,
+    /// When to look again although there was nothing: reading may have failed.
+    pub(super) look_at: Instant,
     pub(super) stopping: bool,
     pub(super) closed: Option<u64>,
     pub(super) account_at: Instant,
@@ -57,6 +59,7 @@ impl Spool {
             ready: None,
             asked: false,
             more: true,
+            look_at: now,
             stopping: false,
             closed: None,
             account_at: now,

@@ -24,6 +24,8 @@ const GIVEN_MAX: usize = 8;
 const STORED_MAX: usize = 8;
 /// How often the account goes to the disk.
 const ACCOUNT_EVERY: Duration = Duration::from_millis(250);
+/// How often an empty backlog is looked at again.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// The longest wait for the disk at the end.
 const CLOSE_MAX: Duration = Duration::from_secs(3);
 
@@ -39,6 +41,10 @@ impl Side {
         self.give();
         self.send_backlog(now);
         let Some(spool) = &mut self.spool else { return };
+        if now >= spool.look_at {
+            spool.look_at = now + LOOK_EVERY;
+            spool.more = true;
+        }
         if now >= spool.account_at {
             spool.account_at = now + ACCOUNT_EVERY;
             let account = Box::new(spool.ledger.account());

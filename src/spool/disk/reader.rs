@@ -40,17 +40,14 @@ impl Store {
             return self.reports.push(Report::Empty);
         }
         for class in Class::ALL {
-            loop {
-                match self.next_of(class) {
-                    Ok(true) => return,
-                    Ok(false) => break,
-                    Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                        return self.reports.push(Report::Empty);
-                    }
-                    Err(error) => {
+            match self.next_of(class) {
+                Ok(true) => return,
+                Ok(false) => {}
+                Err(error) => {
+                    if self.state != State::Sealed {
                         tracing::error!(%error, "the spool cannot be read");
-                        return self.reports.push(Report::Empty);
                     }
+                    break;
                 }
             }
         }
@@ -61,18 +58,16 @@ impl Store {
     fn next_of(&mut self, class: Class) -> io::Result<bool> {
         let first = Ticket { class, seq: 0 };
         let last = Ticket { class, seq: u64::MAX };
-        if let Some((ticket, place)) = self.returned.range(first..=last).next().map(|(a, b)| (*a, *b)) {
+        while let Some((ticket, place)) = self.returned.range(first..=last).next().map(|(a, b)| (*a, *b)) {
             self.returned.remove(&ticket);
             let file = File::open(segment_path(&self.settings.dir, class, place.base))?;
             let mut bytes = [0; HEADER_LEN];
             read_at(&file, &mut bytes, place.at)?;
-            return match Header::decode(&bytes) {
-                Some(header) => self.give(&file, place, &header),
-                None => {
-                    self.damaged(place);
-                    Ok(false)
-                }
-            };
+            match Header::decode(&bytes) {
+                Some(header) if self.give(&file, place, &header)? => return Ok(true),
+                Some(_) => {}
+                None => self.damaged(place),
+            }
         }
         loop {
             match self.step(class)? {
