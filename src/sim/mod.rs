@@ -20,6 +20,7 @@
 
 mod life;
 mod oracle;
+mod outage;
 mod script;
 mod session;
 mod wire;

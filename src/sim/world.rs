@@ -47,6 +47,8 @@ pub(super) struct World {
     pub(super) wires: [Wire; 2],
     pub(super) emulator: Emulator,
     pub(super) side: Side,
+    /// Where the spool is, for worlds with one.
+    pub(super) disk: Option<crate::spool::disk::Worker>,
     pub(super) ops: Ops,
     pub(super) witness: Witness,
     pub(super) ledger: Arc<Ledger>,
@@ -117,6 +119,7 @@ impl World {
             wires,
             emulator: emulator(&mut dice, begin),
             side,
+            disk: None,
             ops,
             witness: Witness::default(),
             ledger,
@@ -195,6 +198,10 @@ impl World {
                 self.side.send_probe(probe, now);
             }
             self.side.turn(now);
+            if let Some(disk) = &mut self.disk {
+                let ms = u64::try_from((now - self.begin).as_millis()).unwrap_or(0);
+                disk.turn(None, UNIX * 1_000 + ms);
+            }
         }
         self.shuttle();
         while let Ok(word) = self.ops.words.try_recv() {
@@ -259,7 +266,8 @@ impl World {
 
     fn wake(&self) -> Instant {
         let soon = self.now + Duration::from_millis(1);
-        let later = self.now + Duration::from_secs(1);
+        // With a spool the side thread's idle tick matters: reports of the disk wake nobody here.
+        let later = self.now + if self.disk.is_some() { TICK } else { Duration::from_secs(1) };
         let busy = !self.wires.iter().all(Wire::is_still)
             || !self.side.tap.is_drained()
             || !self.ops.words.is_empty()

@@ -46,8 +46,21 @@ pub(crate) async fn until<T>(what: &str, mut holds: impl AsyncFnMut() -> Option<
 impl Process {
     /// Starts `crossfade` with these arguments and nothing but this environment.
     pub(crate) fn start(args: &[&str], env: &[(&str, &str)]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_crossfade"))
-            .args(args)
+        let mut command = Command::new(env!("CARGO_BIN_EXE_crossfade"));
+        command.args(args);
+        Self::spawn(command, args, env)
+    }
+
+    /// As [`start`](Self::start), and no file may grow beyond so many blocks of 512 bytes: a disk that is full.
+    pub(crate) fn start_limited(blocks: u32, args: &[&str], env: &[(&str, &str)]) -> Self {
+        let mut command = Command::new("sh");
+        command.args(["-c", "trap '' XFSZ; ulimit -f \"$0\"; exec \"$@\"", &blocks.to_string()]);
+        command.arg(env!("CARGO_BIN_EXE_crossfade")).args(args);
+        Self::spawn(command, args, env)
+    }
+
+    fn spawn(mut command: Command, args: &[&str], env: &[(&str, &str)]) -> Self {
+        let mut child = command
             .env_clear()
             .envs(env.iter().copied())
             .stdin(Stdio::null())
@@ -156,6 +169,15 @@ pub(crate) struct Proxy {
 
 impl Proxy {
     pub(crate) fn start(upstream: SocketAddr, emulator: Option<&Emulator>, more: &[(&str, &str)]) -> Self {
+        Self::start_by(&|env| Process::start(&["run"], env), upstream, emulator, more)
+    }
+
+    pub(crate) fn start_by(
+        start: &dyn Fn(&[(&str, &str)]) -> Process,
+        upstream: SocketAddr,
+        emulator: Option<&Emulator>,
+        more: &[(&str, &str)],
+    ) -> Self {
         let upstream = format!("ws://{upstream}");
         let mut env = vec![
             ("CROSSFADE_UPSTREAM", upstream.as_str()),
@@ -168,7 +190,7 @@ impl Proxy {
             env.extend([("SUPABASE_URL", emulator.url.as_str()), ("SUPABASE_KEY", &emulator.service_key)]);
         }
         env.extend(more);
-        let process = Process::start(&["run"], &env);
+        let process = start(&env);
         let address = |listener: &str| process.line(|line| address_in(line, listener));
         let (clients, metrics) = (address("proxy"), address("metrics"));
         Self { process, clients, metrics }

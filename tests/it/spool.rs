@@ -17,7 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::tungstenite::Message;
 
 use super::http::value_in;
-use super::process::{Proxy, until};
+use super::process::{Process, Proxy, until};
 use super::raw;
 
 const SECRET: &str = "only for the spool's tests";
@@ -69,6 +69,10 @@ impl World {
     }
 
     async fn start(&self, more: &[(&str, &str)]) -> Proxy {
+        self.start_by(&|env| Process::start(&["run"], env), more).await
+    }
+
+    async fn start_by(&self, start: &dyn Fn(&[(&str, &str)]) -> Process, more: &[(&str, &str)]) -> Proxy {
         let url = format!("http://{}", self.realtime);
         let dir = self.dir.0.to_str().unwrap();
         let mut env = vec![
@@ -80,7 +84,7 @@ impl World {
             ("CROSSFADE_CLASSIFY", "event=alert:critical;event=tick:high"),
         ];
         env.extend(more);
-        let proxy = Proxy::start(self.service.local_addr().unwrap(), None, &env);
+        let proxy = Proxy::start_by(start, self.service.local_addr().unwrap(), None, &env);
         proxy.until_ready(200).await;
         proxy
     }
@@ -317,4 +321,92 @@ async fn without_a_usable_directory_it_runs_and_says_so() {
     assert_eq!(two[0], 0x81, "the session does not care");
     let scrape = proxy.scrape().await;
     assert_eq!(value_in(&scrape, "crossfade_ledger_imbalance"), 0.0);
+}
+
+#[tokio::test]
+async fn a_full_disk_costs_what_does_not_fit_and_nobody_waits() {
+    let world = World::new().await;
+    let start = |env: &[(&str, &str)]| Process::start_limited(32, &["run"], env);
+    let proxy = world.start_by(&start, &[]).await;
+    let (_client, mut service) = raw::session(proxy.clients, &world.service).await;
+    let full = "crossfade_spool_state{state=\"full\"}";
+    let mut written = 0;
+    while proxy.value(full).await < 1.0 {
+        for _ in 0..20 {
+            written += 1;
+            write(&mut service, "tick", written).await;
+        }
+    }
+    at_least(&proxy, "crossfade_mirror_shed_total{reason=\"spool_full\"}", 1.0).await;
+    let spooled = at_least(&proxy, SPOOLED, 1.0).await;
+    balanced(&proxy).await;
+    kill(proxy).await;
+    world.realtime().await;
+    let proxy = world.start(&[]).await;
+    at_least(&proxy, CONFIRMED, spooled).await;
+    proxy.until_value(SPOOLED, 0.0).await;
+    balanced(&proxy).await;
+    world.audit();
+}
+
+/// Runs a command to its end: its exit code and what it wrote.
+async fn command(args: &[&str], dir: &str) -> (Option<i32>, String) {
+    let mut process = Process::start(args, &[("CROSSFADE_SPOOL_DIR", dir)]);
+    let code = process.ended().await.code();
+    // The streams are followed by threads of their own, which end a moment later.
+    let mut last = String::new();
+    until("the whole output", async || {
+        let output = process.output();
+        let whole = output == last && !output.is_empty();
+        last = output;
+        whole.then_some(())
+    })
+    .await;
+    (code, process.output())
+}
+
+#[tokio::test]
+async fn what_lies_there_can_be_listed_exported_and_played_again() {
+    let world = World::new().await;
+    let proxy = world.start(&[]).await;
+    let (mut client, mut service) = raw::session(proxy.clients, &world.service).await;
+    for number in 1..=20u8 {
+        write(&mut service, "tick", number.into()).await;
+        // A client's frame is masked; this mask changes nothing.
+        let body = format!("say {number}");
+        let mut frame = vec![0x81, 0x80 | u8::try_from(body.len()).unwrap(), 0, 0, 0, 0];
+        frame.extend(body.as_bytes());
+        client.write_all(&frame).await.unwrap();
+    }
+    proxy.until_value(SPOOLED, 40.0).await;
+    let dir = world.dir.0.to_str().unwrap().to_owned();
+    let (code, listed) = command(&["spool", "ls", "--json"], &dir).await;
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    let messages: u64 =
+        listed["classes"].as_array().unwrap().iter().map(|row| row["messages"].as_u64().unwrap()).sum();
+    assert_eq!((code, messages), (Some(0), 40));
+    let (code, exported) = command(&["spool", "export"], &dir).await;
+    assert_eq!((code, exported.lines().count()), (Some(0), 40));
+    let file = world.dir.0.join("sessions.jsonl");
+    std::fs::write(&file, exported).unwrap();
+
+    let target = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let to = format!("ws://{}", target.local_addr().unwrap());
+    let heard = tokio::spawn(async move {
+        let (socket, _) = target.accept().await.unwrap();
+        let mut socket = tokio_tungstenite::accept_async(socket).await.unwrap();
+        let mut heard = Vec::new();
+        while let Some(Ok(message)) = socket.next().await {
+            heard.extend(message.is_text().then(|| message.to_text().unwrap().to_owned()));
+        }
+        heard
+    });
+    let file = file.to_str().unwrap();
+    let (code, said) = command(&["replay", file, "--to", &to, "--speed", "100"], &dir).await;
+    assert!(code == Some(0) && said.contains("20 of 20 messages sent in 1 sessions"), "{code:?} {said}");
+    let expected: Vec<String> = (1..=20).map(|number| format!("say {number}")).collect();
+    assert_eq!(heard.await.unwrap(), expected);
+
+    let (code, said) = command(&["replay", file, "--to", "ws://192.0.2.1:9"], &dir).await;
+    assert!(code == Some(64) && said.contains("executes what users once did"), "{code:?} {said}");
 }
