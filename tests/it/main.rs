@@ -7,9 +7,14 @@
 
 mod configuration;
 mod drain;
+mod emergency;
 mod faults;
 mod guards;
+mod handover;
+mod hostile;
 mod http;
+mod inflate;
+mod memory;
 mod metrics;
 mod native;
 mod process;

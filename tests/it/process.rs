@@ -46,24 +46,23 @@ pub(crate) async fn until<T>(what: &str, mut holds: impl AsyncFnMut() -> Option<
 impl Process {
     /// Starts `crossfade` with these arguments and nothing but this environment.
     pub(crate) fn start(args: &[&str], env: &[(&str, &str)]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_crossfade"));
-        command.args(args);
-        Self::spawn(command, args, env)
+        Self::of(Command::new(env!("CARGO_BIN_EXE_crossfade")).args(args).stdin(Stdio::null()), env)
     }
 
     /// As [`start`](Self::start), and no file may grow beyond so many blocks of 512 bytes: a disk that is full.
     pub(crate) fn start_limited(blocks: u32, args: &[&str], env: &[(&str, &str)]) -> Self {
         let mut command = Command::new("sh");
         command.args(["-c", "trap '' XFSZ; ulimit -f \"$0\"; exec \"$@\"", &blocks.to_string()]);
-        command.arg(env!("CARGO_BIN_EXE_crossfade")).args(args);
-        Self::spawn(command, args, env)
+        command.arg(env!("CARGO_BIN_EXE_crossfade")).args(args).stdin(Stdio::null());
+        Self::of(&mut command, env)
     }
 
-    fn spawn(mut command: Command, args: &[&str], env: &[(&str, &str)]) -> Self {
+    /// Starts this command with nothing but this environment.
+    pub(crate) fn of(command: &mut Command, env: &[(&str, &str)]) -> Self {
+        let what = format!("{command:?}");
         let mut child = command
             .env_clear()
             .envs(env.iter().copied())
-            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -71,7 +70,7 @@ impl Process {
         let lines = Arc::new(Lines::default());
         follow(child.stdout.take().unwrap(), Arc::clone(&lines));
         follow(child.stderr.take().unwrap(), Arc::clone(&lines));
-        Self { child, what: args.join(" "), lines }
+        Self { child, what, lines }
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -190,7 +189,11 @@ impl Proxy {
             env.extend([("SUPABASE_URL", emulator.url.as_str()), ("SUPABASE_KEY", &emulator.service_key)]);
         }
         env.extend(more);
-        let process = start(&env);
+        Self::of(start(&env))
+    }
+
+    /// One that was started otherwise.
+    pub(crate) fn of(process: Process) -> Self {
         let address = |listener: &str| process.line(|line| address_in(line, listener));
         let (clients, metrics) = (address("proxy"), address("metrics"));
         Self { process, clients, metrics }
