@@ -330,7 +330,11 @@ async fn a_full_disk_costs_what_does_not_fit_and_nobody_waits() {
     let proxy = world.start_by(&start, &[]).await;
     let (_client, mut service) = raw::session(proxy.clients, &world.service).await;
     let full = "crossfade_spool_state{state=\"full\"}";
-    let mut written = 0;
+    let mut written = 20;
+    for number in 1..=written {
+        write(&mut service, "tick", number).await;
+    }
+    at_least(&proxy, SPOOLED, 20.0).await; // from now on what is due goes to disk in small pieces
     while proxy.value(full).await < 1.0 {
         for _ in 0..20 {
             written += 1;

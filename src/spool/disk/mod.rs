@@ -5,8 +5,8 @@
 //!
 //! **Decision.** [`Port`] is what the side thread holds: it leaves a [`Command`] if there is room and polls [`Report`]s.
 //! [`Worker`] is the other end: each turn takes what waits, writes it, syncs once, and only then reports it as synced.
-//! [`spawn`] gives it a thread; a simulation calls its turns itself. Files are `store.rs`, `recover.rs`, `reader.rs` and
-//! `checkpoint.rs`.
+//! [`spawn`] gives it a thread; a simulation calls its turns itself. Files are `store.rs`, `upkeep.rs`, `recover.rs`,
+//! `reader.rs` and `checkpoint.rs`.
 //!
 //! **Limits.** [`QUEUE_MAX`] commands and [`QUEUE_BYTES`] of bodies wait; beyond it an append is refused and the caller
 //! sheds with a reason. Reports that nobody fetches stop the disk thread, not the caller.
@@ -16,6 +16,7 @@ mod figures;
 mod reader;
 mod recover;
 mod store;
+mod upkeep;
 
 #[cfg(test)]
 mod tests;

@@ -12,11 +12,11 @@ use ulid::Ulid;
 use super::checkpoint::{self, Checkpoint};
 use super::figures::{Figures, State};
 use super::reader::Cursor;
-use super::recover::{Inventory, inspect, list_path, segment_path};
+use super::recover::{Inventory, inspect, segment_path};
 use super::{Command, Report, Settings, Ticket};
 use crate::envelope::Class;
 use crate::ledger::Shed;
-use crate::spool::index::{Index, Room, Segment, settled_entry};
+use crate::spool::index::{Index, Room};
 use crate::spool::record::{Draft, HEADER_LEN, write};
 
 const LOCK: &str = "lock";
@@ -62,9 +62,9 @@ pub(super) struct Held {
 }
 
 #[derive(Debug)]
-struct Writer {
+pub(super) struct Writer {
     file: File,
-    base: u64,
+    pub(super) base: u64,
     dirty: bool,
 }
 
@@ -82,13 +82,13 @@ pub struct Store {
     pub(super) reports: Vec<Report>,
     pub(super) figures: Arc<Figures>,
     pub(super) state: State,
-    writers: [Option<Writer>; Class::ALL.len()],
+    pub(super) writers: [Option<Writer>; Class::ALL.len()],
     /// Appended and not yet synced.
     unsynced: Vec<Ulid>,
     scratch: Vec<u8>,
-    lists: Vec<(Class, u64, u64)>,
-    account: Option<Checkpoint>,
-    written_ms: u64,
+    pub(super) lists: Vec<(Class, u64, u64)>,
+    pub(super) account: Option<Checkpoint>,
+    pub(super) written_ms: u64,
     /// Held for as long as the store lives.
     _lock: File,
     #[cfg(test)]
@@ -343,7 +343,7 @@ impl Store {
     }
 
     /// Syncs what was appended since the last time, and says so.
-    fn sync(&mut self) {
+    pub(super) fn sync(&mut self) {
         if self.unsynced.is_empty() {
             return;
         }
@@ -374,97 +374,6 @@ impl Store {
                 self.reports.push(Report::Failed(batches, Shed::SpoolBroken));
             }
         }
-    }
-
-    /// To be called after the commands of a turn: sync, lists, account, figures.
-    pub(super) fn finish_turn(&mut self, now_ms: u64) {
-        self.sync();
-        for class in Class::ALL {
-            self.sweep(class);
-        }
-        self.write_lists();
-        if now_ms.saturating_sub(self.written_ms) >= super::CHECKPOINT_EVERY.as_millis() as u64
-            && let Err(error) = self.write_account(now_ms)
-        {
-            tracing::warn!(%error, "the account cannot be written to the spool's directory");
-        }
-        let messages = Class::ALL.map(|class| self.index.open(class).1);
-        for (shown, count) in self.figures.messages.iter().zip(messages) {
-            shown.store(count, Ordering::Relaxed);
-        }
-        self.figures.bytes.store(self.index.bytes(), Ordering::Relaxed);
-        self.figures.oldest_ms.store(self.index.oldest_ms().unwrap_or(0), Ordering::Relaxed);
-    }
-
-    /// Deletes segments that nobody needs. What is being written stays until it is a quarter full.
-    fn sweep(&mut self, class: Class) {
-        let newest = self.index.series(class).back().map_or(0, |last| last.len);
-        let writing = self.writers.get(class as usize).is_some_and(Option::is_some);
-        let keep = writing && newest < self.settings.limits.segment / 4;
-        while let Some(gone) = self.index.take_settled(class, keep) {
-            self.forget_writer(class, gone.base);
-            self.remove_files(class, gone.base);
-        }
-    }
-
-    fn forget_writer(&mut self, class: Class, base: u64) {
-        if let Some(writer) = self.writers.get_mut(class as usize) {
-            writer.take_if(|writer| writer.base == base);
-        }
-    }
-
-    fn remove_files(&self, class: Class, base: u64) {
-        let dir = &self.settings.dir;
-        for path in [segment_path(dir, class, base), list_path(dir, class, base)] {
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    tracing::warn!(file = %path.display(), %error, "a file of the spool cannot be deleted");
-                }
-                _ => {}
-            }
-        }
-    }
-
-    /// Writes down what is settled, for segments that are still there.
-    fn write_lists(&mut self) {
-        let mut entries: BTreeMap<(Class, u64), Vec<u8>> = BTreeMap::new();
-        for (class, base, seq) in self.lists.drain(..) {
-            entries.entry((class, base)).or_default().extend(settled_entry(seq));
-        }
-        for ((class, base), bytes) in entries {
-            if !self.index.series(class).iter().any(|one: &Segment| one.base == base) {
-                continue;
-            }
-            let list =
-                OpenOptions::new().append(true).create(true).open(list_path(&self.settings.dir, class, base));
-            let written = list.and_then(|mut file| io::Write::write_all(&mut file, &bytes));
-            if let Err(error) = written {
-                tracing::warn!(%error, "what is settled cannot be written down: it will be published once more");
-            }
-        }
-    }
-
-    fn write_account(&mut self, now_ms: u64) -> io::Result<()> {
-        let Some(mut account) = self.account.take() else { return Ok(()) };
-        account.at_ms = now_ms;
-        account.v = 1;
-        account.instance.clone_from(&self.settings.instance);
-        account.held = self.held.values().map(|one| u64::from(one.place.messages)).sum();
-        self.written_ms = now_ms;
-        checkpoint::write(&self.settings.dir, &account)
-    }
-
-    fn close(&mut self, now_ms: u64) {
-        self.sync();
-        let remains = Class::ALL.map(|class| self.index.open(class).1);
-        let messages = remains.into_iter().sum();
-        let mut account = self.account.take().unwrap_or_default();
-        account.closed = true;
-        self.account = Some(account);
-        if let Err(error) = self.write_account(now_ms) {
-            tracing::error!(%error, "the last account cannot be written to the spool's directory");
-        }
-        self.reports.push(Report::Closed { messages });
     }
 
     /// What there is to say, in order.
