@@ -159,6 +159,9 @@ impl Emulator {
     }
 }
 
+/// How the process is started, with this environment.
+pub(crate) type Start<'a> = &'a dyn Fn(&[(&str, &str)]) -> Process;
+
 /// `crossfade run`, listening on ports that the system chose.
 pub(crate) struct Proxy {
     pub(crate) process: Process,
@@ -172,7 +175,7 @@ impl Proxy {
     }
 
     pub(crate) fn start_by(
-        start: &dyn Fn(&[(&str, &str)]) -> Process,
+        start: Start<'_>,
         upstream: SocketAddr,
         emulator: Option<&Emulator>,
         more: &[(&str, &str)],

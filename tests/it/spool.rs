@@ -17,7 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::tungstenite::Message;
 
 use super::http::value_in;
-use super::process::{Process, Proxy, until};
+use super::process::{Process, Proxy, Start, until};
 use super::raw;
 
 const SECRET: &str = "only for the spool's tests";
@@ -72,7 +72,7 @@ impl World {
         self.start_by(&|env| Process::start(&["run"], env), more).await
     }
 
-    async fn start_by(&self, start: &dyn Fn(&[(&str, &str)]) -> Process, more: &[(&str, &str)]) -> Proxy {
+    async fn start_by(&self, start: Start<'_>, more: &[(&str, &str)]) -> Proxy {
         let url = format!("http://{}", self.realtime);
         let dir = self.dir.0.to_str().unwrap();
         let mut env = vec![
