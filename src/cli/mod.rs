@@ -26,7 +26,9 @@ mod demo;
 mod drain;
 mod emulator;
 mod list;
+mod replay;
 mod run;
+mod spool;
 
 #[cfg(test)]
 mod tests;
@@ -36,6 +38,8 @@ pub use check::CheckArgs;
 pub use demo::{DemoArgs, Fault};
 pub use drain::DrainArgs;
 pub use list::ConfigArgs;
+pub use replay::ReplayArgs;
+pub use spool::SpoolArgs;
 
 /// How the process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +97,10 @@ enum Command {
     Config(ConfigArgs),
     /// Show the rollout bucket of user keys
     Bucket(BucketArgs),
+    /// Look at what waits on disk: `ls`, `export`
+    Spool(SpoolArgs),
+    /// Play exported sessions against a test service (executes what clients sent, once more)
+    Replay(ReplayArgs),
     /// Run a Realtime-compatible server for development and tests
     Emulator(crate::emulator::cli::Options),
 }
@@ -143,6 +151,8 @@ where
         Command::Check(args) => check::run(&args, strings, streams),
         Command::Config(args) => list::run(&args, streams),
         Command::Bucket(args) => bucket::run(&args, strings, streams),
+        Command::Spool(args) => spool::run(&args, strings, streams),
+        Command::Replay(args) => replay::run(&args, streams),
         Command::Emulator(args) => emulator::run(args, streams),
     }
 }
