@@ -81,9 +81,12 @@ seccompProfile: { type: RuntimeDefault }
     - {{ .Files.Get "files/redirect.sh" | toJson }}
   env:
     - name: REDIRECT_FROM
-      value: {{ range $i, $port := .Values.sidecar.redirect.ports }}{{ if $i }},{{ end }}{{ int $port }}{{ end | quote }}
+      value: "{{ range $i, $port := .Values.sidecar.redirect.ports }}{{ if $i }},{{ end }}{{ int $port }}{{ end }}"
     - name: REDIRECT_TO
       value: {{ include "crossfade.port" (dict "context" . "name" "CROSSFADE_LISTEN" "default" "8080") | quote }}
+    # The root is read-only; /dev/shm is always there.
+    - name: XTABLES_LOCKFILE
+      value: /dev/shm/xtables.lock
   resources:
     requests: { cpu: 10m, memory: 16Mi }
     limits: { memory: 64Mi }
