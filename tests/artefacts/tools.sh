@@ -66,6 +66,14 @@ need_crds() {
     skip "the operator's schemas cannot be installed (an npm registry is needed)"
 }
 
+# need_npm DIRECTORY PACKAGE: below target/tools.
+need_npm() {
+  [ -d "$tools/$1/node_modules" ] && return 0
+  command -v npm >/dev/null || skip "npm needed"
+  mkdir -p "$tools/$1"
+  (cd "$tools/$1" && npm install --silent --no-audit --no-fund "$2") || skip "$2 cannot be installed (an npm registry is needed)"
+}
+
 # The binary under test; sets `binary`.
 need_binary() {
   binary=${CROSSFADE:-target/release/crossfade}
