@@ -1,6 +1,6 @@
 """Renders the chart with every value set for two Kubernetes versions, with and without the operator, and judges it.
 
-Usage: chart.py HELM KUBERNETES-VALIDATE CRDS-DIRECTORY CROSSFADE OUTPUT-DIRECTORY
+Usage: chart.py HELM KUBERNETES-VALIDATE CRDS-DIRECTORY CROSSFADE OUTPUT-DIRECTORY HELM3
 """
 
 import copy
@@ -22,7 +22,7 @@ VERSIONS = ["1.28", "1.34"]
 OPERATOR = "monitoring.coreos.com/v1"
 # A variable of the spool, whose branch is not merged in every binary yet.
 OPTIONAL = {"CROSSFADE_SPOOL_DIR"}
-helm, validate, crds, binary, out = sys.argv[1:6]
+helm, validate, crds, binary, out, helm3 = sys.argv[1:7]
 seen_count = 0
 
 
@@ -277,6 +277,30 @@ def one_source():
     seen(f"{len(known)} variables: the same in program, documentation and schema")
 
 
+def without_certificates(docs):
+    """Made anew at each rendering."""
+    docs = [doc for doc in copy.deepcopy(docs) if doc["kind"] != "Secret"]
+    for doc in docs:
+        for hook in doc.get("webhooks", []):
+            hook["clientConfig"].pop("caBundle", None)
+    return sorted(docs, key=manifests.path)
+
+
+def helm_3_agrees(rendered):
+    global helm
+    helm_4, helm = helm, helm3
+    for (stem, version, operator), docs in rendered.items():
+        if version != VERSIONS[-1]:
+            continue
+        got = template(CHART, version, operator, "--values", str(CHART / f"ci/{stem}.yaml"))
+        theirs = load(got.stdout)
+        if got.returncode != 0 or without_certificates(theirs + [*injected(theirs)]) != without_certificates(docs):
+            fail(f"{stem}: Helm 3 renders something else: {got.stderr}")
+    refused()
+    helm = helm_4
+    seen("Helm 3 renders the same and refuses the same")
+
+
 def redirect_is_one_script():
     got = template(CHART, "1.34", False, "--values", str(CHART / "ci/injector-redirect-values.yaml"))
     (side,) = [json.loads(d["data"]["sidecar.json"]) for d in load(got.stdout) if "sidecar.json" in d.get("data", {})]
@@ -295,6 +319,7 @@ def main():
     sabotages(rendered)
     refused()
     example_chart()
+    helm_3_agrees(rendered)
     redirect_is_one_script()
     print(f"{seen_count} checks of the chart")
 

