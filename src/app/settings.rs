@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::config::{self, BreakerMode, KeySource, RolloutLane};
 use crate::proxy::native::{AnonKey, Native};
 use crate::proxy::{Network, Target, Trusted};
-use crate::rollout::{Flags, Identity, KeyChain, KeyHasher, Percent, RealtimeLane, Settings, Tiers};
+use crate::rollout::{Flags, Identity, KeyChain, KeyHasher, Percent, RealtimeLane, Tiers};
 use crate::{breaker, hot, mirror, proxy, realtime, ws};
 
 /// A setting that a room refuses although its variable could be read.
@@ -71,8 +71,8 @@ pub(super) fn proxy(config: &config::Config) -> Result<proxy::Config, SettingErr
     Ok(settings)
 }
 
-/// The rollout's settings. Only the environment's tier is wired.
-pub(super) fn rollout(config: &config::Config) -> Result<Settings, SettingError> {
+/// The rollout's settings at the start. Only the environment's tier is wired.
+pub(super) fn rollout(config: &config::Config) -> Result<(Identity, Tiers), SettingError> {
     let own = &config.rollout;
     let words: Vec<String> = own.key.iter().map(source).collect();
     let chain: KeyChain = words.join(",").parse().map_err(|e| wrong("CROSSFADE_ROLLOUT_KEY")(&e))?;
@@ -87,7 +87,7 @@ pub(super) fn rollout(config: &config::Config) -> Result<Settings, SettingError>
     getrandom::fill(&mut secret).map_err(|e| wrong("CROSSFADE_ROLLOUT_KEY")(&e))?;
     let identity = Identity { salt: own.salt.clone(), chain, hasher: KeyHasher::new(&secret) };
     let tiers = Tiers { env: Flags { percent, lane, rules: Arc::from([]) }, ..Tiers::default() };
-    Ok(tiers.settings(&Arc::new(identity)))
+    Ok((identity, tiers))
 }
 
 fn source(place: &KeySource) -> String {

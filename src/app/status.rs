@@ -33,7 +33,7 @@ impl Eyes {
             mirror: self.mirror(),
             ledger: self.ledger.account(),
             breaker: self.breaker(now),
-            share: self.share,
+            share: self.standing.borrow().settings.percent().units(),
         }
     }
 
