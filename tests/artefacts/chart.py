@@ -85,7 +85,7 @@ def accept(container, known, label):
             name, value = variable["name"], variable.get("value", "pod-0")
             if name in OPTIONAL and name not in known:
                 continue
-            if name.endswith("_FILE"):
+            if name.endswith("_FILE") and name not in known:
                 value = os.path.join(folder, name)
                 anon = "ANON" in name
                 pathlib.Path(value).write_text("sb_publishable_x" if anon else "sb_secret_0123456789abcdef")

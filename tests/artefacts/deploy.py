@@ -158,7 +158,7 @@ def compose():
             fail(f"compose {name}: {service['image']} has no version")
     known = {row["name"] for row in json.loads(run(binary, "config", "--json"))}
     for variable in services["crossfade"]["environment"]:
-        if variable.removesuffix("_FILE") not in known:
+        if not {variable, variable.removesuffix("_FILE")} & known:
             fail(f"compose: no variable {variable}")
     published = [port.split(":")[0] for service in services.values() for port in service.get("ports", [])]
     if len(published) != len(set(published)):

@@ -34,6 +34,9 @@
 {{- if and .Values.config.SUPABASE_URL (not (or (hasKey .Values.secrets "SUPABASE_KEY") (hasKey .Values.secrets "SUPABASE_SERVICE_ROLE_KEY"))) -}}
 {{- fail "secrets.SUPABASE_KEY is required where config.SUPABASE_URL is set, such as { name: supabase, key: service-role-key }" -}}
 {{- end -}}
+{{- if and .Values.emergency.configMap (hasKey .Values.config "CROSSFADE_EMERGENCY_FILE") -}}
+{{- fail "config.CROSSFADE_EMERGENCY_FILE and emergency.configMap are the same switch: give one of them" -}}
+{{- end -}}
 {{- if and (eq .Values.mode "gateway") (eq .Values.spool.type "claim") (or .Values.autoscaling.enabled (gt (int .Values.replicas) 1)) -}}
 {{- fail "spool.type claim is one pod's disk: set replicas to 1 and autoscaling.enabled to false, or use emptyDir" -}}
 {{- end -}}

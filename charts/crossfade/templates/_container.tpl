@@ -13,6 +13,10 @@
 - name: {{ $name }}_FILE
   value: /run/secrets/crossfade/{{ $name }}
 {{- end }}
+{{- if .Values.emergency.configMap }}
+- name: CROSSFADE_EMERGENCY_FILE
+  value: /etc/crossfade/emergency/off
+{{- end }}
 {{- if ne .Values.spool.type "none" }}
 - name: CROSSFADE_SPOOL_DIR
   value: /var/spool/crossfade
@@ -59,10 +63,13 @@ seccompProfile: { type: RuntimeDefault }
     {{- toYaml .Values.resources | nindent 4 }}
   securityContext:
     {{- include "crossfade.securityContext" . | nindent 4 }}
-{{- if or .Values.secrets (ne .Values.spool.type "none") }}
+{{- if or .Values.secrets .Values.emergency.configMap (ne .Values.spool.type "none") }}
   volumeMounts:
 {{- if .Values.secrets }}
     - { name: crossfade-secrets, mountPath: /run/secrets/crossfade, readOnly: true }
+{{- end }}
+{{- if .Values.emergency.configMap }}
+    - { name: crossfade-emergency, mountPath: /etc/crossfade/emergency, readOnly: true }
 {{- end }}
 {{- if ne .Values.spool.type "none" }}
     - { name: crossfade-spool, mountPath: /var/spool/crossfade }
@@ -129,6 +136,10 @@ seccompProfile: { type: RuntimeDefault }
 {{- range $name, $ref := .Values.secrets }}
       - secret: { name: {{ $ref.name | quote }}, items: [{ key: {{ $ref.key | quote }}, path: {{ $name }} }] }
 {{- end }}
+{{- end }}
+{{- with .Values.emergency.configMap }}
+- name: crossfade-emergency
+  configMap: { name: {{ . | quote }}, optional: true }
 {{- end }}
 {{- if eq .Values.spool.type "emptyDir" }}
 - name: crossfade-spool
