@@ -228,7 +228,9 @@ fn in_schema(about: &crossfade::config::About) -> serde_json::Value {
     let closed = words.len() > 1 && words.iter().all(|word| !word.contains([':', ',']) && *word != "COUNT");
     let mut schema = match about.kind {
         _ if closed => serde_json::json!({ "enum": words }),
-        "duration" => serde_json::json!({ "type": "string", "pattern": "^[0-9]+(ms|s|sec|m|min|h)( ?[0-9]+(ms|s|sec|m|min|h))*$" }),
+        "duration" => {
+            serde_json::json!({ "type": "string", "pattern": "^[0-9]+(ms|s|sec|m|min|h)( ?[0-9]+(ms|s|sec|m|min|h))*$" })
+        }
         "percentage" => serde_json::json!({ "type": ["number", "string"], "minimum": 0, "maximum": 100 }),
         _ => serde_json::json!({ "type": ["string", "number"] }),
     };
@@ -245,7 +247,8 @@ fn the_schema_of_the_chart_is_current() {
     let base = fs::read_to_string(root().join("charts/crossfade/schema/base.json")).unwrap();
     let mut schema: serde_json::Value = serde_json::from_str(&base).unwrap();
     for (section, secret) in [("config", false), ("secrets", true)] {
-        let wanted = vars::all().filter(|about| about.secret == secret && about.name != "CROSSFADE_SPOOL_DIR");
+        let wanted =
+            vars::all().filter(|about| about.secret == secret && about.name != "CROSSFADE_SPOOL_DIR");
         let properties = wanted.map(|about| {
             let schema = if secret {
                 serde_json::json!({ "$ref": "#/definitions/secretReference", "description": about.doc })

@@ -25,21 +25,21 @@ make_rust_stand_in() {
 make_static_stand_in() {
   buildah inspect --type image "$1" >/dev/null 2>&1 && return 0
   local root=$work/static package c
-  rm -rf "$root" && mkdir -p "$root/debs" "$root/root"
+  rm -rf "$root" && mkdir -p "$root/debs" "$root/tree"
   chmod 0777 "$root/debs"
   (cd "$root/debs" && apt-get download base-files netbase tzdata ca-certificates) >"$work/static.log" 2>&1 ||
     skip "no base image (see $work/static.log)"
-  for package in "$root"/debs/*.deb; do dpkg-deb -x "$package" "$root/root"; done
-  find "$root/root/usr/share/ca-certificates" -name '*.crt' -exec cat {} + >"$root/ca.crt"
-  mkdir -p "$root/root/etc/ssl/certs" "$root/root/home/nonroot" "$root/root/tmp"
-  mv "$root/ca.crt" "$root/root/etc/ssl/certs/ca-certificates.crt"
-  printf 'root:x:0:0:root:/root:/sbin/nologin\nnonroot:x:65532:65532:nonroot:/home/nonroot:/sbin/nologin\n' >"$root/root/etc/passwd"
-  printf 'root:x:0:\nnonroot:x:65532:\n' >"$root/root/etc/group"
-  printf 'passwd: files\ngroup: files\nhosts: files dns\n' >"$root/root/etc/nsswitch.conf"
-  rm -rf "$root/root/usr/share/doc" "$root/root/usr/share/man"
-  chown 65532:65532 "$root/root/home/nonroot" && chmod 1777 "$root/root/tmp"
+  for package in "$root"/debs/*.deb; do dpkg-deb -x "$package" "$root/tree"; done
+  find "$root/tree/usr/share/ca-certificates" -name '*.crt' -exec cat {} + >"$root/ca.crt"
+  mkdir -p "$root/tree/etc/ssl/certs" "$root/tree/home/nonroot" "$root/tree/tmp"
+  mv "$root/ca.crt" "$root/tree/etc/ssl/certs/ca-certificates.crt"
+  printf 'root:x:0:0:root:/nonexistent:/sbin/nologin\nnonroot:x:65532:65532:nonroot:/home/nonroot:/sbin/nologin\n' >"$root/tree/etc/passwd"
+  printf 'root:x:0:\nnonroot:x:65532:\n' >"$root/tree/etc/group"
+  printf 'passwd: files\ngroup: files\nhosts: files dns\n' >"$root/tree/etc/nsswitch.conf"
+  rm -rf "$root/tree/usr/share/doc" "$root/tree/usr/share/man"
+  chown 65532:65532 "$root/tree/home/nonroot" && chmod 1777 "$root/tree/tmp"
   c=$(buildah from scratch)
-  buildah add --quiet "$c" "$root/root" / >/dev/null
+  buildah add --quiet "$c" "$root/tree" / >/dev/null
   buildah config --user 65532 --env PATH=/usr/sbin:/usr/bin:/sbin:/bin \
     --env SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt "$c"
   buildah commit --quiet "$c" "$1" >/dev/null
