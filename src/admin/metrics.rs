@@ -39,6 +39,14 @@ pub struct Snapshot {
     pub buffered_bytes: u64,
     /// Broadcasts handed to the link.
     pub batches: u64,
+    /// Open client connections, sessions included.
+    pub connections: u64,
+    /// Exchanges and connections that failed or were refused, by reason.
+    pub faults: Vec<(&'static str, u64)>,
+    /// Bytes that decompressors and their windows hold.
+    pub inflate_bytes: u64,
+    /// Decompressors put to sleep.
+    pub hibernated: u64,
     /// Upgrade requests by outcome.
     pub upgrades: Vec<(&'static str, u64)>,
     /// Data messages that the tap saw pass, by direction.
@@ -123,7 +131,7 @@ const fn gauge(
 }
 
 /// Every family, in the order of the document.
-pub(super) static FAMILIES: [Family; 32] = [
+pub(super) static FAMILIES: [Family; 36] = [
     gauge("crossfade_sessions", "lane", "Open sessions.", |s| counts(&s.snapshot.sessions)),
     counter(
         "crossfade_sessions_total",
@@ -164,6 +172,27 @@ pub(super) static FAMILIES: [Family; 32] = [
     counter("crossfade_mirror_batches_total", "", "Broadcasts handed to the link.", |s| {
         one(float(s.snapshot.batches))
     }),
+    gauge("crossfade_connections", "", "Open client connections, sessions included.", |s| {
+        one(float(s.snapshot.connections))
+    }),
+    counter(
+        "crossfade_faults_total",
+        "reason",
+        "Connections and exchanges that failed or were refused, by the word in x-crossfade-error.",
+        |s| counts(&s.snapshot.faults),
+    ),
+    gauge(
+        "crossfade_inflate_bytes",
+        "",
+        "Memory that the decompressors of mirrored sessions and their windows hold.",
+        |s| one(float(s.snapshot.inflate_bytes)),
+    ),
+    counter(
+        "crossfade_inflaters_hibernated_total",
+        "",
+        "Decompressors of idle sessions whose memory was given back.",
+        |s| one(float(s.snapshot.hibernated)),
+    ),
     counter("crossfade_upgrades_total", "outcome", "Upgrade requests, by what became of them.", |s| {
         counts(&s.snapshot.upgrades)
     }),
@@ -263,6 +292,7 @@ fn overflow(scrape: &Scrape<'_>) -> u64 {
         &s.sessions,
         &s.sessions_total,
         &s.upgrades,
+        &s.faults,
         &s.messages,
         &s.bytes,
         &s.mirror_messages,

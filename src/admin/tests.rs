@@ -23,6 +23,7 @@ fn full() -> Snapshot {
         sessions_total: vec![("legacy", 30)],
         sessions_ended: vec![("client", 26)],
         upgrades: vec![("accepted", 30)],
+        faults: vec![("head_malformed", 3)],
         messages: vec![("up", 1), ("down", 2)],
         bytes: vec![("up", 10), ("down", 20)],
         hot_messages: vec![("via_realtime", 9)],

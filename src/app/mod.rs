@@ -33,6 +33,7 @@ mod settings;
 pub(crate) mod side;
 mod status;
 
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::thread::JoinHandle;
@@ -128,6 +129,18 @@ impl App {
     /// # Errors
     /// [`StartError`]; nothing is left running then.
     pub fn start(config: &Config, tuning: &Tuning) -> Result<Self, StartError> {
+        Self::start_on(None, config, tuning)
+    }
+
+    /// As [`App::start`]; a listener that was handed over takes the place of `CROSSFADE_LISTEN`.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left running then.
+    pub fn start_on(
+        listener: Option<TcpListener>,
+        config: &Config,
+        tuning: &Tuning,
+    ) -> Result<Self, StartError> {
         let epoch = epoch();
         let ledger = Ledger::new();
         let budget = Budget::new(config.mirror.buffer);
@@ -149,6 +162,7 @@ impl App {
         let mirroring = Mirroring {
             tap: mirrors.then_some(tap),
             copies: settings::copies(config),
+            inflating: Budget::new(config.mirror.inflate_buffer),
             hot: settings::hot(config),
             windows: Windows::new(config.hot.window_pod),
             follow: decider.follow_fn(),
@@ -158,7 +172,12 @@ impl App {
         let words = mpsc::channel(WORDS_MAX);
         let probes = mpsc::channel(4);
         let parts = Parts { ledger, budget, receiver, words, probes, policy, view, breaker, epoch };
-        let running = Arc::new(Server::start(settings::proxy(config)?, decider.into_fn(), mirroring)?);
+        let (proxy, decide) = (settings::proxy(config)?, decider.into_fn());
+        let running = match listener {
+            Some(listener) => Server::start_on(listener, proxy, decide, mirroring)?,
+            None => Server::start(proxy, decide, mirroring)?,
+        };
+        let running = Arc::new(running);
         Self::start_behind(config, tuning, (running, flags), parts)
     }
 

@@ -52,6 +52,10 @@ pub(super) fn proxy(config: &config::Config) -> Result<proxy::Config, SettingErr
     settings.deadlines.connect = own.connect_timeout;
     settings.deadlines.upgrade = own.upgrade_timeout;
     settings.deadlines.head = own.request_head_timeout;
+    settings.deadlines.response = own.response_head_timeout;
+    settings.deadlines.idle = own.idle_timeout;
+    settings.limits.connections_per_address = own.connections_per_address;
+    settings.limits.upgrades_per_second = own.upgrades_per_second;
     settings.limits.head_bytes = usize::try_from(own.header_bytes_max).unwrap_or(usize::MAX);
     settings.limits.head_fields = own.headers_max as usize;
     settings.lane_header = own.lane_header;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Exit, Streams};
 use crate::app::{self, App, Hand, StartError, Tuning};
 use crate::config::{Config, Strings};
-use crate::proxy::DrainPlan;
+use crate::proxy::{DrainPlan, handed_over};
 use crate::telemetry;
 
 pub(super) fn run(strings: &Strings, streams: &mut Streams<'_>) -> Exit {
@@ -25,8 +25,15 @@ pub(super) fn run(strings: &Strings, streams: &mut Streams<'_>) -> Exit {
 
 /// The one place where the proxy is started.
 fn serve(config: &Config, streams: &mut Streams<'_>) -> Exit {
+    let handed = match handed_over() {
+        Ok(handed) => handed,
+        Err(error) => return streams.refuse(Exit::Config, &Chain(&error)),
+    };
+    if handed.is_some() {
+        tracing::info!("the listener was handed over: CROSSFADE_LISTEN is not used");
+    }
     tracing::info!(service = %config.service, upstream = %config.proxy.upstream, "configuration is fine");
-    let app = match App::start(config, &Tuning::default()) {
+    let app = match App::start_on(handed, config, &Tuning::default()) {
         Ok(app) => app,
         Err(error) => {
             let exit = if matches!(error, StartError::Setting(_)) { Exit::Config } else { Exit::Unavailable };

@@ -40,6 +40,8 @@ pub enum Stage {
 pub enum Fault {
     /// The client's TLS handshake failed or took too long.
     ClientTls,
+    /// Its address has as many connections as it may (off by default).
+    AddressLimit,
     /// The request head did not arrive in time.
     HeadTimeout,
     /// The request head has too many bytes or fields.
@@ -52,6 +54,8 @@ pub enum Fault {
     MethodConnect,
     /// A transfer coding other than `chunked` (RFC 9112 section 6.1).
     TransferCoding,
+    /// More upgrades in this second than may come (off by default).
+    UpgradeRate,
     /// The request body broke off or its chunks are malformed.
     RequestBody,
     /// The client went away in the middle of an exchange.
@@ -84,14 +88,16 @@ pub enum Fault {
 
 impl Fault {
     /// Every fault, in label order.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::ClientTls,
+        Self::AddressLimit,
         Self::HeadTimeout,
         Self::HeadTooLarge,
         Self::HeadMalformed,
         Self::HostInvalid,
         Self::MethodConnect,
         Self::TransferCoding,
+        Self::UpgradeRate,
         Self::RequestBody,
         Self::ClientGone,
         Self::Resolve,
@@ -113,12 +119,14 @@ impl Fault {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ClientTls => "client_tls",
+            Self::AddressLimit => "address_limit",
             Self::HeadTimeout => "head_timeout",
             Self::HeadTooLarge => "head_too_large",
             Self::HeadMalformed => "head_malformed",
             Self::HostInvalid => "host_invalid",
             Self::MethodConnect => "method_connect",
             Self::TransferCoding => "transfer_coding",
+            Self::UpgradeRate => "upgrade_rate",
             Self::RequestBody => "request_body",
             Self::ClientGone => "client_gone",
             Self::Resolve => "resolve",
@@ -141,12 +149,14 @@ impl Fault {
     pub const fn sentence(self) -> &'static str {
         match self {
             Self::ClientTls => "The TLS handshake failed.",
+            Self::AddressLimit => "This address has too many connections.",
             Self::HeadTimeout => "The request head did not arrive in time.",
             Self::HeadTooLarge => "The request head has too many bytes or too many fields.",
             Self::HeadMalformed => "The request is not valid HTTP/1.1.",
             Self::HostInvalid => "The request needs exactly one valid Host.",
             Self::MethodConnect => "CONNECT is not supported: this is not a forward proxy.",
             Self::TransferCoding => "A transfer coding other than chunked is not supported.",
+            Self::UpgradeRate => "Too many upgrades at once; try again in a second.",
             Self::RequestBody => "The request body is malformed or was cut off.",
             Self::ClientGone => "The client went away.",
             Self::Resolve => "The service's name could not be resolved.",
@@ -169,6 +179,7 @@ impl Fault {
     pub const fn status(self) -> StatusCode {
         match self {
             Self::HeadTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::AddressLimit | Self::UpgradeRate => StatusCode::TOO_MANY_REQUESTS,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::ClientTls
             | Self::HeadMalformed
@@ -204,13 +215,14 @@ impl Fault {
     #[must_use]
     pub const fn stage(self) -> Stage {
         match self {
-            Self::ClientTls => Stage::Accept,
+            Self::ClientTls | Self::AddressLimit => Stage::Accept,
             Self::HeadTimeout
             | Self::HeadTooLarge
             | Self::HeadMalformed
             | Self::HostInvalid
             | Self::MethodConnect
             | Self::TransferCoding
+            | Self::UpgradeRate
             | Self::RequestBody
             | Self::ClientGone => Stage::Request,
             Self::Resolve | Self::ConnectRefused | Self::ConnectTimeout | Self::UpstreamTls => Stage::Connect,

@@ -76,6 +76,8 @@ pub struct SessionCounters {
     pub late: AtomicU64,
     /// Hot messages that did not travel through Realtime, by [`Direct::ALL`].
     pub direct: [AtomicU64; Direct::ALL.len()],
+    /// Decompressors put to sleep.
+    pub hibernated: AtomicU64,
     /// Panics inside the tap (must be zero).
     pub tap_panics: AtomicU64,
 }
@@ -105,6 +107,8 @@ pub struct Sessions {
     to_close: RefCell<VecDeque<(SessionNo, u16)>>,
     policy: Cell<Policy>,
     close_code: Cell<u16>,
+    /// When idle sessions are looked for again.
+    next_look: Cell<Option<Instant>>,
     /// The side thread was found silent; nobody is hot until it beats again.
     side_stuck: Cell<bool>,
     /// Rung when the first session begins to wait, so that the tick starts.
@@ -127,6 +131,7 @@ impl Sessions {
             to_close: RefCell::default(),
             policy: Cell::new(Policy::PASSTHROUGH),
             close_code: Cell::new(CLOSE_SERVICE_RESTART),
+            next_look: Cell::new(None),
             side_stuck: Cell::new(false),
             stirred: Notify::new(),
             tap,
@@ -293,6 +298,18 @@ impl Sessions {
         }
     }
 
+    /// Ends sessions in which nothing has passed for `limit`: told first, cut if nothing comes of that for as long
+    /// again. Looks eight times in that span.
+    pub(super) fn end_idle(&self, limit: Duration, now: Instant) {
+        if self.next_look.get().is_some_and(|then| now < then) {
+            return;
+        }
+        self.next_look.set(Some(now + limit / 8));
+        for cell in self.cells.borrow().values().filter(|cell| cell.idle_for(now) >= limit) {
+            cell.end_idle(now);
+        }
+    }
+
     /// Orders every session closed.
     pub fn close_all(&self, order: Order) {
         for cell in self.cells.borrow().values() {
@@ -356,10 +373,11 @@ impl Sessions {
         add(&self.counters.tap_panics, 1);
     }
 
-    /// Counts what has passed.
-    pub(super) fn count(&self, dir: Direction, bytes: u64, messages: u64) {
-        add(&self.counters.bytes[dir as usize], bytes);
-        add(&self.counters.messages[dir as usize], messages);
+    /// Counts what has passed: bytes and messages, before and now.
+    pub(super) fn count(&self, cell: &SessionCell, dir: Direction, then: (u64, u64), now: (u64, u64)) {
+        cell.stir();
+        add(&self.counters.bytes[dir as usize], now.0 - then.0);
+        add(&self.counters.messages[dir as usize], now.1 - then.1);
     }
 
     /// Adds up what a relay has counted since the last time.

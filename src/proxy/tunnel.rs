@@ -69,6 +69,7 @@ pub fn run(upgraded: Upgraded, worker: Rc<Worker>) -> impl Future<Output = Ended
         let mut one = DirectionTap::new(head.number, dir).negotiated(extensions);
         if let Some(tap) = worker.sessions().tap().filter(|_| head.verdict.is_tapped()) {
             one.mirror_into(tap.clone(), Arc::clone(&path), worker.shared.mirroring.copies, extensions);
+            one.rest_in(worker.inflaters());
             one.want(head.verdict.mirrored);
         }
         one
@@ -97,12 +98,14 @@ pub enum EndCause {
     Drained,
     /// The time to drain was over.
     Cut,
+    /// Nothing had passed for as long as the idle timeout allows (off by default).
+    Idle,
 }
 
 impl EndCause {
     /// Every cause, in label order.
-    pub const ALL: [Self; 5] =
-        [Self::Finished, Self::ClientReset, Self::UpstreamReset, Self::Drained, Self::Cut];
+    pub const ALL: [Self; 6] =
+        [Self::Finished, Self::ClientReset, Self::UpstreamReset, Self::Drained, Self::Cut, Self::Idle];
 
     /// The metric label.
     #[must_use]
@@ -113,6 +116,7 @@ impl EndCause {
             Self::UpstreamReset => "upstream_reset",
             Self::Drained => "drained",
             Self::Cut => "cut",
+            Self::Idle => "idle",
         }
     }
 }

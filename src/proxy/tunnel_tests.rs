@@ -492,6 +492,59 @@ fn a_drain_tells_the_client_1012_and_the_service_1001_at_frame_boundaries() {
     });
 }
 
+#[test]
+fn an_idle_session_is_told_and_then_cut_and_a_busy_one_is_not() {
+    const LIMIT: Duration = Duration::from_secs(10);
+    local(async {
+        let worker = Worker::for_tests(None);
+        let mut idle = World::of(None, Lane::Legacy, Some(Rc::clone(&worker))).await;
+        let mut busy = World::of(None, Lane::Legacy, Some(Rc::clone(&worker))).await;
+        let start = worker.now();
+        for second in 1..=21 {
+            // Either direction keeps a session alive; both messages have been counted once they are read.
+            let (from, to) = if second % 2 == 0 {
+                (&mut busy.client, &mut busy.service)
+            } else {
+                (&mut busy.service, &mut busy.client)
+            };
+            from.write_all(&text("I am here")).await.unwrap();
+            read_exactly(to, &text("I am here")).await;
+            tokio::task::yield_now().await;
+            worker.sessions().end_idle(LIMIT, start + Duration::from_secs(second));
+            if second == 9 {
+                assert!(!idle.cell.is_ordered_for_tests(), "not yet");
+            }
+            if second == 12 {
+                read_exactly(&mut idle.client, &close(1001, "", None)).await;
+            }
+        }
+        let mut rest = Vec::new();
+        tokio::time::timeout(HANG, idle.client.read_to_end(&mut rest)).await.expect("not cut").unwrap();
+        tokio::time::timeout(HANG, idle.service.read_to_end(&mut rest)).await.expect("not cut").unwrap();
+        assert_eq!((rest, idle.ended().await.cause), (vec![], EndCause::Idle));
+        assert!(!busy.cell.is_ordered_for_tests() && !busy.task.is_finished());
+    });
+}
+
+#[test]
+fn a_drain_writes_nothing_where_no_boundary_is_known() {
+    local(async {
+        let mut world = World::new(None, false).await;
+        // An opcode that says nothing about where its frame ends would be known; an impossible length is not.
+        let lost = [&[0x82, 127][..], &[0xFF; 8], b"no frames from here on"].concat();
+        world.service.write_all(&lost).await.unwrap();
+        read_exactly(&mut world.client, &lost).await;
+        world.cell.order(Order::Close(1012));
+        world.service.write_all(b"still not").await.unwrap();
+        read_exactly(&mut world.client, b"still not").await;
+        world.cell.order(Order::Cut);
+        let mut rest = Vec::new();
+        tokio::time::timeout(HANG, world.client.read_to_end(&mut rest)).await.expect("no end").unwrap();
+        assert!(rest.is_empty(), "a close in the middle of somebody's bytes");
+        assert_eq!(world.ended().await.cause, EndCause::Cut);
+    });
+}
+
 /// Sends `count` messages up and their answers down through the tunnel.
 async fn echo(world: &mut World, count: usize) {
     let (up, down) = ([0x81, 0x84, 0, 0, 0, 0, b'p', b'i', b'n', b'g'], [0x81, 4, b'p', b'o', b'n', b'g']);

@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::process::HANG;
 
 /// The answer to `Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==` (RFC 6455 section 1.3).
-const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+pub(crate) const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
 /// Reads one head, byte by byte, so that nothing behind it is taken; empty at the end of the stream.
 pub(crate) async fn head(socket: &mut TcpStream) -> String {
@@ -24,7 +24,7 @@ pub(crate) async fn head(socket: &mut TcpStream) -> String {
         }
     };
     tokio::time::timeout(HANG, reading).await.unwrap();
-    String::from_utf8(head).unwrap()
+    String::from_utf8_lossy(&head).into_owned()
 }
 
 /// The value of a field in a head.

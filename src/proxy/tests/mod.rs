@@ -3,6 +3,7 @@
 mod draining;
 mod faults;
 mod forwarding;
+mod limits;
 mod native;
 mod plain;
 mod smuggling;
