@@ -22,6 +22,7 @@ const SHELLS: &[&str] = &[
     "src/cli/check.rs",
     "src/cli/run.rs",
     "src/cli/drain.rs",
+    "src/cli/health.rs",
     "src/cli/demo.rs",
     "src/cli/emulator.rs",
     "src/cli/replay.rs",

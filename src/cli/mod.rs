@@ -25,6 +25,7 @@ mod check;
 mod demo;
 mod drain;
 mod emulator;
+mod health;
 mod list;
 mod replay;
 mod run;
@@ -37,6 +38,7 @@ pub use bucket::BucketArgs;
 pub use check::CheckArgs;
 pub use demo::{DemoArgs, Fault};
 pub use drain::DrainArgs;
+pub use health::HealthArgs;
 pub use list::ConfigArgs;
 pub use replay::ReplayArgs;
 pub use spool::SpoolArgs;
@@ -91,6 +93,8 @@ enum Command {
     Demo(DemoArgs),
     /// Stop the running process without cutting anyone off, and wait for it (needs CROSSFADE_ADMIN_TOKEN)
     Drain(DrainArgs),
+    /// Ask the running process whether it is well: exit code 0 or 69
+    Health(HealthArgs),
     /// Say what works for the configured project, what does not, and what to change
     Check(CheckArgs),
     /// List every variable with type, default and meaning
@@ -148,6 +152,7 @@ where
         Command::Run => run::run(strings, streams),
         Command::Demo(args) => demo::run(&args, streams),
         Command::Drain(args) => drain::run(&args, strings, streams),
+        Command::Health(args) => health::run(args, strings, streams),
         Command::Check(args) => check::run(&args, strings, streams),
         Command::Config(args) => list::run(&args, streams),
         Command::Bucket(args) => bucket::run(&args, strings, streams),

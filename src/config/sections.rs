@@ -269,6 +269,17 @@ impl Rollout {
     }
 }
 
+impl Ops {
+    /// The metrics listener alone, for questions that need nothing else.
+    ///
+    /// # Errors
+    /// A wrong address.
+    pub fn metrics_listen(strings: &Strings) -> Result<std::net::SocketAddr, Problems> {
+        let address = Reader::new(strings).value(&vars::METRICS_LISTEN);
+        address.map_err(|problem| Problems(vec![problem]))
+    }
+}
+
 impl fmt::Display for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.name, self.pod)
