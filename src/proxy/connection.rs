@@ -33,6 +33,7 @@ use super::drain::Phase;
 use super::error::{ConnectionError, Fault};
 use super::handshake::{Asks, classify};
 use super::io::Io;
+use super::tls::Handshake;
 use super::tunnel::{self, Upgraded};
 use super::upgrade::{Handoff, compact};
 use super::verdict::Lane;
@@ -135,10 +136,16 @@ async fn secure(client: &ClientSide, socket: std::net::TcpStream) -> Result<Io, 
     let tcp = TcpStream::from_std(socket).map_err(|error| ConnectionError::new(Fault::ClientGone, error))?;
     tune(&tcp, &config.tcp);
     let Some(tls) = &config.tls else { return Ok(Io::Plain(tcp)) };
-    let stream = timeout(config.deadlines.head, TlsAcceptor::from(tls.load_full()).accept(tcp))
+    let figures = &client.worker.shared.counters.tls;
+    let failed = |outcome, cause| {
+        figures.outcome(outcome).add();
+        ConnectionError::new(Fault::ClientTls, cause)
+    };
+    let stream = timeout(config.deadlines.head, TlsAcceptor::from(tls.load()).accept(tcp))
         .await
-        .map_err(|elapsed| ConnectionError::new(Fault::ClientTls, elapsed))?
-        .map_err(|error| ConnectionError::new(Fault::ClientTls, error))?;
+        .map_err(|elapsed| failed(Handshake::Timeout, elapsed.into()))?
+        .map_err(|error| failed(Handshake::of(&error), error))?;
+    figures.succeeded(stream.get_ref().1);
     Ok(Io::Tls(Box::new(TlsStream::Server(stream))))
 }
 

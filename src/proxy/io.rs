@@ -1,4 +1,4 @@
-//! One byte stream, in the clear or under TLS. Reads go through tokio's `AsyncRead` for `TcpStream`, so that its
+//! One byte stream, over TCP in the clear, over TCP under TLS, or over a Unix socket. Reads go through tokio's `AsyncRead` for `TcpStream`, so that its
 //! partial-read optimisation saves the empty read that would otherwise follow each message.
 
 use std::io;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsStream;
 
 /// A connection to a client or to the service.
@@ -19,15 +19,17 @@ pub enum Io {
     Plain(TcpStream),
     /// TLS over TCP, either role.
     Tls(Box<TlsStream<TcpStream>>),
+    /// To a service on this machine.
+    Unix(UnixStream),
 }
 
 impl Io {
     /// The socket below.
-    #[must_use]
-    pub fn tcp(&self) -> &TcpStream {
+    fn socket(&self) -> SockRef<'_> {
         match self {
-            Self::Plain(tcp) => tcp,
-            Self::Tls(tls) => tls.get_ref().0,
+            Self::Plain(tcp) => SockRef::from(tcp),
+            Self::Tls(tls) => SockRef::from(tls.get_ref().0),
+            Self::Unix(unix) => SockRef::from(unix),
         }
     }
 
@@ -40,7 +42,7 @@ impl Io {
     /// Closes with a reset instead of a FIN, so that the peer learns that the stream was cut and not ended
     /// (RFC 9293 section 3.10.7.4). Unsent bytes are dropped.
     pub fn reset(self) {
-        if let Err(error) = SockRef::from(self.tcp()).set_linger(Some(Duration::ZERO)) {
+        if let Err(error) = self.socket().set_linger(Some(Duration::ZERO)) {
             tracing::debug!(%error, "a connection could not be reset and is closed instead");
         }
     }
@@ -51,6 +53,7 @@ impl AsyncRead for Io {
         match self.get_mut() {
             Self::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),
             Self::Tls(tls) => Pin::new(tls).poll_read(cx, buf),
+            Self::Unix(unix) => Pin::new(unix).poll_read(cx, buf),
         }
     }
 }
@@ -60,6 +63,7 @@ impl AsyncWrite for Io {
         match self.get_mut() {
             Self::Plain(tcp) => Pin::new(tcp).poll_write(cx, buf),
             Self::Tls(tls) => Pin::new(tls).poll_write(cx, buf),
+            Self::Unix(unix) => Pin::new(unix).poll_write(cx, buf),
         }
     }
 
@@ -71,6 +75,7 @@ impl AsyncWrite for Io {
         match self.get_mut() {
             Self::Plain(tcp) => Pin::new(tcp).poll_write_vectored(cx, bufs),
             Self::Tls(tls) => Pin::new(tls).poll_write_vectored(cx, bufs),
+            Self::Unix(unix) => Pin::new(unix).poll_write_vectored(cx, bufs),
         }
     }
 
@@ -78,6 +83,7 @@ impl AsyncWrite for Io {
         match self {
             Self::Plain(tcp) => tcp.is_write_vectored(),
             Self::Tls(tls) => tls.is_write_vectored(),
+            Self::Unix(unix) => unix.is_write_vectored(),
         }
     }
 
@@ -85,6 +91,7 @@ impl AsyncWrite for Io {
         match self.get_mut() {
             Self::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
             Self::Tls(tls) => Pin::new(tls).poll_flush(cx),
+            Self::Unix(unix) => Pin::new(unix).poll_flush(cx),
         }
     }
 
@@ -92,6 +99,7 @@ impl AsyncWrite for Io {
         match self.get_mut() {
             Self::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
             Self::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
+            Self::Unix(unix) => Pin::new(unix).poll_shutdown(cx),
         }
     }
 }

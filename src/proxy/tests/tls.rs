@@ -4,7 +4,6 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConnection, RootCertStore, ServerConnection, StreamOwned};
@@ -53,8 +52,8 @@ fn world(host: &str, roots: RootCertStore) -> World {
     World::with(|config| {
         let port = config.upstream.port();
         config.upstream = Target::service(&format!("wss://{host}:{port}")).unwrap();
-        config.upstream_tls = Some(Arc::new(client_tls(roots).unwrap()));
-        config.tls = Some(Arc::new(ArcSwap::from_pointee(server())));
+        config.upstream_tls = Some(tls::Live::fixed(client_tls(roots).unwrap()));
+        config.tls = Some(tls::Live::fixed(server()));
     })
 }
 
@@ -99,7 +98,7 @@ fn sessions_and_plain_requests_pass_under_tls_on_both_sides() {
 fn a_service_whose_certificate_nobody_vouches_for_is_not_spoken_to() {
     let world = World::with(|config| {
         config.upstream = Target::service(&format!("https://127.0.0.1:{}", config.upstream.port())).unwrap();
-        config.upstream_tls = Some(Arc::new(client_tls(RootCertStore::empty()).unwrap()));
+        config.upstream_tls = Some(tls::Live::fixed(client_tls(RootCertStore::empty()).unwrap()));
     });
     for request in [GET, UPGRADE] {
         let mut client = world.client_says(request);
