@@ -38,6 +38,7 @@ pub(super) fn start_ops(
     let life = move || {
         runtime.block_on(async move {
             let heart = tokio::spawn(machine.run());
+            let files = tokio::spawn(super::tls::keep(running.shared()));
             let upstream = tokio::spawn(async move {
                 loop {
                     let reachable = running.probe_upstream().await.is_ok();
@@ -54,6 +55,7 @@ pub(super) fn start_ops(
             }
             upstream.abort();
             heart.abort();
+            files.abort();
         });
     };
     let thread =

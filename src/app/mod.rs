@@ -31,6 +31,7 @@ pub(crate) mod ops;
 mod settings;
 pub(crate) mod side;
 mod status;
+mod tls;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;

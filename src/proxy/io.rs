@@ -39,6 +39,28 @@ impl Io {
         matches!(self, Self::Tls(_))
     }
 
+    /// The protocol that was agreed on by ALPN (RFC 7301), where it was asked for.
+    #[must_use]
+    pub fn alpn(&self) -> Option<&[u8]> {
+        match self {
+            Self::Tls(tls) => tls.get_ref().1.alpn_protocol(),
+            Self::Plain(_) | Self::Unix(_) => None,
+        }
+    }
+
+    /// Ends our direction with a FIN and no word of TLS: the stream was cut short, and the peer shall see it.
+    pub(super) fn end_unannounced(&self) -> io::Result<()> {
+        self.socket().shutdown(std::net::Shutdown::Write)
+    }
+
+    /// Says close_notify where TLS is spoken, if the socket takes it at once.
+    pub(super) fn farewell(&mut self, cx: &mut Context<'_>) {
+        if self.is_tls() {
+            // The connection is closed now, whether the word went out or not.
+            drop(Pin::new(self).poll_shutdown(cx));
+        }
+    }
+
     /// Closes with a reset instead of a FIN, so that the peer learns that the stream was cut and not ended
     /// (RFC 9293 section 3.10.7.4). Unsent bytes are dropped.
     pub fn reset(self) {

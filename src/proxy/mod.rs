@@ -56,6 +56,9 @@ mod io;
 mod leg;
 pub mod native;
 mod plain;
+pub mod proxy_protocol;
+#[cfg(test)]
+mod proxy_protocol_tests;
 mod pump;
 mod race;
 mod server;

@@ -10,6 +10,7 @@ mod protection;
 mod rollout;
 mod service;
 mod supabase;
+mod tls;
 
 pub use breaker::*;
 pub use drain::*;
@@ -20,6 +21,7 @@ pub use protection::*;
 pub use rollout::*;
 pub use service::*;
 pub use supabase::*;
+pub use tls::*;
 
 use super::var::About;
 
@@ -27,6 +29,7 @@ use super::var::About;
 pub fn all() -> impl Iterator<Item = &'static About> {
     let groups = [
         service::ALL,
+        tls::ALL,
         supabase::ALL,
         rollout::ALL,
         mirror::ALL,

@@ -1,33 +1,39 @@
-//! TLS on either side, with a certificate made for these tests (it names localhost and signs itself).
+//! TLS on either side, with an authority made for these tests.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConnection, RootCertStore, ServerConnection, StreamOwned};
 
+use super::super::tls::made::{Authority, Made};
 use super::super::*;
 use super::world::*;
 
-fn certificate() -> CertificateDer<'static> {
-    CertificateDer::from_pem_slice(include_bytes!("data/localhost.crt")).unwrap()
-}
+/// The authority and its one certificate, for localhost.
+static CERTIFIED: LazyLock<(Authority, Made)> = LazyLock::new(|| {
+    let authority = Authority::new();
+    let made = authority.issue(&["localhost", "127.0.0.1"]);
+    (authority, made)
+});
 
 fn server() -> rustls::ServerConfig {
-    let key = PrivateKeyDer::from_pem_slice(include_bytes!("data/localhost.key")).unwrap();
+    let made = &CERTIFIED.1;
+    let chain = vec![CertificateDer::from_pem_slice(made.cert.as_bytes()).unwrap()];
+    let key = PrivateKeyDer::from_pem_slice(made.key.as_bytes()).unwrap();
     rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
-        .with_single_cert(vec![certificate()], key)
+        .with_single_cert(chain, key)
         .unwrap()
 }
 
 fn roots() -> RootCertStore {
     let mut roots = RootCertStore::empty();
-    roots.add(certificate()).unwrap();
+    roots.add(CertificateDer::from_pem_slice(CERTIFIED.0.pem().as_bytes()).unwrap()).unwrap();
     roots
 }
 

@@ -47,6 +47,13 @@ impl TlsProblem {
     }
 }
 
+impl TlsProblem {
+    /// What is wrong, without the figures in it.
+    pub(super) fn kind(&self) -> &str {
+        self.what.split(|c: char| c.is_ascii_digit()).next().unwrap_or(&self.what)
+    }
+}
+
 impl fmt::Display for TlsProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.variable, self.sentence())

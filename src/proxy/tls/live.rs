@@ -38,7 +38,8 @@ struct Watch<T> {
     build: Build<T>,
     applied: Digest,
     last: Digest,
-    told: Option<Vec<TlsProblem>>,
+    /// What was last said about content that cannot be used.
+    told: Option<(Digest, Vec<TlsProblem>)>,
 }
 
 /// What a look at the files found.
@@ -120,10 +121,11 @@ impl<T> Live<T> {
         let built = match (watch.build)(&snapshot, now) {
             Ok(built) if built.warnings.is_empty() => built,
             Ok(Built { warnings: problems, .. }) | Err(problems) => {
-                if watch.told.as_ref().is_some_and(|told| same(told, &problems)) {
+                let known = |(of, told): &(Digest, Vec<TlsProblem>)| *of == digest && same(told, &problems);
+                if watch.told.as_ref().is_some_and(known) {
                     return Look::Same;
                 }
-                watch.told = Some(problems.clone());
+                watch.told = Some((digest, problems.clone()));
                 return Look::Refused(problems);
             }
         };
@@ -137,10 +139,5 @@ impl<T> Live<T> {
 
 /// Whether nothing else is wrong than before. The age of a certificate, which grows, is no news.
 fn same(told: &[TlsProblem], now: &[TlsProblem]) -> bool {
-    let kind = |problem: &TlsProblem| {
-        let text = problem.to_string();
-        let digits = |c: char| c.is_ascii_digit();
-        text.split(digits).next().map(str::to_owned)
-    };
-    told.iter().map(kind).eq(now.iter().map(kind))
+    told.iter().map(TlsProblem::kind).eq(now.iter().map(TlsProblem::kind))
 }

@@ -25,6 +25,8 @@
 mod figures;
 mod files;
 mod live;
+#[cfg(test)]
+pub(in crate::proxy) mod made;
 mod server;
 #[cfg(test)]
 mod tests;
