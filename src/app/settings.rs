@@ -81,6 +81,12 @@ pub(super) fn proxy(config: &config::Config) -> Result<proxy::Config, SettingErr
     settings.tls = sides.clients;
     settings.upstream_tls = sides.upstream;
     settings.upstream_name = config.tls.upstream_name.clone();
+    settings.proxy_protocol = config.tls.proxy_protocol == config::ProxyProtocol::Accept;
+    settings.announce = match config.tls.upstream_proxy_protocol {
+        config::UpstreamProxyProtocol::Off => None,
+        config::UpstreamProxyProtocol::V1 => Some(proxy::proxy_protocol::Version::V1),
+        config::UpstreamProxyProtocol::V2 => Some(proxy::proxy_protocol::Version::V2),
+    };
     let networks = own.trusted_proxies.iter().map(|block| {
         format!("{}/{}", block.address, block.prefix)
             .parse::<Network>()

@@ -9,6 +9,7 @@ use rustls::pki_types::ServerName;
 
 use super::forwarded::Trusted;
 use super::native::Native;
+use super::proxy_protocol::Version;
 use super::target::Target;
 use super::tls::Live;
 
@@ -25,6 +26,10 @@ pub struct Config {
     pub upstream_name: Option<ServerName<'static>>,
     /// TLS towards clients.
     pub tls: Option<Arc<Live<rustls::ServerConfig>>>,
+    /// Every connection begins with a PROXY header, from one of `trusted`.
+    pub proxy_protocol: bool,
+    /// The PROXY header that every connection to the service begins with.
+    pub announce: Option<Version>,
     /// Data threads; `None` takes the processors this process may use.
     pub workers: Option<usize>,
     /// Messages a worker's inbox holds. When it is full, new sockets are closed and counted.
@@ -53,6 +58,8 @@ impl Config {
             upstream_tls: None,
             upstream_name: None,
             tls: None,
+            proxy_protocol: false,
+            announce: None,
             workers: None,
             inbox: 1024,
             deadlines: Deadlines::default(),

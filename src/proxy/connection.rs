@@ -22,18 +22,16 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::{TlsAcceptor, TlsStream};
 
 use super::body::{AnswerBody, refusal_bytes, refuse};
 use super::counters::UpgradeOutcome;
-use super::dial::tune;
 use super::drain::Phase;
+use super::entry::{self, Entered};
 use super::error::{ConnectionError, Fault};
 use super::handshake::{Asks, classify};
 use super::io::Io;
-use super::tls::Handshake;
+use super::proxy_protocol::Header;
 use super::tunnel::{self, Upgraded};
 use super::upgrade::{Handoff, compact};
 use super::verdict::Lane;
@@ -54,6 +52,8 @@ const BUFFER_BYTES_MIN: usize = 8192;
 pub(super) struct ClientSide {
     pub(super) worker: Rc<Worker>,
     pub(super) peer: SocketAddr,
+    /// Where it connected to.
+    pub(super) destination: SocketAddr,
     pub(super) tls: bool,
     pub(super) watch: Arc<Watch>,
     handoff: RefCell<Option<Handoff>>,
@@ -65,10 +65,19 @@ impl ClientSide {
         self.handoff.replace(Some(handoff));
     }
 
-    fn note(&self, error: &ConnectionError) {
-        self.worker.shared.counters.faults(error.fault).add();
-        tracing::debug!(peer = %self.peer, %error, "an exchange failed");
+    /// What the service is told of the client's connection, where it is told.
+    pub(super) const fn announced(&self) -> Header {
+        Header::Proxied { source: self.peer, destination: self.destination }
     }
+
+    fn note(&self, error: &ConnectionError) {
+        note(&self.worker, self.peer, error);
+    }
+}
+
+fn note(worker: &Worker, peer: SocketAddr, error: &ConnectionError) {
+    worker.shared.counters.faults(error.fault).add();
+    tracing::debug!(%peer, %error, "an exchange failed");
 }
 
 /// Counts a connection as open until it is dropped.
@@ -109,13 +118,12 @@ impl Drop for OpenSession {
 /// Serves one client. Dropping the future closes the connection.
 pub(super) async fn serve(worker: Rc<Worker>, socket: std::net::TcpStream, peer: SocketAddr, open: Open) {
     let watch = Arc::new(Watch::default());
-    let tls = worker.shared.config.tls.is_some();
-    let client =
-        Rc::new(ClientSide { worker, peer, tls, watch: Arc::clone(&watch), handoff: RefCell::new(None) });
-    let io = match secure(&client, socket).await {
-        Ok(io) => io,
-        Err(error) => return client.note(&error),
+    let Entered { io, peer, destination } = match entry::enter(&worker.shared, socket, peer).await {
+        Ok(entered) => entered,
+        Err(error) => return note(&worker, peer, &error),
     };
+    let (tls, handoff) = (io.is_tls(), RefCell::new(None));
+    let client = Rc::new(ClientSide { worker, peer, destination, tls, watch: Arc::clone(&watch), handoff });
     // Boxed, because hyper's state is large and a session, which follows in another task, needs none of it.
     Box::pin(speak_http(&client, Watched::new(io, watch))).await;
     let handoff = client.handoff.take();
@@ -128,25 +136,6 @@ pub(super) async fn serve(worker: Rc<Worker>, socket: std::net::TcpStream, peer:
             Err(error) => client.note(&error),
         }
     }
-}
-
-/// TLS, where it is configured.
-async fn secure(client: &ClientSide, socket: std::net::TcpStream) -> Result<Io, ConnectionError> {
-    let config = &client.worker.shared.config;
-    let tcp = TcpStream::from_std(socket).map_err(|error| ConnectionError::new(Fault::ClientGone, error))?;
-    tune(&tcp, &config.tcp);
-    let Some(tls) = &config.tls else { return Ok(Io::Plain(tcp)) };
-    let figures = &client.worker.shared.counters.tls;
-    let failed = |outcome, cause| {
-        figures.outcome(outcome).add();
-        ConnectionError::new(Fault::ClientTls, cause)
-    };
-    let stream = timeout(config.deadlines.head, TlsAcceptor::from(tls.load()).accept(tcp))
-        .await
-        .map_err(|elapsed| failed(Handshake::Timeout, elapsed.into()))?
-        .map_err(|error| failed(Handshake::of(&error), error))?;
-    figures.succeeded(stream.get_ref().1);
-    Ok(Io::Tls(Box::new(TlsStream::Server(stream))))
 }
 
 /// How the HTTP part of a connection ended.

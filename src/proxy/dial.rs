@@ -15,6 +15,7 @@ use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::{TlsConnector, TlsStream};
@@ -22,6 +23,7 @@ use tokio_rustls::{TlsConnector, TlsStream};
 use super::config::Tcp;
 use super::error::{ConnectionError, Fault};
 use super::io::Io;
+use super::proxy_protocol::{self, Header, Version};
 use super::race;
 use super::target::Target;
 use super::tls::{Handshake, Live, TlsCounters, TlsSetupError};
@@ -33,6 +35,7 @@ pub struct Dialer {
     deadline: Duration,
     tcp: Tcp,
     figures: Arc<TlsCounters>,
+    announce: Option<Version>,
 }
 
 /// TLS towards the target.
@@ -63,7 +66,7 @@ impl Dialer {
         } else {
             None
         };
-        Ok(Self { target, tls, deadline, tcp, figures: Arc::default() })
+        Ok(Self { target, tls, deadline, tcp, figures: Arc::default(), announce: None })
     }
 
     /// Asks for another name than that of the target, in SNI and in the certificate.
@@ -73,6 +76,18 @@ impl Dialer {
             tls.name = name;
         }
         self
+    }
+
+    /// Begins every connection with a PROXY header.
+    #[must_use]
+    pub const fn announcing(mut self, version: Option<Version>) -> Self {
+        self.announce = version;
+        self
+    }
+
+    /// Whether connections begin with a header that says whose they are: then nobody else may use them.
+    pub(super) const fn announces(&self) -> bool {
+        self.announce.is_some()
     }
 
     /// The place this leads to.
@@ -87,22 +102,41 @@ impl Dialer {
         &self.figures
     }
 
-    /// Connects. Cancel-safe: dropping it closes what was opened.
+    /// Connects on nobody's behalf. Cancel-safe: dropping it closes what was opened.
     ///
     /// # Errors
     /// [`Fault::Resolve`], [`Fault::ConnectRefused`], [`Fault::ConnectTimeout`] or [`Fault::UpstreamTls`].
     pub async fn dial(&self) -> Result<Io, ConnectionError> {
+        self.dial_for(Header::Own).await
+    }
+
+    /// Connects on behalf of a client, which the service is told of if it is told of anybody.
+    pub(super) async fn dial_for(&self, client: Header) -> Result<Io, ConnectionError> {
         let by = Instant::now() + self.deadline;
         if let Some(path) = self.target.unix_path() {
-            return unix(path, by).await;
+            let mut unix = unix(path, by).await?;
+            self.announce(&mut unix, client).await?;
+            return Ok(Io::Unix(unix));
         }
         let addresses = timeout_at(by, self.resolve()).await.map_err(late)??;
-        let tcp = race::connect(&addresses, by).await?;
+        let mut tcp = race::connect(&addresses, by).await?;
         tune(&tcp, &self.tcp);
+        self.announce(&mut tcp, client).await?;
         match &self.tls {
             None => Ok(Io::Plain(tcp)),
             Some(tls) => self.secure(tls, tcp, by).await,
         }
+    }
+
+    /// The header is the first thing on the wire, before TLS. An empty socket takes it at once.
+    async fn announce(
+        &self,
+        to: &mut (impl AsyncWrite + Unpin),
+        client: Header,
+    ) -> Result<(), ConnectionError> {
+        let Some(version) = self.announce else { return Ok(()) };
+        let written = to.write_all(&proxy_protocol::write(version, client)).await;
+        written.map_err(|error| ConnectionError::new(Fault::UpstreamClosed, error))
     }
 
     async fn secure(&self, tls: &Secure, tcp: TcpStream, by: Instant) -> Result<Io, ConnectionError> {
@@ -131,10 +165,10 @@ impl Dialer {
     }
 }
 
-async fn unix(path: &Path, by: Instant) -> Result<Io, ConnectionError> {
+async fn unix(path: &Path, by: Instant) -> Result<UnixStream, ConnectionError> {
     let connected = timeout_at(by, UnixStream::connect(path)).await.map_err(late)?;
     let named = |error| format!("{}: {error}", path.display());
-    connected.map(Io::Unix).map_err(|error| ConnectionError::new(Fault::ConnectRefused, named(error)))
+    connected.map_err(|error| ConnectionError::new(Fault::ConnectRefused, named(error)))
 }
 
 fn late(elapsed: tokio::time::error::Elapsed) -> ConnectionError {

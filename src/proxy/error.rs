@@ -40,6 +40,12 @@ pub enum Stage {
 pub enum Fault {
     /// The client's TLS handshake failed or took too long.
     ClientTls,
+    /// A PROXY header is expected, and its sender is no trusted proxy.
+    ProxyUntrusted,
+    /// A PROXY header is expected, and the connection does not begin with one.
+    ProxyHeader,
+    /// The PROXY header did not arrive in time.
+    ProxyTimeout,
     /// The request head did not arrive in time.
     HeadTimeout,
     /// The request head has too many bytes or fields.
@@ -84,8 +90,11 @@ pub enum Fault {
 
 impl Fault {
     /// Every fault, in label order.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 24] = [
         Self::ClientTls,
+        Self::ProxyUntrusted,
+        Self::ProxyHeader,
+        Self::ProxyTimeout,
         Self::HeadTimeout,
         Self::HeadTooLarge,
         Self::HeadMalformed,
@@ -113,6 +122,9 @@ impl Fault {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ClientTls => "client_tls",
+            Self::ProxyUntrusted => "proxy_untrusted",
+            Self::ProxyHeader => "proxy_header",
+            Self::ProxyTimeout => "proxy_timeout",
             Self::HeadTimeout => "head_timeout",
             Self::HeadTooLarge => "head_too_large",
             Self::HeadMalformed => "head_malformed",
@@ -141,6 +153,9 @@ impl Fault {
     pub const fn sentence(self) -> &'static str {
         match self {
             Self::ClientTls => "The TLS handshake failed.",
+            Self::ProxyUntrusted => "Only trusted proxies may connect here.",
+            Self::ProxyHeader => "The connection does not begin with a PROXY header.",
+            Self::ProxyTimeout => "The PROXY header did not arrive in time.",
             Self::HeadTimeout => "The request head did not arrive in time.",
             Self::HeadTooLarge => "The request head has too many bytes or too many fields.",
             Self::HeadMalformed => "The request is not valid HTTP/1.1.",
@@ -171,6 +186,9 @@ impl Fault {
             Self::HeadTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::ClientTls
+            | Self::ProxyUntrusted
+            | Self::ProxyHeader
+            | Self::ProxyTimeout
             | Self::HeadMalformed
             | Self::HostInvalid
             | Self::RequestBody
@@ -204,7 +222,7 @@ impl Fault {
     #[must_use]
     pub const fn stage(self) -> Stage {
         match self {
-            Self::ClientTls => Stage::Accept,
+            Self::ClientTls | Self::ProxyUntrusted | Self::ProxyHeader | Self::ProxyTimeout => Stage::Accept,
             Self::HeadTimeout
             | Self::HeadTooLarge
             | Self::HeadMalformed

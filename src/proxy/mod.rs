@@ -48,6 +48,7 @@ mod control;
 mod counters;
 mod dial;
 mod drain;
+mod entry;
 mod error;
 mod forwarded;
 mod handshake;

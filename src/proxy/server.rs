@@ -68,7 +68,7 @@ pub(super) fn share(config: Config, decide: Decide, mirroring: Mirroring) -> Res
         Dialer::new(target.clone(), tls, config.deadlines.connect, config.tcp)
     };
     let upstream = dialer(&config.upstream, config.upstream_tls.clone())?;
-    let upstream = Arc::new(upstream.named(config.upstream_name.clone()));
+    let upstream = Arc::new(upstream.named(config.upstream_name.clone()).announcing(config.announce));
     // The service's own roots do not vouch for Supabase.
     let native = config.native.as_ref().map(|native| dialer(native.target(), None)).transpose()?;
     let workers = match config.workers {
