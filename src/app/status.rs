@@ -105,7 +105,7 @@ impl Eyes {
             readback: readings(&self.figures.snapshot().tally.latency),
             realtime_connected: status.mirror.connected,
             rollout_percent: f64::from(status.share) / 1000.0,
-            ..Snapshot::default()
+            ..super::tls::figures(&self.shared)
         }
         .with_account(&status.ledger)
     }

@@ -5,11 +5,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::pki_types::UnixTime;
 
+use crate::admin::Snapshot;
 use crate::config::{self, Config};
-use crate::proxy::Shared;
 use crate::proxy::tls::{
-    ClientAuth, LOOK_EVERY, Live, Look, Named, ServerFiles, TlsCounters, TlsProblem, UpstreamFiles,
+    ClientAuth, Handshake, LOOK_EVERY, Live, Look, Named, ServerFiles, TlsCounters, TlsProblem, TlsVersion,
+    UpstreamFiles,
 };
+use crate::proxy::{Count, Shared};
 
 /// Both sides, each where it is configured.
 pub(super) struct Sides {
@@ -113,6 +115,29 @@ fn tell(side: &'static str, look: Option<Look>, figures: &TlsCounters) {
                 );
             }
         }
+    }
+}
+
+/// What the metrics show of both sides.
+pub(super) fn figures(shared: &Shared) -> Snapshot {
+    let (clients, upstream) = (&shared.counters.tls, shared.upstream.figures());
+    let outcomes = |side: &TlsCounters| {
+        Handshake::ALL.map(|outcome| (outcome.as_str(), side.outcome(outcome).value())).to_vec()
+    };
+    let both = |of: fn(&TlsCounters) -> &Count| of(clients).value() + of(upstream).value();
+    let expires = [
+        shared.config.tls.as_ref().and_then(|live| live.expires()),
+        shared.config.upstream_tls.as_ref().and_then(|live| live.expires()),
+    ];
+    Snapshot {
+        handshakes: outcomes(clients),
+        tls_versions: TlsVersion::ALL
+            .map(|version| (version.as_str(), clients.version(version).value()))
+            .to_vec(),
+        upstream_handshakes: outcomes(upstream),
+        tls_reloads: vec![("applied", both(|side| &side.reloaded)), ("refused", both(|side| &side.refused))],
+        tls_expires: expires.into_iter().flatten().min(),
+        ..Snapshot::default()
     }
 }
 
