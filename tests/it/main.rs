@@ -10,8 +10,15 @@ mod drain;
 mod faults;
 mod guards;
 mod http;
+#[path = "../../src/proxy/tls/made.rs"]
+#[expect(dead_code, reason = "other tests need more of it")]
+mod made;
 mod metrics;
 mod native;
 mod process;
 mod raw;
+#[path = "../../src/proxy/tests/shim.rs"]
+#[expect(dead_code, reason = "only clients are secured here")]
+mod shim;
 mod stage;
+mod tls;

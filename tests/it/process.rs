@@ -170,7 +170,7 @@ impl Proxy {
         env.extend(more);
         let process = Process::start(&["run"], &env);
         let address = |listener: &str| process.line(|line| address_in(line, listener));
-        let (clients, metrics) = (address("proxy"), address("metrics"));
+        let (clients, metrics) = (super::tls::around(address("proxy"), more), address("metrics"));
         Self { process, clients, metrics }
     }
 }

@@ -4,8 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::{Arc, LazyLock};
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, RootCertStore, ServerConnection, StreamOwned};
 
 use super::super::tls::made::{Authority, Made};
@@ -24,21 +23,15 @@ static CERTIFIED: LazyLock<(Authority, Made)> = LazyLock::new(|| {
 });
 
 pub(super) fn server() -> rustls::ServerConfig {
-    let made = &CERTIFIED.1;
-    let chain = vec![CertificateDer::from_pem_slice(made.cert.as_bytes()).unwrap()];
-    let key = PrivateKeyDer::from_pem_slice(made.key.as_bytes()).unwrap();
-    rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .unwrap()
+    CERTIFIED.1.server()
+}
+
+pub(super) fn client() -> rustls::ClientConfig {
+    CERTIFIED.0.client()
 }
 
 pub(super) fn roots() -> RootCertStore {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(CERTIFIED.0.pem().as_bytes()).unwrap()).unwrap();
-    roots
+    CERTIFIED.0.roots()
 }
 
 fn head(stream: &mut impl Read) -> String {

@@ -97,7 +97,7 @@ impl World {
         config.workers = Some(1);
         change(&mut config);
         let running = Server::start(config, decide, Mirroring::off()).unwrap();
-        let beyond = || Beyond::Tls(client_tls(secure::roots()).unwrap().into());
+        let beyond = || Beyond::Tls(secure::client().into());
         let address = running.local_addr();
         let clients = if super::SECURE { door(address, beyond()) } else { address };
         Self { running, service, clients }

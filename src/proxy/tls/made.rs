@@ -1,6 +1,10 @@
 //! Certificates made for a test, by an authority made for that test.
 
+use std::sync::Arc;
+
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 /// An authority that nobody else believes.
 pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
@@ -24,6 +28,21 @@ impl Authority {
         self.0.pem()
     }
 
+    /// Settings of a client that believes this authority and nobody else.
+    pub(crate) fn client(&self) -> rustls::ClientConfig {
+        rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(self.roots())
+            .with_no_client_auth()
+    }
+
+    pub(crate) fn roots(&self) -> rustls::RootCertStore {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(self.0.der().clone()).unwrap();
+        roots
+    }
+
     /// A certificate for these names and addresses.
     pub(crate) fn issue(&self, names: &[&str]) -> Made {
         self.issue_from_to(names, 2020, 4000)
@@ -38,5 +57,19 @@ impl Authority {
         let key = KeyPair::generate().unwrap();
         let cert = params.signed_by(&key, &self.0).unwrap();
         Made { cert: cert.pem(), key: key.serialize_pem() }
+    }
+}
+
+impl Made {
+    /// Settings of a server with this certificate.
+    pub(crate) fn server(&self) -> rustls::ServerConfig {
+        let chain = vec![CertificateDer::from_pem_slice(self.cert.as_bytes()).unwrap()];
+        let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes()).unwrap();
+        rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .unwrap()
     }
 }
