@@ -138,7 +138,7 @@ fn head(stream: &mut TcpStream) -> String {
 fn block(number: u64) -> Vec<u8> {
     let mut block = vec![0x82, 127];
     block.extend(65_536_u64.to_be_bytes());
-    block.extend((0..65_536 / 8).flat_map(|_| number.to_be_bytes()));
+    block.extend(number.to_be_bytes().repeat(65_536 / 8));
     block
 }
 
@@ -214,6 +214,34 @@ fn the_log_names_session_and_trace_and_nothing_secret() {
     let (_client, _service) = process.session("/", "");
     let opened = process.logged(|line| line["message"] == "session opened");
     assert!(opened.get("trace_id").is_none(), "no trace, no field: {opened}");
+}
+
+#[test]
+fn a_plain_requests_trace_is_in_the_log_where_it_is_asked_for() {
+    const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+    let head = |host: &str| {
+        format!(
+            "GET /a?token=s3cret HTTP/1.1\r\n{host}traceparent: 00-{TRACE}-b7ad6b7169203331-01\r\n\
+             tracestate: a=1\r\nCookie: s3cret\r\n\r\n"
+        )
+    };
+    let mut process = Process::with(&[("CROSSFADE_LOG", "info,crossfade::proxy=debug")]);
+    let mut client = TcpStream::connect(&process.address).unwrap();
+    client.write_all(head("Host: a\r\n").as_bytes()).unwrap();
+    let mut service = process.accept();
+    let arrived = self::head(&mut service);
+    assert!(arrived.contains(&format!("traceparent: 00-{TRACE}-b7ad6b7169203331-01\r\n")), "{arrived}");
+    assert!(arrived.contains("tracestate: a=1\r\n"), "{arrived}");
+    let passes = process.logged(|line| line["message"] == "a request passes");
+    // And one that is refused before the service sees it.
+    let mut refused = TcpStream::connect(&process.address).unwrap();
+    refused.write_all(head("").as_bytes()).unwrap();
+    let failed = process.logged(|line| line["message"] == "an exchange failed");
+    assert!(failed["error"].as_str().is_some_and(|error| error.contains("host_invalid")), "{failed}");
+    for line in [passes, failed] {
+        assert_eq!((&line["level"], &line["trace_id"]), (&"DEBUG".into(), &TRACE.into()), "{line}");
+        assert!(!line.to_string().contains("s3cret"), "{line}");
+    }
 }
 
 #[test]

@@ -49,6 +49,14 @@ pub struct Snapshot {
     pub tls_reloads: Vec<(&'static str, u64)>,
     /// When the first certificate in use expires, in Unix seconds.
     pub tls_expires: Option<u64>,
+    /// Open client connections, sessions included.
+    pub connections: u64,
+    /// Exchanges and connections that failed or were refused, by reason.
+    pub faults: Vec<(&'static str, u64)>,
+    /// Bytes that decompressors and their windows hold.
+    pub inflate_bytes: u64,
+    /// Decompressors put to sleep.
+    pub hibernated: u64,
     /// Upgrade requests by outcome.
     pub upgrades: Vec<(&'static str, u64)>,
     /// Data messages that the tap saw pass, by direction.
@@ -133,7 +141,7 @@ const fn gauge(
 }
 
 /// Every family, in the order of the document.
-pub(super) static FAMILIES: [Family; 37] = [
+pub(super) static FAMILIES: [Family; 41] = [
     gauge("crossfade_sessions", "lane", "Open sessions.", |s| counts(&s.snapshot.sessions)),
     counter(
         "crossfade_sessions_total",
@@ -203,6 +211,27 @@ pub(super) static FAMILIES: [Family; 37] = [
         "",
         "When the first of our certificates in use expires, as Unix time.",
         |s| Samples::One(s.snapshot.tls_expires.map(float)),
+    ),
+    gauge("crossfade_connections", "", "Open client connections, sessions included.", |s| {
+        one(float(s.snapshot.connections))
+    }),
+    counter(
+        "crossfade_faults_total",
+        "reason",
+        "Connections and exchanges that failed or were refused, by the word in x-crossfade-error.",
+        |s| counts(&s.snapshot.faults),
+    ),
+    gauge(
+        "crossfade_inflate_bytes",
+        "",
+        "Memory that the decompressors of mirrored sessions and their windows hold.",
+        |s| one(float(s.snapshot.inflate_bytes)),
+    ),
+    counter(
+        "crossfade_inflaters_hibernated_total",
+        "",
+        "Decompressors of idle sessions whose memory was given back.",
+        |s| one(float(s.snapshot.hibernated)),
     ),
     counter("crossfade_upgrades_total", "outcome", "Upgrade requests, by what became of them.", |s| {
         counts(&s.snapshot.upgrades)
@@ -305,6 +334,7 @@ fn overflow(scrape: &Scrape<'_>) -> u64 {
         &s.upgrades,
         &s.handshakes,
         &s.upstream_handshakes,
+        &s.faults,
         &s.messages,
         &s.bytes,
         &s.mirror_messages,

@@ -28,6 +28,7 @@ fn full() -> Snapshot {
         upstream_handshakes: vec![("full", 3)],
         tls_reloads: vec![("applied", 1)],
         tls_expires: Some(1_900_000_000),
+        faults: vec![("head_malformed", 3)],
         messages: vec![("up", 1), ("down", 2)],
         bytes: vec![("up", 10), ("down", 20)],
         hot_messages: vec![("via_realtime", 9)],

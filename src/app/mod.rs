@@ -26,6 +26,7 @@ mod behind;
 mod control;
 mod decide;
 pub(crate) mod figures;
+pub(crate) mod flags;
 mod life;
 pub(crate) mod ops;
 mod settings;
@@ -33,6 +34,7 @@ pub(crate) mod side;
 mod status;
 mod tls;
 
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::thread::JoinHandle;
@@ -52,11 +54,13 @@ use crate::tap::{self, TapReceiver};
 use behind::{Behind, runtime};
 use decide::Decider;
 use figures::SideFigures;
+pub use flags::Hand;
+use flags::{FlagBook, FlagWord, Standing};
 use life::start_ops;
 use ops::{Links, Ops, View, WORDS_MAX, Word};
 
 pub use settings::{Addresses, SettingError, Tuning, load};
-pub(crate) use settings::{accepts, link, topic};
+pub(crate) use settings::{accepts, link, proxy as proxy_settings, topic};
 
 /// Why the process did not start.
 #[derive(Debug, thiserror::Error)]
@@ -90,7 +94,7 @@ pub struct Eyes {
     ledger: Arc<Ledger>,
     budget: Arc<Budget>,
     returned_us: Arc<AtomicU64>,
-    share: u32,
+    standing: watch::Receiver<Arc<Standing>>,
     mirrors: bool,
 }
 
@@ -126,6 +130,18 @@ impl App {
     /// # Errors
     /// [`StartError`]; nothing is left running then.
     pub fn start(config: &Config, tuning: &Tuning) -> Result<Self, StartError> {
+        Self::start_on(None, config, tuning)
+    }
+
+    /// As [`App::start`]; a listener that was handed over takes the place of `CROSSFADE_LISTEN`.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left running then.
+    pub fn start_on(
+        listener: Option<TcpListener>,
+        config: &Config,
+        tuning: &Tuning,
+    ) -> Result<Self, StartError> {
         let epoch = epoch();
         let ledger = Ledger::new();
         let budget = Budget::new(config.mirror.buffer);
@@ -135,10 +151,10 @@ impl App {
         let view = watch::Sender::new(ops::first_view(&breaker, epoch.at));
         let policy = watch::Sender::new(Policy::PASSTHROUGH);
         let rollout = settings::rollout(config)?;
-        let share = rollout.percent().units();
+        let flags = FlagBook::new(rollout.0, rollout.1);
         let mirrors = config.supabase.is_some();
         let decider = Decider {
-            settings: rollout,
+            standing: flags.subscribe(),
             configured: mirrors,
             native: config.supabase.as_ref().is_some_and(|supabase| supabase.anon_key.is_some()),
             mirror_percent: Percent::from_units(config.mirror.percent.thousandths()).unwrap_or(Percent::FULL),
@@ -147,23 +163,30 @@ impl App {
         let mirroring = Mirroring {
             tap: mirrors.then_some(tap),
             copies: settings::copies(config),
+            inflating: Budget::new(config.mirror.inflate_buffer),
             hot: settings::hot(config),
             windows: Windows::new(config.hot.window_pod),
+            follow: decider.follow_fn(),
             policy: policy.subscribe(),
             close_code: config.drain.code,
         };
         let words = mpsc::channel(WORDS_MAX);
         let probes = mpsc::channel(4);
         let parts = Parts { ledger, budget, receiver, words, probes, policy, view, breaker, epoch };
-        let running = Arc::new(Server::start(settings::proxy(config)?, decider.into_fn(), mirroring)?);
-        Self::start_behind(config, tuning, (running, share), parts)
+        let (proxy, decide) = (settings::proxy(config)?, decider.into_fn());
+        let running = match listener {
+            Some(listener) => Server::start_on(listener, proxy, decide, mirroring)?,
+            None => Server::start(proxy, decide, mirroring)?,
+        };
+        let running = Arc::new(running);
+        Self::start_behind(config, tuning, (running, flags), parts)
     }
 
     /// Starts what stands behind the proxy.
     fn start_behind(
         config: &Config,
         tuning: &Tuning,
-        (running, share): (Arc<Running>, u32),
+        (running, flags): (Arc<Running>, FlagBook),
         parts: Parts,
     ) -> Result<Self, StartError> {
         let figures = Arc::new(SideFigures::default());
@@ -175,7 +198,7 @@ impl App {
             ledger: Arc::clone(&parts.ledger),
             budget: Arc::clone(&parts.budget),
             returned_us: Arc::clone(&returned_us),
-            share,
+            standing: flags.subscribe(),
             mirrors: config.supabase.is_some(),
         };
         let (words, heard) = parts.words;
@@ -187,7 +210,7 @@ impl App {
         let view = parts.view.subscribe();
         let machine = Ops {
             breaker,
-            share,
+            flags,
             words: heard,
             probes: ask,
             view: parts.view,
@@ -211,6 +234,7 @@ impl App {
             }
         };
         let admin = control::start(config, tuning, &running)?;
+        let machine = (machine, words.clone());
         let (ops, metrics) = start_ops(config, tuning, machine, (&running, &eyes), Arc::clone(&stop_ops))?;
         let at = admin.as_ref().map(|listener| listener.address);
         let addresses = Addresses { proxy: running.local_addr(), metrics, admin: at };
@@ -237,6 +261,13 @@ impl App {
     pub fn force(&self, force: Force) {
         if self.words.try_send(Word::Force(force)).is_err() {
             tracing::error!("the breaker did not hear a person's word: too much is waiting");
+        }
+    }
+
+    /// Everybody on legacy, or no longer as far as this hand is concerned.
+    pub fn emergency(&self, hand: Hand, on: bool) {
+        if self.words.try_send(Word::Flags(FlagWord::Emergency(hand, on))).is_err() {
+            tracing::error!("the emergency switch was not heard: too much is waiting; switch again");
         }
     }
 

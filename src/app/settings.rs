@@ -9,8 +9,7 @@ use super::tls;
 use crate::config::{self, BreakerMode, KeySource, RolloutLane};
 use crate::proxy::native::{AnonKey, Native};
 use crate::proxy::{Network, Target, Trusted};
-
-use crate::rollout::{Flags, Identity, KeyChain, KeyHasher, Percent, RealtimeLane, Settings, Tiers};
+use crate::rollout::{Flags, Identity, KeyChain, KeyHasher, Percent, RealtimeLane, Tiers};
 use crate::{breaker, hot, mirror, proxy, realtime, ws};
 
 /// A setting that a room refuses although its variable could be read.
@@ -60,7 +59,7 @@ fn unusable(problem: proxy::tls::TlsProblem) -> config::Problem {
 }
 
 /// The proxy's settings.
-pub(super) fn proxy(config: &config::Config) -> Result<proxy::Config, SettingError> {
+pub(crate) fn proxy(config: &config::Config) -> Result<proxy::Config, SettingError> {
     let own = &config.proxy;
     let upstream = Target::service(&own.upstream.to_string()).map_err(|e| wrong("CROSSFADE_UPSTREAM")(&e))?;
     let mut settings = proxy::Config::new(upstream);
@@ -69,6 +68,10 @@ pub(super) fn proxy(config: &config::Config) -> Result<proxy::Config, SettingErr
     settings.deadlines.connect = own.connect_timeout;
     settings.deadlines.upgrade = own.upgrade_timeout;
     settings.deadlines.head = own.request_head_timeout;
+    settings.deadlines.response = own.response_head_timeout;
+    settings.deadlines.idle = own.idle_timeout;
+    settings.limits.connections_per_address = own.connections_per_address;
+    settings.limits.upgrades_per_second = own.upgrades_per_second;
     settings.limits.head_bytes = usize::try_from(own.header_bytes_max).unwrap_or(usize::MAX);
     settings.limits.head_fields = own.headers_max as usize;
     settings.lane_header = own.lane_header;
@@ -103,8 +106,8 @@ pub(super) fn proxy(config: &config::Config) -> Result<proxy::Config, SettingErr
     Ok(settings)
 }
 
-/// The rollout's settings. Only the environment's tier is wired.
-pub(super) fn rollout(config: &config::Config) -> Result<Settings, SettingError> {
+/// The rollout's settings at the start. Only the environment's tier is wired.
+pub(super) fn rollout(config: &config::Config) -> Result<(Identity, Tiers), SettingError> {
     let own = &config.rollout;
     let words: Vec<String> = own.key.iter().map(source).collect();
     let chain: KeyChain = words.join(",").parse().map_err(|e| wrong("CROSSFADE_ROLLOUT_KEY")(&e))?;
@@ -119,7 +122,7 @@ pub(super) fn rollout(config: &config::Config) -> Result<Settings, SettingError>
     getrandom::fill(&mut secret).map_err(|e| wrong("CROSSFADE_ROLLOUT_KEY")(&e))?;
     let identity = Identity { salt: own.salt.clone(), chain, hasher: KeyHasher::new(&secret) };
     let tiers = Tiers { env: Flags { percent, lane, rules: Arc::from([]) }, ..Tiers::default() };
-    Ok(tiers.settings(&Arc::new(identity)))
+    Ok((identity, tiers))
 }
 
 fn source(place: &KeySource) -> String {

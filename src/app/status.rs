@@ -7,7 +7,7 @@ use crate::admin::Snapshot;
 use crate::breaker::Trigger;
 use crate::hot::{Direct, Fallback};
 use crate::mirror::tally::{EDGES_MS, Histogram};
-use crate::proxy::{EndCause, Lane, SessionCounters, UpgradeOutcome};
+use crate::proxy::{EndCause, Fault, Lane, SessionCounters, UpgradeOutcome};
 use crate::session::Direction;
 use crate::status::{BreakerFigures, HotFigures, MirrorFigures, Status};
 
@@ -33,7 +33,7 @@ impl Eyes {
             mirror: self.mirror(),
             ledger: self.ledger.account(),
             breaker: self.breaker(now),
-            share: self.share,
+            share: self.standing.borrow().settings.percent().units(),
         }
     }
 
@@ -88,6 +88,10 @@ impl Eyes {
             sessions: labelled(&open, lanes()),
             sessions_total: labelled(&status.opened, lanes()),
             sessions_ended: labelled(&status.ended, EndCause::ALL.map(EndCause::as_str).to_vec()),
+            connections: self.shared.counters.connections_open.value(),
+            faults: Fault::ALL.map(|why| (why.as_str(), self.shared.counters.faults(why).value())).to_vec(),
+            inflate_bytes: self.shared.mirroring.inflating.used(),
+            hibernated: sum(&self.shared.sessions, |one| &one.hibernated),
             upgrades: UpgradeOutcome::ALL
                 .map(|outcome| (outcome.as_str(), self.shared.counters.upgrades(outcome).value()))
                 .to_vec(),

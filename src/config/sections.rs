@@ -40,6 +40,14 @@ pub struct Proxy {
     pub header_bytes_max: u64,
     /// Most header fields of one request.
     pub headers_max: u32,
+    /// Longest wait for the answer to a plain request; `None`: for ever.
+    pub response_head_timeout: Option<Duration>,
+    /// How long nothing may pass; `None`: for ever.
+    pub idle_timeout: Option<Duration>,
+    /// Connections of one address.
+    pub connections_per_address: Option<u32>,
+    /// Upgrades in one second.
+    pub upgrades_per_second: Option<u32>,
     /// Peers whose forwarding headers are believed.
     pub trusted_proxies: Vec<Cidr>,
     /// Whether the 101 names the lane.
@@ -74,6 +82,8 @@ pub struct Rollout {
     pub key: Vec<KeySource>,
     /// The salt of the bucket function.
     pub salt: String,
+    /// While this file exists, everybody is on legacy.
+    pub emergency_file: Option<std::path::PathBuf>,
 }
 
 /// Settings of the mirror.
@@ -91,6 +101,8 @@ pub struct Mirror {
     pub buffer: u64,
     /// The largest mirrored message, in bytes.
     pub message_max: u64,
+    /// Bytes that decompressors and their windows may hold.
+    pub inflate_buffer: u64,
 }
 
 /// Settings of the hot lane.
@@ -156,6 +168,10 @@ pub(super) fn proxy(r: &Reader<'_>) -> Result<Proxy, Problem> {
         request_head_timeout: r.value(&vars::REQUEST_HEAD_TIMEOUT)?.0,
         header_bytes_max: r.value(&vars::HEADER_BYTES_MAX)?.0,
         headers_max: r.value(&vars::HEADERS_MAX)?.0,
+        response_head_timeout: r.optional(&vars::RESPONSE_HEAD_TIMEOUT)?.map(|limit| limit.0),
+        idle_timeout: r.optional(&vars::IDLE_TIMEOUT)?.map(|limit| limit.0),
+        connections_per_address: r.optional(&vars::CONNECTIONS_PER_ADDRESS)?.map(|limit| limit.0),
+        upgrades_per_second: r.optional(&vars::UPGRADES_PER_SECOND)?.map(|limit| limit.0),
         trusted_proxies: r.optional(&vars::TRUSTED_PROXIES)?.map(|list| list.0).unwrap_or_default(),
         lane_header: r.value(&vars::LANE_HEADER)?,
     })
@@ -167,6 +183,7 @@ pub(super) fn rollout(r: &Reader<'_>) -> Result<Rollout, Problem> {
         lane: r.value(&vars::ROLLOUT_LANE)?,
         key: r.value(&vars::ROLLOUT_KEY)?.0,
         salt: r.value(&vars::ROLLOUT_SALT)?.0,
+        emergency_file: r.optional(&vars::EMERGENCY_FILE)?.map(|text| text.0.into()),
     })
 }
 
@@ -178,6 +195,7 @@ pub(super) fn mirror(r: &Reader<'_>) -> Result<Mirror, Problem> {
         classify: r.optional(&vars::CLASSIFY)?.map(|text| text.0).unwrap_or_default(),
         buffer: r.value(&vars::BUFFER)?.0,
         message_max: r.value(&vars::MESSAGE_MAX)?.0,
+        inflate_buffer: r.value(&vars::INFLATE_BUFFER)?.0,
     })
 }
 

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_TYPE, HeaderName};
+use http::header::{CONNECTION, CONTENT_TYPE, HeaderName, RETRY_AFTER};
 use http::{HeaderValue, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -117,6 +117,9 @@ pub(super) fn refuse(fault: Fault, in_flight: InFlight) -> Response<AnswerBody> 
     if fault.side() == Side::Downstream {
         // What follows on the connection may not be what the client, or someone through it, says it is.
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    if fault == Fault::UpgradeRate {
+        headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
     if fault == Fault::MethodConnect {
         let allowed = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");

@@ -5,12 +5,14 @@
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::task::Waker;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::hot::{Fallback, Relay};
 use crate::session::{SessionId, SessionNo};
 
-use super::{Lane, Verdict};
+use super::tunnel::EndCause;
+use super::{Follow, Follows, Lane, Verdict};
+use crate::ws::CLOSE_GOING_AWAY;
 
 /// What a session is told to do at its next poll. A later order replaces an earlier one that was not taken yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,11 +41,18 @@ pub struct SessionCell {
     /// When the 101 was relayed.
     pub opened_at: Instant,
     lane: Cell<Lane>,
+    follows: Cell<Follows>,
     why: Cell<Option<Fallback>>,
     order: Cell<Option<Order>>,
     waker: RefCell<Option<Waker>>,
     /// The down leg while it is hot (and until its window is written after that).
     pub(crate) relay: RefCell<Option<Box<Relay>>>,
+    /// Bytes have passed since they were last asked after.
+    stirred: Cell<bool>,
+    /// When that was found so.
+    active_at: Cell<Instant>,
+    /// It is ended for want of bytes.
+    idle: Cell<bool>,
     /// Not before this moment may the session become hot again (after `window_full`).
     not_hot_before: Cell<Option<Instant>>,
 }
@@ -53,6 +62,7 @@ impl SessionCell {
     #[must_use]
     pub fn new(no: SessionNo, id: SessionId, path: Arc<str>, verdict: Verdict, opened_at: Instant) -> Self {
         let lane = if verdict.lane == Lane::Native { Lane::Native } else { Lane::Legacy };
+        let follows = Cell::new(verdict.follows);
         Self {
             no,
             id,
@@ -60,10 +70,14 @@ impl SessionCell {
             verdict,
             opened_at,
             lane: Cell::new(lane),
+            follows,
             why: Cell::new(None),
             order: Cell::new(None),
             waker: RefCell::new(None),
             relay: RefCell::new(None),
+            stirred: Cell::new(false),
+            active_at: Cell::new(opened_at),
+            idle: Cell::new(false),
             not_hot_before: Cell::new(None),
         }
     }
@@ -72,6 +86,20 @@ impl SessionCell {
     #[must_use]
     pub fn lane(&self) -> Lane {
         self.lane.get()
+    }
+
+    /// How it follows the hot lane now.
+    #[must_use]
+    pub fn follows(&self) -> Follows {
+        self.follows.get()
+    }
+
+    /// Decides anew how it follows.
+    pub fn follow_anew(&self, follow: &Follow) {
+        // What was not tapped at its upgrade cannot become hot.
+        if let Some(subject) = self.verdict.subject.as_ref().filter(|_| self.verdict.is_tapped()) {
+            self.follows.set(follow.decide(subject));
+        }
     }
 
     /// Why the session left the hot lane, if it did.
@@ -93,6 +121,32 @@ impl SessionCell {
             self.order.set(Some(order));
         }
         self.wake();
+    }
+
+    /// Notes that bytes have passed. No clock is read for it.
+    pub(super) fn stir(&self) {
+        self.stirred.set(true);
+    }
+
+    /// For how long nothing has passed, as exactly as this is called often.
+    pub(super) fn idle_for(&self, now: Instant) -> Duration {
+        if self.stirred.take() {
+            self.active_at.set(now);
+        }
+        now.saturating_duration_since(self.active_at.get())
+    }
+
+    /// Ends it for want of bytes: says so first, and cuts it when called again.
+    pub(super) fn end_idle(&self, now: Instant) {
+        self.active_at.set(now);
+        let told = self.idle.replace(true);
+        self.order(if told { Order::Cut } else { Order::Close(CLOSE_GOING_AWAY) });
+    }
+
+    /// The cause of its end: what only carries out an idle timeout is called so.
+    pub(super) fn end_cause(&self, cause: EndCause) -> EndCause {
+        let ours = matches!(cause, EndCause::Drained | EndCause::Cut);
+        if ours && self.idle.get() { EndCause::Idle } else { cause }
     }
 
     /// Wakes the session's task.

@@ -82,6 +82,8 @@ pub struct Deadlines {
     /// TLS handshake of a client; and a request head, from the accept or, on a connection kept alive, from its
     /// first byte. Then 408, or, when nothing at all was sent, a silent close.
     pub head: Duration,
+    /// How long a session, or a connection between two requests, may stay without a byte. Off.
+    pub idle: Option<Duration>,
     /// From a plain request to its answer's head. Off: the service alone decides how long it thinks. Then 504.
     pub response: Option<Duration>,
     /// How long a body is held back under `Expect: 100-continue` for the service's word (RFC 9110 section 10.1.1).
@@ -97,6 +99,7 @@ impl Default for Deadlines {
             connect: Duration::from_secs(2),
             upgrade: Duration::from_secs(30),
             head: Duration::from_secs(10),
+            idle: None,
             response: None,
             expect: Duration::from_secs(1),
             pool_idle: Duration::from_secs(4),
@@ -111,13 +114,23 @@ pub struct Limits {
     pub head_bytes: usize,
     /// Fields of a request head. More is answered with 431.
     pub head_fields: usize,
+    /// Connections that one address may have. Off. More are closed at once; trusted proxies speak for many.
+    pub connections_per_address: Option<u32>,
+    /// Upgrades that may come in one second. Off. More are answered with 429.
+    pub upgrades_per_second: Option<u32>,
     /// Unused connections to the service that each worker keeps.
     pub pool_idle: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { head_bytes: 64 * 1024, head_fields: 256, pool_idle: 64 }
+        Self {
+            head_bytes: 64 * 1024,
+            head_fields: 256,
+            connections_per_address: None,
+            upgrades_per_second: None,
+            pool_idle: 64,
+        }
     }
 }
 

@@ -24,6 +24,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
+use super::admission::Place;
 use super::body::{AnswerBody, refusal_bytes, refuse};
 use super::counters::UpgradeOutcome;
 use super::drain::Phase;
@@ -32,10 +33,11 @@ use super::error::{ConnectionError, Fault};
 use super::handshake::{Asks, classify};
 use super::io::Io;
 use super::proxy_protocol::Header;
+use super::trace::TraceId;
 use super::tunnel::{self, Upgraded};
 use super::upgrade::{Handoff, compact};
 use super::verdict::Lane;
-use super::watch::{HeadClock, InFlight, Watch, Watched};
+use super::watch::{HeadClock, InFlight, Runs, Watch, Watched};
 use super::worker::Worker;
 use super::{plain, upgrade};
 
@@ -70,31 +72,36 @@ impl ClientSide {
         Header::Proxied { source: self.peer, destination: self.destination }
     }
 
-    fn note(&self, error: &ConnectionError) {
-        note(&self.worker, self.peer, error);
+    fn note(&self, error: &ConnectionError, trace: Option<TraceId>) {
+        note(&self.worker, self.peer, error, trace);
     }
 }
 
-fn note(worker: &Worker, peer: SocketAddr, error: &ConnectionError) {
+fn note(worker: &Worker, peer: SocketAddr, error: &ConnectionError, trace: Option<TraceId>) {
     worker.shared.counters.faults(error.fault).add();
-    tracing::debug!(%peer, %error, "an exchange failed");
+    let trace_id = trace.map(tracing::field::display);
+    tracing::debug!(%peer, trace_id, %error, "an exchange failed");
 }
 
 /// Counts a connection as open until it is dropped.
-pub(super) struct Open(Rc<Worker>);
+pub(super) struct Open {
+    worker: Rc<Worker>,
+    /// What its address is counted by, where that is limited.
+    _place: Option<Place>,
+}
 
 impl Open {
     /// Takes over the count that the acceptor has begun.
-    pub(super) fn count(worker: &Rc<Worker>) -> Self {
-        Self(Rc::clone(worker))
+    pub(super) fn count(worker: &Rc<Worker>, place: Option<Place>) -> Self {
+        Self { worker: Rc::clone(worker), _place: place }
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.load.connections.fetch_sub(1, Ordering::Relaxed);
-        self.0.shared.counters.connections_open.sub();
-        self.0.shared.left.notify_waiters();
+        self.worker.load.connections.fetch_sub(1, Ordering::Relaxed);
+        self.worker.shared.counters.connections_open.sub();
+        self.worker.shared.left.notify_waiters();
     }
 }
 
@@ -120,7 +127,7 @@ pub(super) async fn serve(worker: Rc<Worker>, socket: std::net::TcpStream, peer:
     let watch = Arc::new(Watch::default());
     let Entered { io, peer, destination } = match entry::enter(&worker.shared, socket, peer).await {
         Ok(entered) => entered,
-        Err(error) => return note(&worker, peer, &error),
+        Err(error) => return note(&worker, peer, &error, None),
     };
     let (tls, handoff) = (io.is_tls(), RefCell::new(None));
     let client = Rc::new(ClientSide { worker, peer, destination, tls, watch: Arc::clone(&watch), handoff });
@@ -130,10 +137,9 @@ pub(super) async fn serve(worker: Rc<Worker>, socket: std::net::TcpStream, peer:
     if let Some(handoff) = handoff {
         match switched(handoff).await {
             Ok(upgraded) => {
-                let worker = Rc::clone(&client.worker);
-                tokio::task::spawn_local(session(worker, upgraded, open));
+                tokio::task::spawn_local(session(&client.worker, upgraded, open));
             }
-            Err(error) => client.note(&error),
+            Err(error) => client.note(&error, None),
         }
     }
 }
@@ -141,7 +147,7 @@ pub(super) async fn serve(worker: Rc<Worker>, socket: std::net::TcpStream, peer:
 /// How the HTTP part of a connection ended.
 enum Finish {
     Ended(hyper::Result<()>),
-    Overdue,
+    Overdue(Runs),
 }
 
 /// HTTP/1.1 until the client leaves, fails, or switches protocols.
@@ -156,7 +162,7 @@ async fn speak_http(client: &Rc<ClientSide>, io: Watched) {
         .max_buf_size((config.limits.head_bytes * 2).max(BUFFER_BYTES_MIN))
         .serve_connection(TokioIo::new(io), Door(Rc::clone(client)))
         .with_upgrades();
-    let mut clock = HeadClock::start(Arc::clone(&client.watch), config.deadlines.head);
+    let mut clock = HeadClock::start(Arc::clone(&client.watch), &config.deadlines);
     let mut finishing = pin!(client.worker.shared.drain.reached(Phase::Finishing));
     let mut told = false;
     let finish = poll_fn(|cx| {
@@ -167,18 +173,19 @@ async fn speak_http(client: &Rc<ClientSide>, io: Watched) {
         if let Poll::Ready(result) = Pin::new(&mut connection).poll(cx) {
             return Poll::Ready(Finish::Ended(result));
         }
-        clock.poll(cx).map(|()| Finish::Overdue)
+        clock.poll(cx).map(Finish::Overdue)
     })
     .await;
     let (fault, words) = match finish {
         Finish::Ended(Ok(())) => return,
         Finish::Ended(Err(error)) => {
             let fault = client_fault(&error);
-            client.note(&ConnectionError::new(fault, error));
+            client.note(&ConnectionError::new(fault, error), None);
             (fault, Vec::new())
         }
-        Finish::Overdue => {
-            client.note(&Fault::HeadTimeout.into());
+        Finish::Overdue(Runs::Idle) => return, // nothing is under way: closed without a word
+        Finish::Overdue(Runs::Head) => {
+            client.note(&Fault::HeadTimeout.into(), None);
             // A client that has said nothing has asked nothing: a 408 would only be taken for a later answer.
             let silent = client.watch.is_silent();
             (Fault::HeadTimeout, if silent { Vec::new() } else { refusal_bytes(Fault::HeadTimeout) })
@@ -236,30 +243,33 @@ async fn switched(handoff: Handoff) -> Result<Upgraded, ConnectionError> {
     })
 }
 
-async fn session(worker: Rc<Worker>, upgraded: Upgraded, open: Open) {
-    let counted = OpenSession::count(&worker, upgraded.head.verdict.lane);
-    let (id, trace, verdict) = (upgraded.head.id, upgraded.head.trace, upgraded.head.verdict);
-    let trace_id = trace.map(tracing::field::display);
+fn session(worker: &Rc<Worker>, upgraded: Upgraded, open: Open) -> impl Future<Output = ()> + use<> {
+    let counted = OpenSession::count(worker, upgraded.head.verdict.lane);
+    let (id, trace, verdict) = (upgraded.head.id, upgraded.head.trace, &upgraded.head.verdict);
     tracing::info!(
         session = %id,
-        trace_id,
+        trace_id = trace.map(tracing::field::display),
         lane = verdict.lane.as_str(),
         reason = verdict.reason,
         "session opened"
     );
-    let ended = tunnel::run(upgraded, Rc::clone(&worker)).await;
-    tracing::info!(
-        session = %id,
-        trace_id,
-        lane = ended.lane.as_str(),
-        reason = ended.cause.as_str(),
-        bytes_up = ended.bytes_up,
-        bytes_down = ended.bytes_down,
-        "session closed"
-    );
-    // In this order: when no connection is left, no session may still be counted.
-    drop(counted);
-    drop(open);
+    let mut life = tunnel::run(upgraded, Rc::clone(worker));
+    async move {
+        // By reference: awaited by value it would lie in this future twice.
+        let ended = (&mut life).await;
+        tracing::info!(
+            session = %id,
+            trace_id = trace.map(tracing::field::display),
+            lane = ended.lane.as_str(),
+            reason = ended.cause.as_str(),
+            bytes_up = ended.bytes_up,
+            bytes_down = ended.bytes_down,
+            "session closed"
+        );
+        // In this order: when no connection is left, no session may still be counted.
+        drop(counted);
+        drop(open);
+    }
 }
 
 /// hyper's way to us.
@@ -287,12 +297,14 @@ async fn answer(
     let counters = &client.worker.shared.counters;
     let (parts, body) = request.into_parts();
     let asks = classify(&parts, !body.is_end_stream());
-    let acceptable = check_head(client, &parts);
+    let trace = TraceId::of(&parts.headers);
+    let acceptable = check_head(client, &parts).and_then(|()| check_pace(client, &asks));
     let request = Request::from_parts(parts, body);
     let answered = match (acceptable, asks) {
         (Err(fault), _) => Err(fault.into()),
         (Ok(()), Asks::Plain) => {
             counters.plain_requests.add();
+            note_request(client, request.method(), trace);
             plain::forward(client, request).await
         }
         (Ok(()), asks) => {
@@ -304,7 +316,7 @@ async fn answer(
         }
     };
     answered.unwrap_or_else(|error| {
-        client.note(&error);
+        client.note(&error, trace);
         refuse(error.fault, in_flight)
     })
 }
@@ -326,6 +338,23 @@ fn check_head(client: &ClientSide, parts: &Parts) -> Result<(), Fault> {
         (Some(host), None) if is_authority(host.as_bytes()) => Ok(()),
         _ => Err(Fault::HostInvalid),
     }
+}
+
+/// Whether the service may have one more upgrade in this second.
+fn check_pace(client: &ClientSide, asks: &Asks) -> Result<(), Fault> {
+    let worker = &client.worker;
+    match &worker.shared.pace {
+        Some(pace) if matches!(asks, Asks::WebSocket { .. }) && !pace.admit(worker.now()) => {
+            Err(Fault::UpgradeRate)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A plain request's line in the log, where somebody asked for so much. Its target may hold secrets and is not in it.
+fn note_request(client: &ClientSide, method: &Method, trace: Option<TraceId>) {
+    let trace_id = trace.map(tracing::field::display);
+    tracing::debug!(peer = %client.peer, trace_id, %method, "a request passes");
 }
 
 /// RFC 9110 section 7.2: `uri-host [":" port]`, or empty where the target has no authority.

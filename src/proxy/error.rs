@@ -40,6 +40,8 @@ pub enum Stage {
 pub enum Fault {
     /// The client's TLS handshake failed or took too long.
     ClientTls,
+    /// Its address has as many connections as it may (off by default).
+    AddressLimit,
     /// A PROXY header is expected, and its sender is no trusted proxy.
     ProxyUntrusted,
     /// A PROXY header is expected, and the connection does not begin with one.
@@ -58,6 +60,8 @@ pub enum Fault {
     MethodConnect,
     /// A transfer coding other than `chunked` (RFC 9112 section 6.1).
     TransferCoding,
+    /// More upgrades in this second than may come (off by default).
+    UpgradeRate,
     /// The request body broke off or its chunks are malformed.
     RequestBody,
     /// The client went away in the middle of an exchange.
@@ -90,8 +94,9 @@ pub enum Fault {
 
 impl Fault {
     /// Every fault, in label order.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 26] = [
         Self::ClientTls,
+        Self::AddressLimit,
         Self::ProxyUntrusted,
         Self::ProxyHeader,
         Self::ProxyTimeout,
@@ -101,6 +106,7 @@ impl Fault {
         Self::HostInvalid,
         Self::MethodConnect,
         Self::TransferCoding,
+        Self::UpgradeRate,
         Self::RequestBody,
         Self::ClientGone,
         Self::Resolve,
@@ -122,6 +128,7 @@ impl Fault {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ClientTls => "client_tls",
+            Self::AddressLimit => "address_limit",
             Self::ProxyUntrusted => "proxy_untrusted",
             Self::ProxyHeader => "proxy_header",
             Self::ProxyTimeout => "proxy_timeout",
@@ -131,6 +138,7 @@ impl Fault {
             Self::HostInvalid => "host_invalid",
             Self::MethodConnect => "method_connect",
             Self::TransferCoding => "transfer_coding",
+            Self::UpgradeRate => "upgrade_rate",
             Self::RequestBody => "request_body",
             Self::ClientGone => "client_gone",
             Self::Resolve => "resolve",
@@ -153,6 +161,7 @@ impl Fault {
     pub const fn sentence(self) -> &'static str {
         match self {
             Self::ClientTls => "The TLS handshake failed.",
+            Self::AddressLimit => "This address has too many connections.",
             Self::ProxyUntrusted => "Only trusted proxies may connect here.",
             Self::ProxyHeader => "The connection does not begin with a PROXY header.",
             Self::ProxyTimeout => "The PROXY header did not arrive in time.",
@@ -162,6 +171,7 @@ impl Fault {
             Self::HostInvalid => "The request needs exactly one valid Host.",
             Self::MethodConnect => "CONNECT is not supported: this is not a forward proxy.",
             Self::TransferCoding => "A transfer coding other than chunked is not supported.",
+            Self::UpgradeRate => "Too many upgrades at once; try again in a second.",
             Self::RequestBody => "The request body is malformed or was cut off.",
             Self::ClientGone => "The client went away.",
             Self::Resolve => "The service's name could not be resolved.",
@@ -184,6 +194,7 @@ impl Fault {
     pub const fn status(self) -> StatusCode {
         match self {
             Self::HeadTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::AddressLimit | Self::UpgradeRate => StatusCode::TOO_MANY_REQUESTS,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::ClientTls
             | Self::ProxyUntrusted
@@ -222,13 +233,18 @@ impl Fault {
     #[must_use]
     pub const fn stage(self) -> Stage {
         match self {
-            Self::ClientTls | Self::ProxyUntrusted | Self::ProxyHeader | Self::ProxyTimeout => Stage::Accept,
+            Self::ClientTls
+            | Self::AddressLimit
+            | Self::ProxyUntrusted
+            | Self::ProxyHeader
+            | Self::ProxyTimeout => Stage::Accept,
             Self::HeadTimeout
             | Self::HeadTooLarge
             | Self::HeadMalformed
             | Self::HostInvalid
             | Self::MethodConnect
             | Self::TransferCoding
+            | Self::UpgradeRate
             | Self::RequestBody
             | Self::ClientGone => Stage::Request,
             Self::Resolve | Self::ConnectRefused | Self::ConnectTimeout | Self::UpstreamTls => Stage::Connect,

@@ -17,8 +17,6 @@ use crate::hot::Outbox;
 pub(super) const ROUNDS_MAX: u32 = 32;
 /// A session whose window overflowed stays on legacy for this long.
 pub(super) const FULL_HOLD_OFF: Duration = Duration::from_secs(60);
-/// What the service hears when we close (RFC 6455 section 7.4.1).
-const GOING_AWAY: u16 = 1001;
 
 /// One direction's plumbing.
 pub(super) struct Leg {
@@ -168,7 +166,7 @@ pub(super) fn end_before_close(leg: &mut Leg, chunk: &[u8], worker: &Worker) -> 
     match guarded(&mut leg.tap, chunk, worker.now(), worker) {
         Some(CloseAt::Whole(at)) => {
             leg.outbox.extend(chunk.get(..at).unwrap_or(chunk));
-            leg.outbox.extend(&crate::ws::close(GOING_AWAY, "", Some(worker.mask_key())));
+            leg.outbox.extend(&crate::ws::close(crate::ws::CLOSE_GOING_AWAY, "", Some(worker.mask_key())));
             true
         }
         // Its first byte went out with the chunk before: let the client's own close pass.

@@ -32,7 +32,8 @@
 //! are malformed heads: those answers have no body and no `x-crossfade-error`. Fields of different names may change
 //! places.
 //!
-//! **Limits.** See [`Config`]: connect 2 s, upgrade answer 30 s, request head 10 s, 64 KiB, 256 fields; beyond twice
+//! **Limits.** See [`Config`]: connect 2 s, upgrade answer 30 s, request head 10 s, 64 KiB, 256 fields. Idle timeout,
+//! plain answers, connections per address and upgrades per second are off. Beyond twice
 //! the bytes, or 64 fields more, hyper answers 431 (414 for a target of 64 KiB) by itself. Answers may have
 //! 256 fields. A worker's inbox holds 1024 sockets; more are closed and counted. A client that vanishes during
 //! a long answer without a byte is noticed at the next write, because a half-closed client is a legitimate one.
@@ -40,6 +41,7 @@
 //! **Stopping.** [`Running::drain`] goes through the phases of [`Phase`]; nothing is cut before the grace period ends.
 
 mod accept;
+mod admission;
 mod body;
 mod cell;
 mod config;
@@ -51,8 +53,12 @@ mod drain;
 mod entry;
 mod error;
 mod forwarded;
+mod handed;
 mod handshake;
 mod headers;
+mod inflaters;
+#[cfg(test)]
+mod inflaters_tests;
 mod io;
 mod leg;
 pub mod native;
@@ -86,6 +92,7 @@ pub use dial::Dialer;
 pub use drain::{Drain, DrainPlan, DrainReport, Phase};
 pub use error::{Cause, ConnectionError, Fault, Side, Stage};
 pub use forwarded::{Network, NotANetwork, Trusted};
+pub use handed::{HandedOverError, handed_over};
 pub use io::Io;
 pub use native::{AnonKey, KeyError, Native};
 pub use server::{Running, Server, StartError};
@@ -94,6 +101,6 @@ pub use target::{Target, TargetError};
 pub use tls::{TlsSetupError, client_tls};
 pub use trace::TraceId;
 pub use tunnel::{EndCause, Ended, SessionHead, Upgraded};
-pub use verdict::{Decide, Follows, Lane, Policy, Verdict};
+pub use verdict::{Decide, Follow, Follows, Lane, Policy, Verdict};
 pub use windows::Windows;
 pub use worker::{BEAT, Mirroring, SCRATCH_BYTES, Shared, Worker, WorkerHandle, WorkerMessage};

@@ -285,7 +285,7 @@ impl Tunnel {
 
     fn ended(&self, cause: EndCause) -> Ended {
         Ended {
-            cause,
+            cause: self.cell.end_cause(cause),
             lane: self.cell.lane(),
             bytes_up: self.up.bytes,
             bytes_down: self.down.bytes,
@@ -372,7 +372,7 @@ impl Tunnel {
         for (dir, leg) in [(Direction::Up, &mut self.up), (Direction::Down, &mut self.down)] {
             let total = (leg.bytes, leg.tap.messages);
             if total != leg.counted {
-                self.worker.sessions().count(dir, total.0 - leg.counted.0, total.1 - leg.counted.1);
+                self.worker.sessions().count(&self.cell, dir, leg.counted, total);
                 leg.counted = total;
             }
         }

@@ -10,6 +10,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::Notify;
 
 use super::accept::Acceptor;
+use super::admission::{Addresses, Pace};
 use super::config::Config;
 use super::counters::Counters;
 use super::dial::Dialer;
@@ -53,6 +54,19 @@ impl Server {
     pub fn start(config: Config, decide: Decide, mirroring: Mirroring) -> Result<Running, StartError> {
         let listener =
             listen(config.listen).map_err(|source| StartError::Listen { address: config.listen, source })?;
+        Self::start_on(listener, config, decide, mirroring)
+    }
+
+    /// As [`Server::start`], on a listener that is there already; `config.listen` is not looked at.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left running then.
+    pub fn start_on(
+        listener: TcpListener,
+        config: Config,
+        decide: Decide,
+        mirroring: Mirroring,
+    ) -> Result<Running, StartError> {
         let local_addr = listener.local_addr().map_err(StartError::Thread)?;
         let shared = Arc::new(share(config, decide, mirroring)?);
         #[expect(clippy::disallowed_methods, reason = "the shell where beats begin to be counted")]
@@ -75,6 +89,8 @@ pub(super) fn share(config: Config, decide: Decide, mirroring: Mirroring) -> Res
         Some(count) => count.max(1),
         None => std::thread::available_parallelism().map_err(StartError::Thread)?.get(),
     };
+    let addresses = config.limits.connections_per_address.map(Addresses::new);
+    let pace = config.limits.upgrades_per_second.map(Pace::new);
     Ok(Shared {
         config,
         decide,
@@ -84,6 +100,8 @@ pub(super) fn share(config: Config, decide: Decide, mirroring: Mirroring) -> Res
         native,
         mirroring,
         sessions: (0..workers).map(|_| Arc::default()).collect(),
+        addresses,
+        pace,
         left: Notify::new(),
     })
 }

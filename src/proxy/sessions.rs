@@ -1,7 +1,8 @@
 //! One worker's book of open sessions: who is hot, who waits for Realtime, who is to be moved or closed.
 //!
-//! **Moves.** Going back to legacy is immediate for all. Becoming hot is paced ([`MOVES_A_TICK`]), so that a
-//! raised share does not put thousands of windows in front of Realtime in one instant. Native sessions, which can
+//! **Moves.** Going back to legacy because Realtime may not be used is immediate for all. What the rollout moves,
+//! to hot or back, is paced ([`MOVES_A_TICK`]), so that a raised share does not put thousands of windows in front
+//! of Realtime in one instant. Native sessions, which can
 //! only leave by a new connection, are told so a few at a time ([`CLOSES_A_TICK`]). The clocks of all windows
 //! hang on one tick of the worker, which runs only while something waits.
 
@@ -21,7 +22,7 @@ use crate::ws::CLOSE_SERVICE_RESTART;
 
 use super::cell::{Order, SessionCell};
 use super::tunnel::{EndCause, Ended};
-use super::{Lane, Policy};
+use super::{Follow, Lane, Policy};
 
 /// News for one message in the window of a hot session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +76,8 @@ pub struct SessionCounters {
     pub late: AtomicU64,
     /// Hot messages that did not travel through Realtime, by [`Direct::ALL`].
     pub direct: [AtomicU64; Direct::ALL.len()],
+    /// Decompressors put to sleep.
+    pub hibernated: AtomicU64,
     /// Panics inside the tap (must be zero).
     pub tap_panics: AtomicU64,
 }
@@ -83,7 +86,7 @@ fn add(counter: &AtomicU64, n: u64) {
     counter.fetch_add(n, Ordering::Relaxed);
 }
 
-/// Sessions that may become hot in one tick of one worker.
+/// Sessions that the rollout may move, to hot or back, in one tick of one worker: 3,200 a second.
 const MOVES_A_TICK: usize = 64;
 /// Native sessions that are told to connect again in one tick of one worker: 400 a second.
 const CLOSES_A_TICK: usize = 8;
@@ -104,6 +107,8 @@ pub struct Sessions {
     to_close: RefCell<VecDeque<(SessionNo, u16)>>,
     policy: Cell<Policy>,
     close_code: Cell<u16>,
+    /// When idle sessions are looked for again.
+    next_look: Cell<Option<Instant>>,
     /// The side thread was found silent; nobody is hot until it beats again.
     side_stuck: Cell<bool>,
     /// Rung when the first session begins to wait, so that the tick starts.
@@ -126,6 +131,7 @@ impl Sessions {
             to_close: RefCell::default(),
             policy: Cell::new(Policy::PASSTHROUGH),
             close_code: Cell::new(CLOSE_SERVICE_RESTART),
+            next_look: Cell::new(None),
             side_stuck: Cell::new(false),
             stirred: Notify::new(),
             tap,
@@ -161,7 +167,7 @@ impl Sessions {
             tap.opened(Opened { no: cell.no, id: cell.id, path: Arc::clone(&cell.path) });
         }
         self.cells.borrow_mut().insert(cell.no, Rc::clone(cell));
-        if !self.side_stuck.get() && self.policy.get().wants_hot(&cell.verdict).is_ok() {
+        if !self.side_stuck.get() && self.policy.get().wants_hot(cell.follows()).is_ok() {
             cell.order(Order::ToHot);
         }
     }
@@ -180,7 +186,15 @@ impl Sessions {
         }
     }
 
-    /// Applies a changed policy: back at once, to hot at a pace, native closed when it must.
+    /// Decides for every open session anew how it follows the hot lane: the settings have changed.
+    pub fn follow_anew(&self, follow: &Follow) {
+        for cell in self.cells.borrow().values() {
+            cell.follow_anew(follow);
+        }
+    }
+
+    /// Applies a changed policy: back at once where Realtime may not be used, at a pace where the rollout says so,
+    /// to hot at a pace, native closed when it must.
     pub fn apply(&self, policy: Policy, close_code: u16) {
         self.policy.set(policy);
         self.close_code.set(close_code);
@@ -188,9 +202,10 @@ impl Sessions {
         to_move.clear();
         self.to_close.borrow_mut().clear();
         for cell in self.cells.borrow().values() {
-            match (policy.wants_hot(&cell.verdict), cell.lane()) {
+            match (policy.wants_hot(cell.follows()), cell.lane()) {
+                (Err(Fallback::Rollout), Lane::Hot) => to_move.push_back(cell.no),
                 (Err(why), Lane::Hot) => cell.order(Order::ToLegacy(why)),
-                (Err(why), Lane::Legacy) if cell.verdict.follows != super::Follows::Never => {
+                (Err(why), Lane::Legacy) if cell.verdict.is_tapped() => {
                     cell.order(Order::ToLegacy(why)); // takes back a wish that was not met yet
                 }
                 (Ok(()), Lane::Legacy) => to_move.push_back(cell.no),
@@ -273,11 +288,25 @@ impl Sessions {
         let mut to_move = self.to_move.borrow_mut();
         for _ in 0..MOVES_A_TICK {
             let Some(no) = to_move.pop_front() else { return };
-            if let Some(cell) = self.cells.borrow().get(&no)
-                && cell.lane() == Lane::Legacy
-            {
-                cell.order(Order::ToHot);
+            let cells = self.cells.borrow();
+            let Some(cell) = cells.get(&no) else { continue };
+            match (self.policy.get().wants_hot(cell.follows()), cell.lane()) {
+                (Ok(()), Lane::Legacy) => cell.order(Order::ToHot),
+                (Err(why), Lane::Hot) => cell.order(Order::ToLegacy(why)),
+                _ => {}
             }
+        }
+    }
+
+    /// Ends sessions in which nothing has passed for `limit`: told first, cut if nothing comes of that for as long
+    /// again. Looks eight times in that span.
+    pub(super) fn end_idle(&self, limit: Duration, now: Instant) {
+        if self.next_look.get().is_some_and(|then| now < then) {
+            return;
+        }
+        self.next_look.set(Some(now + limit / 8));
+        for cell in self.cells.borrow().values().filter(|cell| cell.idle_for(now) >= limit) {
+            cell.end_idle(now);
         }
     }
 
@@ -344,10 +373,11 @@ impl Sessions {
         add(&self.counters.tap_panics, 1);
     }
 
-    /// Counts what has passed.
-    pub(super) fn count(&self, dir: Direction, bytes: u64, messages: u64) {
-        add(&self.counters.bytes[dir as usize], bytes);
-        add(&self.counters.messages[dir as usize], messages);
+    /// Counts what has passed: bytes and messages, before and now.
+    pub(super) fn count(&self, cell: &SessionCell, dir: Direction, then: (u64, u64), now: (u64, u64)) {
+        cell.stir();
+        add(&self.counters.bytes[dir as usize], now.0 - then.0);
+        add(&self.counters.messages[dir as usize], now.1 - then.1);
     }
 
     /// Adds up what a relay has counted since the last time.

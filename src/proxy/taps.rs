@@ -1,13 +1,15 @@
 //! What one direction of a session does with its bytes besides passing them: walk the frames, copy the messages.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::inflaters::{Inflaters, Sleeper};
 use crate::hot::{Direct, Outbox, Relay, Route};
 use crate::ledger::Shed;
 use crate::session::{Direction, Key, Seq, SessionNo};
 use crate::tap::Tap;
-use crate::ws::{Assembler, Boundary, FrameKind, Limits, Negotiated, Step, Walker};
+use crate::ws::{Assembler, Boundary, Captured, FrameKind, Limits, Negotiated, Step, Walker};
 
 /// One direction's observer. The walker is always on; copies are made only where the mirror wants them.
 #[derive(Debug)]
@@ -31,7 +33,9 @@ pub(crate) struct DirectionTap {
 struct Mirror {
     tap: Tap,
     path: Arc<str>,
-    assembler: Box<Assembler>,
+    assembler: Rc<Sleeper>,
+    /// Where a compressed direction's decompressor rests while nothing passes.
+    inflaters: Option<Rc<Inflaters>>,
     /// The mirror wants this session's messages now.
     wanted: bool,
     /// Messages are being copied. Changes only between two messages.
@@ -72,9 +76,19 @@ impl DirectionTap {
 
     /// Gets ready to copy messages into `tap`; [`want`](Self::want) says from when on.
     pub(crate) fn mirror_into(&mut self, tap: Tap, path: Arc<str>, limits: Limits, extensions: Negotiated) {
-        let assembler = Box::new(Assembler::new(self.session, self.dir, limits, extensions));
+        let assembler = Sleeper::new(Assembler::new(self.session, self.dir, limits, extensions));
         let compressed = matches!(extensions, Negotiated::Deflate(_));
-        self.mirror = Some(Mirror { tap, path, assembler, wanted: false, copying: false, compressed });
+        let inflaters = None;
+        self.mirror =
+            Some(Mirror { tap, path, assembler, inflaters, wanted: false, copying: false, compressed });
+    }
+
+    /// Puts a compressed direction's decompressor into the worker's care.
+    pub(crate) fn rest_in(&mut self, inflaters: &Rc<Inflaters>) {
+        if let Some(mirror) = self.mirror.as_mut().filter(|mirror| mirror.compressed) {
+            mirror.assembler.assembler.borrow_mut().inflate_from(Arc::clone(inflaters.budget()));
+            mirror.inflaters = Some(Rc::clone(inflaters));
+        }
     }
 
     /// Where in the stream of frames this direction stands.
@@ -109,6 +123,7 @@ impl DirectionTap {
         {
             mirror.copying = mirror.compressed || (mirror.wanted && mirror.tap.is_open());
         }
+        Mirror::before(mirror.as_ref());
         let (mut at, mut close) = (0, None);
         for step in walker.feed(chunk) {
             if let Step::Header { bytes, head: Some(head) } = &step
@@ -122,7 +137,7 @@ impl DirectionTap {
             *messages += u64::from(ended.is_some());
             let Some(mirror) = mirror.as_mut() else { continue };
             if mirror.copying {
-                let captured = mirror.assembler.step(&step, now, mirror.tap.budget());
+                let captured = mirror.step(&step, now);
                 if let Some(captured) = captured.filter(|_| mirror.wanted) {
                     // A refusal is in the ledger already; on the legacy lane nobody else wants to know.
                     mirror.tap.offer(captured, &mirror.path, false).unwrap_or_default();
@@ -134,6 +149,7 @@ impl DirectionTap {
                 mirror.copying = mirror.compressed || (mirror.wanted && mirror.tap.is_open());
             }
         }
+        Mirror::after(mirror.as_ref(), now);
         close
     }
 
@@ -159,9 +175,9 @@ impl DirectionTap {
         if walker.boundary() == Boundary::Message {
             mirror.copying = true;
         }
+        Mirror::before(Some(mirror));
         for step in walker.feed(chunk) {
-            let captured =
-                if mirror.copying { mirror.assembler.step(&step, now, mirror.tap.budget()) } else { None };
+            let captured = if mirror.copying { mirror.step(&step, now) } else { None };
             match step {
                 Step::Header { bytes, head: None } => header.extend_from_slice(bytes),
                 Step::Header { bytes, head: Some(head) } => {
@@ -204,6 +220,7 @@ impl DirectionTap {
                 }
             }
         }
+        Mirror::after(Some(mirror), now);
     }
 
     /// Whether the bytes held back by an unfinished frame header or control frame are all out.
@@ -219,8 +236,30 @@ impl DirectionTap {
 }
 
 impl Mirror {
+    fn step(&self, step: &Step<'_>, now: Instant) -> Option<Captured> {
+        self.assembler.assembler.borrow_mut().step(step, now, self.tap.budget())
+    }
+
+    /// Before bytes of a compressed direction.
+    fn before(this: Option<&Self>) {
+        if let Some(this) = this
+            && let Some(inflaters) = &this.inflaters
+        {
+            inflaters.before(&this.assembler);
+        }
+    }
+
+    /// After bytes of a compressed direction.
+    fn after(this: Option<&Self>, now: Instant) {
+        if let Some(this) = this
+            && let Some(inflaters) = &this.inflaters
+        {
+            inflaters.after(&this.assembler, now);
+        }
+    }
+
     /// Offers a hot session's message and says which way it goes.
-    fn route(&self, captured: crate::ws::Captured) -> Route {
+    fn route(&self, captured: Captured) -> Route {
         match self.tap.offer(captured, &self.path, true) {
             Ok(()) => Route::Publish,
             Err(Shed::TooLarge) => Route::Direct(Direct::TooLarge),

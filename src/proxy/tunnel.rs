@@ -56,29 +56,33 @@ pub struct SessionHead {
     pub opened_at: Instant,
 }
 
-/// Carries one session from the 101 to its end. Dropping the future closes both connections.
-pub async fn run(upgraded: Upgraded, worker: Rc<Worker>) -> Ended {
+/// Carries one session from the 101 to its end. Dropping the future closes both connections. What is only needed
+/// to begin is gone when this returns: the future lives as long as the session and must be small.
+pub fn run(upgraded: Upgraded, worker: Rc<Worker>) -> impl Future<Output = Ended> + Unpin {
     let Upgraded { client, client_early, upstream, upstream_early, head } = upgraded;
     let path: Arc<str> = head.path.as_str().into();
-    let cell = SessionCell::new(head.number, head.id, Arc::clone(&path), head.verdict, head.opened_at);
+    let cell =
+        SessionCell::new(head.number, head.id, Arc::clone(&path), head.verdict.clone(), head.opened_at);
     let cell = Rc::new(cell);
     let extensions = Negotiated::parse(head.extensions.iter().map(String::as_bytes));
     let taps = [Direction::Up, Direction::Down].map(|dir| {
         let mut one = DirectionTap::new(head.number, dir).negotiated(extensions);
         if let Some(tap) = worker.sessions().tap().filter(|_| head.verdict.is_tapped()) {
             one.mirror_into(tap.clone(), Arc::clone(&path), worker.shared.mirroring.copies, extensions);
+            one.rest_in(worker.inflaters());
             one.want(head.verdict.mirrored);
         }
         one
     });
-    drop(head);
     let mut tunnel = Tunnel::new((client, upstream), Rc::clone(&cell), Rc::clone(&worker), taps);
     worker.sessions().enter(&cell);
     tunnel.early(&client_early, &upstream_early);
-    drop((client_early, upstream_early));
-    let ended = tunnel.await;
-    worker.sessions().leave(&cell, &ended);
-    ended
+    // No async block: it would hold the tunnel twice, as what it captured and as what it awaits.
+    std::future::poll_fn(move |cx| {
+        let ended = std::task::ready!(std::pin::Pin::new(&mut tunnel).poll(cx));
+        worker.sessions().leave(&cell, &ended);
+        std::task::Poll::Ready(ended)
+    })
 }
 
 /// Why a session ended.
@@ -94,12 +98,14 @@ pub enum EndCause {
     Drained,
     /// The time to drain was over.
     Cut,
+    /// Nothing had passed for as long as the idle timeout allows (off by default).
+    Idle,
 }
 
 impl EndCause {
     /// Every cause, in label order.
-    pub const ALL: [Self; 5] =
-        [Self::Finished, Self::ClientReset, Self::UpstreamReset, Self::Drained, Self::Cut];
+    pub const ALL: [Self; 6] =
+        [Self::Finished, Self::ClientReset, Self::UpstreamReset, Self::Drained, Self::Cut, Self::Idle];
 
     /// The metric label.
     #[must_use]
@@ -110,6 +116,7 @@ impl EndCause {
             Self::UpstreamReset => "upstream_reset",
             Self::Drained => "drained",
             Self::Cut => "cut",
+            Self::Idle => "idle",
         }
     }
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
+use super::config::Deadlines;
 use super::io::Io;
 
 /// Figures of one connection. Only its own thread touches them; atomics because hyper asks for `Send`.
@@ -51,6 +52,15 @@ impl Drop for InFlight {
     }
 }
 
+/// What a connection is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Runs {
+    /// The rest of a head.
+    Head,
+    /// The next request, where idle connections have a limit.
+    Idle,
+}
+
 /// The deadline for a request head. Polled after the connection, in the same task.
 ///
 /// The first head is due from the start. Later ones are due from their first byte; a part of a head that came
@@ -59,32 +69,39 @@ impl Drop for InFlight {
 pub(super) struct HeadClock {
     watch: Arc<Watch>,
     limit: Duration,
+    idle_limit: Option<Duration>,
     idle_at: u64,
-    armed: bool,
+    /// What `sleep` runs for, if anything.
+    runs_for: Option<Runs>,
     sleep: Pin<Box<Sleep>>,
 }
 
 impl HeadClock {
-    pub(super) fn start(watch: Arc<Watch>, limit: Duration) -> Self {
-        Self { watch, limit, idle_at: 0, armed: true, sleep: Box::pin(tokio::time::sleep(limit)) }
+    pub(super) fn start(watch: Arc<Watch>, deadlines: &Deadlines) -> Self {
+        let (limit, idle_limit) = (deadlines.head, deadlines.idle);
+        let sleep = Box::pin(tokio::time::sleep(limit));
+        Self { watch, limit, idle_limit, idle_at: 0, runs_for: Some(Runs::Head), sleep }
     }
 
-    /// Ready when a head is overdue.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Ready when a head is overdue, or the connection has been idle for longer than it may.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Runs> {
         let read = self.watch.read.load(Ordering::Relaxed);
         if self.watch.in_flight.load(Ordering::Relaxed) > 0 {
             self.idle_at = read;
-            self.armed = false;
+            self.runs_for = None;
             return Poll::Pending;
         }
-        if !self.armed {
-            if read == self.idle_at {
-                return Poll::Pending;
+        if self.runs_for != Some(Runs::Head) {
+            let idle = read == self.idle_at;
+            let wanted = if idle { (Runs::Idle, self.idle_limit) } else { (Runs::Head, Some(self.limit)) };
+            let (what, Some(limit)) = wanted else { return Poll::Pending };
+            if self.runs_for != Some(what) {
+                self.runs_for = Some(what);
+                self.sleep.as_mut().reset(Instant::now() + limit);
             }
-            self.armed = true;
-            self.sleep.as_mut().reset(Instant::now() + self.limit);
         }
-        self.sleep.as_mut().poll(cx)
+        let what = self.runs_for.unwrap_or(Runs::Head);
+        self.sleep.as_mut().poll(cx).map(|()| what)
     }
 }
 

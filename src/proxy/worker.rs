@@ -13,16 +13,19 @@ use tokio::runtime::Runtime;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::LocalSet;
 
+use super::admission::{Addresses, Pace, Place};
 use super::config::Config;
 use super::connection;
 use super::control;
 use super::counters::Counters;
 use super::dial::Dialer;
 use super::drain::{Drain, Phase};
+use super::inflaters::Inflaters;
 use super::plain::{self, Pool};
 use super::sessions::{Notice, SessionCounters, Sessions};
-use super::verdict::{Decide, Policy};
+use super::verdict::{Decide, Follow, Follows, Policy};
 use super::windows::Windows;
+use crate::budget::Budget;
 use crate::hot;
 use crate::tap::Tap;
 use crate::ws;
@@ -50,6 +53,10 @@ pub struct Shared {
     pub mirroring: Mirroring,
     /// Figures of the sessions, one set for each worker.
     pub sessions: Vec<Arc<SessionCounters>>,
+    /// How many connections each address has, where that is limited.
+    pub(super) addresses: Option<Arc<Addresses>>,
+    /// How many upgrades may still come, where that is limited.
+    pub(super) pace: Option<Pace>,
     /// Told at each connection that ends while draining.
     pub(super) left: Notify,
 }
@@ -61,10 +68,14 @@ pub struct Mirroring {
     pub tap: Option<Tap>,
     /// How much is copied.
     pub copies: ws::Limits,
+    /// What decompressors of compressed sessions are paid from.
+    pub inflating: Arc<Budget>,
     /// The windows of hot sessions, each …
     pub hot: hot::Config,
     /// … and all together.
     pub windows: Arc<Windows>,
+    /// How an open session follows the hot lane after the settings have changed.
+    pub follow: Follow,
     /// What holds for open sessions.
     pub policy: watch::Receiver<Policy>,
     /// The code that clients get when we close (drain, or a native session that must leave).
@@ -73,6 +84,8 @@ pub struct Mirroring {
 
 /// What the windows of a process may hold where nothing else was said.
 const WINDOWS_BYTES: u64 = 64 << 20;
+/// What its decompressors may hold.
+const INFLATING_BYTES: u64 = 64 << 20;
 
 impl Mirroring {
     /// No mirror, and nobody is ever hot.
@@ -81,8 +94,10 @@ impl Mirroring {
         Self {
             tap: None,
             copies: ws::Limits::default(),
+            inflating: Budget::new(INFLATING_BYTES),
             hot: hot::Config::default(),
             windows: Windows::new(WINDOWS_BYTES),
+            follow: Follow::new(|_| Follows::Never),
             policy: watch::Sender::new(Policy::PASSTHROUGH).subscribe(),
             close_code: ws::CLOSE_SERVICE_RESTART,
         }
@@ -93,7 +108,7 @@ impl Mirroring {
 #[derive(Debug)]
 pub enum WorkerMessage {
     /// A client has connected.
-    Accept(std::net::TcpStream, SocketAddr),
+    Accept(std::net::TcpStream, SocketAddr, Option<Place>),
     /// News for messages in the windows of hot sessions.
     Notices(Vec<Notice>),
 }
@@ -109,6 +124,7 @@ pub struct Worker {
     pub(super) pool: Pool,
     pub(super) load: Arc<Load>,
     sessions: Sessions,
+    inflaters: Rc<Inflaters>,
 }
 
 impl Worker {
@@ -128,6 +144,18 @@ impl Worker {
     #[must_use]
     pub const fn sessions(&self) -> &Sessions {
         &self.sessions
+    }
+
+    pub(super) const fn inflaters(&self) -> &Rc<Inflaters> {
+        &self.inflaters
+    }
+
+    /// What is done now and then, on a beat that comes anyway: no session has a timer of its own.
+    fn look_around(&self, now: Instant) {
+        self.inflaters.sweep(now);
+        if let Some(limit) = self.shared.config.deadlines.idle {
+            self.sessions.end_idle(limit, now);
+        }
     }
 
     pub(super) fn hot_config(&self) -> hot::Config {
@@ -246,9 +274,11 @@ fn seat(index: usize, shared: Arc<Shared>, load: Arc<Load>) -> Worker {
     let workers = u32::try_from(shared.sessions.len()).unwrap_or(u32::MAX);
     let counters = shared.sessions.get(index).map_or_else(Arc::default, Arc::clone);
     let place = u32::try_from(index).unwrap_or(0);
+    let inflating = Arc::clone(&shared.mirroring.inflating);
+    let inflaters = Rc::new(Inflaters::new(inflating, Arc::clone(&counters)));
     let sessions = Sessions::new(place, workers, shared.mirroring.tap.clone(), counters);
     let scratch = RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice());
-    Worker { index, scratch, pool: plain::pool(&shared), shared, load, sessions }
+    Worker { index, scratch, pool: plain::pool(&shared), shared, load, sessions, inflaters }
 }
 
 async fn work(worker: Rc<Worker>, mut inbox: mpsc::Receiver<WorkerMessage>, origin: Instant) {
@@ -262,11 +292,12 @@ async fn work(worker: Rc<Worker>, mut inbox: mpsc::Receiver<WorkerMessage>, orig
             now = beat.tick() => {
                 let age = now.into_std().saturating_duration_since(origin);
                 worker.load.beat_ms.store(u64::try_from(age.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+                worker.look_around(now.into_std());
             }
             message = inbox.recv() => match message {
-                Some(WorkerMessage::Accept(socket, peer)) => {
+                Some(WorkerMessage::Accept(socket, peer, place)) => {
                     // Counted here and not in the task, so that the drain cannot miss a socket in between.
-                    let open = connection::Open::count(&worker);
+                    let open = connection::Open::count(&worker, place);
                     tokio::task::spawn_local(connection::serve(Rc::clone(&worker), socket, peer, open));
                 }
                 Some(WorkerMessage::Notices(notices)) => worker.sessions().notify(&notices, worker.now()),

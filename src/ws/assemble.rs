@@ -56,6 +56,8 @@ pub struct Assembler {
     dir: Direction,
     limits: Limits,
     inflater: Option<Box<Inflater>>,
+    /// What the decompressor is paid from; `None`: from what messages are.
+    inflating: Option<Arc<Budget>>,
     lost: Option<LostWhy>,
     /// The data frame whose body is wanted.
     frame: Option<Frame>,
@@ -106,12 +108,18 @@ impl Assembler {
             dir,
             limits,
             inflater,
+            inflating: None,
             lost,
             frame: None,
             message: Message::Idle,
             #[cfg(test)]
             sabotage: None,
         }
+    }
+
+    /// From now on its decompressor and window are paid from a budget of their own.
+    pub fn inflate_from(&mut self, budget: Arc<Budget>) {
+        self.inflating = Some(budget);
     }
 
     /// For a direction that has been running without copies, from any point on. A message that is open now counts
@@ -148,6 +156,17 @@ impl Assembler {
     /// Gives back the decompressor's memory between two messages; for idle sessions. `false` inside a message.
     pub fn hibernate(&mut self) -> bool {
         self.inflater.as_mut().is_none_or(|inflater| inflater.hibernate())
+    }
+
+    /// Whether the next compressed message makes a window that stays as long as the session.
+    #[must_use]
+    pub fn lacks_window(&self) -> bool {
+        self.inflater.as_ref().is_some_and(|inflater| inflater.lacks_window())
+    }
+
+    /// Gives up a direction for whose window there is no room.
+    pub fn refuse_window(&mut self) {
+        self.lose(LostWhy::InflateBudget);
     }
 
     /// Whether a decompressor is in memory, that is whether [`hibernate`](Self::hibernate) would free something.
@@ -223,15 +242,15 @@ impl Assembler {
     }
 
     fn inflate(&mut self, wire: &[u8], budget: &Arc<Budget>) {
-        self.with_inflater(budget, |inflater, sink| inflater.feed(wire, budget, sink));
+        self.with_inflater(budget, |inflater, budget, sink| inflater.feed(wire, budget, sink));
     }
 
     /// Runs `work` with the output going into the open message, and deals with its fault.
     fn with_inflater<F>(&mut self, budget: &Arc<Budget>, work: F)
     where
-        F: FnOnce(&mut Inflater, &mut dyn FnMut(&[u8])) -> Result<(), InflateFault>,
+        F: FnOnce(&mut Inflater, &Arc<Budget>, &mut dyn FnMut(&[u8])) -> Result<(), InflateFault>,
     {
-        let Self { inflater, message, limits, .. } = self;
+        let Self { inflater, inflating, message, limits, .. } = self;
         let Some(inflater) = inflater else {
             return self.lose(LostWhy::ReservedBits);
         };
@@ -239,7 +258,7 @@ impl Assembler {
             return;
         }
         let mut sink = |out: &[u8]| message.keep(out, limits.message_bytes, budget);
-        if let Err(fault) = work(inflater, &mut sink) {
+        if let Err(fault) = work(inflater, inflating.as_ref().unwrap_or(budget), &mut sink) {
             *message = Message::Refused(fault.shed());
             if inflater.takeover() {
                 self.lost = Some(fault.lost_why());
@@ -258,7 +277,7 @@ impl Assembler {
 
     fn finish(&mut self, budget: &Arc<Budget>) -> Result<Payload, Shed> {
         if matches!(self.message, Message::Inflating(_) | Message::Following(_)) {
-            self.with_inflater(budget, |inflater, sink| inflater.end_message(budget, sink));
+            self.with_inflater(budget, |inflater, budget, sink| inflater.end_message(budget, sink));
         }
         match std::mem::replace(&mut self.message, Message::Idle) {
             Message::Idle => Err(Shed::Lost),

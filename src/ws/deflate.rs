@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use flate2::{Decompress, FlushDecompress, Status};
 
-use super::history::History;
+use super::history::{History, WINDOW_BYTES};
 use super::lost::LostWhy;
 use super::paid::Unpaid;
 use crate::budget::{Budget, Lease};
@@ -20,6 +20,9 @@ const OUT_BYTES: usize = 8 * 1024;
 
 /// What a live decompressor costs: about 46 KiB for zlib-rs's state and window, plus the output buffer.
 const LIVE_BYTES: u32 = 48 * 1024 + OUT_BYTES as u32;
+
+/// What a direction needs to wake for the first time: a decompressor, and the window that stays.
+pub const INFLATER_BYTES: u32 = LIVE_BYTES + WINDOW_BYTES as u32;
 
 /// Final blocks in one message. None is needed, RFC 7692 section 7.2.3.4 shows one; each costs a window's copy.
 const FINAL_BLOCKS_MAX: u8 = 4;
@@ -218,6 +221,12 @@ impl Inflater {
     #[must_use]
     pub const fn is_awake(&self) -> bool {
         self.live.is_some()
+    }
+
+    /// Whether the window, which stays as long as the session, has yet to be paid.
+    #[must_use]
+    pub fn lacks_window(&self) -> bool {
+        self.history.as_ref().is_some_and(History::is_unpaid)
     }
 
     fn wake(&mut self, budget: &Arc<Budget>) -> Result<(), InflateFault> {

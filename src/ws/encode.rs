@@ -4,6 +4,9 @@
 use super::header::{CONTROL_BYTES_MAX, FrameKind, Head, Rsv};
 use super::mask;
 
+/// "Going Away" (RFC 6455 section 7.4.1).
+pub const CLOSE_GOING_AWAY: u16 = 1001;
+
 /// "Service Restart": the client may reconnect at once (IANA registry of close codes).
 pub const CLOSE_SERVICE_RESTART: u16 = 1012;
 

@@ -24,6 +24,11 @@ impl History {
         self.ring.grow(WINDOW_BYTES - self.ring.len(), WINDOW_BYTES, budget)
     }
 
+    /// No room was made yet.
+    pub(super) fn is_unpaid(&self) -> bool {
+        self.ring.capacity() == 0
+    }
+
     /// Appends what was inflated; only the end of it matters.
     pub(super) fn push(&mut self, out: &[u8]) {
         let out = out.get(out.len().saturating_sub(WINDOW_BYTES)..).unwrap_or(out);

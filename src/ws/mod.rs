@@ -53,8 +53,8 @@ mod tests;
 mod walk;
 
 pub use assemble::{Assembler, Captured, Limits};
-pub use deflate::{InflateCaps, InflateFault, Inflater};
-pub use encode::{CLOSE_SERVICE_RESTART, close, compressed, fragment, frame};
+pub use deflate::{INFLATER_BYTES, InflateCaps, InflateFault, Inflater};
+pub use encode::{CLOSE_GOING_AWAY, CLOSE_SERVICE_RESTART, close, compressed, fragment, frame};
 pub use extensions::{DeflateParams, Negotiated};
 pub use header::{CONTROL_BYTES_MAX, EncodedHead, FrameKind, HEADER_BYTES_MAX, Head, Rsv};
 pub use lost::LostWhy;

@@ -44,6 +44,10 @@ impl PaidBuf {
         &mut self.bytes
     }
 
+    pub(super) const fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.bytes.len()
     }

@@ -25,7 +25,7 @@ const PING: [u8; 10] = [0x81, 0x84, 0, 0, 0, 0, b'p', b'i', b'n', b'g'];
 const PONG: [u8; 6] = [0x81, 4, b'p', b'i', b'n', b'g'];
 
 /// A number of `/proc/…/status`.
-fn status(path: &str, name: &str) -> u64 {
+pub(crate) fn status(path: &str, name: &str) -> u64 {
     let text = fs::read_to_string(path).unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
     line.split_whitespace().next().unwrap().parse().unwrap()

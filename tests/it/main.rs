@@ -7,12 +7,17 @@
 
 mod configuration;
 mod drain;
+mod emergency;
 mod faults;
 mod guards;
+mod handover;
+mod hostile;
 mod http;
+mod inflate;
 #[path = "../../src/proxy/tls/made.rs"]
 #[expect(dead_code, reason = "other tests need more of it")]
 mod made;
+mod memory;
 mod metrics;
 mod native;
 mod process;

@@ -46,11 +46,15 @@ pub(crate) async fn until<T>(what: &str, mut holds: impl AsyncFnMut() -> Option<
 impl Process {
     /// Starts `crossfade` with these arguments and nothing but this environment.
     pub(crate) fn start(args: &[&str], env: &[(&str, &str)]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_crossfade"))
-            .args(args)
+        Self::of(Command::new(env!("CARGO_BIN_EXE_crossfade")).args(args).stdin(Stdio::null()), env)
+    }
+
+    /// Starts this command with nothing but this environment.
+    pub(crate) fn of(command: &mut Command, env: &[(&str, &str)]) -> Self {
+        let what = format!("{command:?}");
+        let mut child = command
             .env_clear()
             .envs(env.iter().copied())
-            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -58,7 +62,7 @@ impl Process {
         let lines = Arc::new(Lines::default());
         follow(child.stdout.take().unwrap(), Arc::clone(&lines));
         follow(child.stderr.take().unwrap(), Arc::clone(&lines));
-        Self { child, what: args.join(" "), lines }
+        Self { child, what, lines }
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -168,9 +172,15 @@ impl Proxy {
             env.extend([("SUPABASE_URL", emulator.url.as_str()), ("SUPABASE_KEY", &emulator.service_key)]);
         }
         env.extend(more);
-        let process = Process::start(&["run"], &env);
+        let mut this = Self::of(Process::start(&["run"], &env));
+        this.clients = super::tls::around(this.clients, more);
+        this
+    }
+
+    /// One that was started otherwise.
+    pub(crate) fn of(process: Process) -> Self {
         let address = |listener: &str| process.line(|line| address_in(line, listener));
-        let (clients, metrics) = (super::tls::around(address("proxy"), more), address("metrics"));
+        let (clients, metrics) = (address("proxy"), address("metrics"));
         Self { process, clients, metrics }
     }
 }

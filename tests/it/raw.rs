@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::process::HANG;
 
 /// The answer to `Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==` (RFC 6455 section 1.3).
-const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+pub(crate) const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
 /// An upgrade as [`upgraded`] answers it.
 pub(crate) const UPGRADE: &str = "GET /feed HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\n\
@@ -28,7 +28,7 @@ pub(crate) async fn head(socket: &mut TcpStream) -> String {
         }
     };
     tokio::time::timeout(HANG, reading).await.unwrap();
-    String::from_utf8(head).unwrap()
+    String::from_utf8_lossy(&head).into_owned()
 }
 
 /// The value of a field in a head.

@@ -54,6 +54,14 @@ pub static MESSAGE_MAX: Var<Size> = Var::new(
 )
 .default("1MiB");
 
+/// The decompressors' memory.
+pub static INFLATE_BUFFER: Var<Size> = Var::new(
+    Group::Mirror,
+    "CROSSFADE_INFLATE_BUFFER",
+    "Memory to read compressed sessions: 32 KiB a direction, 56 KiB more while it talks. Beyond it: not mirrored.",
+)
+.default("64MiB");
+
 /// In the order of the table.
 pub(super) static ALL: &[&About] = &[
     &MIRROR_PERCENT.about,
@@ -62,4 +70,5 @@ pub(super) static ALL: &[&About] = &[
     &CLASSIFY.about,
     &BUFFER.about,
     &MESSAGE_MAX.about,
+    &INFLATE_BUFFER.about,
 ];

@@ -39,6 +39,44 @@ pub static HEADERS_MAX: Var<Count> =
         .unit("fields")
         .default("100");
 
+/// The plain answer's deadline.
+pub static RESPONSE_HEAD_TIMEOUT: Var<Timeout> = Var::new(
+    Group::Protection,
+    "CROSSFADE_RESPONSE_HEAD_TIMEOUT",
+    "Longest wait for the service's answer to a plain request; then 504.",
+)
+.unset("off: the service thinks as long as it likes")
+.example("60s");
+
+/// The idle deadline.
+pub static IDLE_TIMEOUT: Var<Timeout> = Var::new(
+    Group::Protection,
+    "CROSSFADE_IDLE_TIMEOUT",
+    "Ends sessions (1001, both sides) and kept-alive connections in which no byte has passed for so long.",
+)
+.unset("off")
+.example("1h");
+
+/// An address's connections.
+pub static CONNECTIONS_PER_ADDRESS: Var<Count> = Var::new(
+    Group::Protection,
+    "CROSSFADE_CONNECTIONS_PER_ADDRESS",
+    "Connections of one IPv4 address or IPv6 /64; more are closed at once. Trusted proxies are exempt.",
+)
+.unit("connections")
+.unset("off")
+.example("200");
+
+/// The upgrades' rate.
+pub static UPGRADES_PER_SECOND: Var<Count> = Var::new(
+    Group::Protection,
+    "CROSSFADE_UPGRADES_PER_SECOND",
+    "Upgrades of this pod in one second, and at once; more are answered 429 with `Retry-After: 1`.",
+)
+.unit("upgrades/s")
+.unset("off")
+.example("500");
+
 /// Trusted peers.
 pub static TRUSTED_PROXIES: Var<Cidrs> = Var::new(
     Group::Protection,
@@ -55,5 +93,9 @@ pub(super) static ALL: &[&About] = &[
     &REQUEST_HEAD_TIMEOUT.about,
     &HEADER_BYTES_MAX.about,
     &HEADERS_MAX.about,
+    &RESPONSE_HEAD_TIMEOUT.about,
+    &IDLE_TIMEOUT.about,
+    &CONNECTIONS_PER_ADDRESS.about,
+    &UPGRADES_PER_SECOND.about,
     &TRUSTED_PROXIES.about,
 ];

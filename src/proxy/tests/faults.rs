@@ -136,8 +136,9 @@ fn a_connection_may_idle_but_not_dawdle_between_requests() {
 
 #[test]
 fn heads_that_are_too_large() {
-    let world =
-        World::with(|config| config.limits = Limits { head_bytes: 9000, head_fields: 10, pool_idle: 1 });
+    let world = World::with(|config| {
+        config.limits = Limits { head_bytes: 9000, head_fields: 10, ..Limits::default() }
+    });
     let long = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(9000));
     world.client_says(long).refusal(431, Fault::HeadTooLarge);
     let many = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(10));

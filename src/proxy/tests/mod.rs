@@ -5,6 +5,7 @@ use super::*;
 mod draining;
 mod faults;
 mod forwarding;
+mod limits;
 mod native;
 mod plain;
 mod proxied;

@@ -1,6 +1,8 @@
 //! Requests that two parsers might read differently. Whatever happens to them, the service must never see a second
 //! request; each test looks at all the bytes it got.
 
+use proptest::prelude::*;
+
 use super::super::*;
 use super::world::*;
 
@@ -19,6 +21,11 @@ fn through(request: &[u8]) -> (Vec<String>, String) {
         if let Some(mut service) = world.service.try_accept() {
             seen.push(service.one_message());
             service.send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok");
+            // What follows the message on its connection would be the next request.
+            let more = service.rest().0;
+            if !more.is_empty() {
+                seen.push(String::from_utf8_lossy(&more).into_owned());
+            }
         }
         std::thread::yield_now();
     }
@@ -178,4 +185,73 @@ fn lines_that_are_no_request_are_refused() {
         refused(format!("{line}\r\nHost: a\r\n\r\n").as_bytes(), 400);
     }
     refused(b"CONNECT inner:22 HTTP/1.1\r\nHost: inner:22\r\n\r\n", 405);
+}
+
+/// Lines that say how long a message is, or seem to.
+const FRAMINGS: &[&str] = &[
+    "Content-Length: 0",
+    "Content-Length: 3",
+    "Content-Length: 5",
+    "Content-Length: 3, 3",
+    "content-length:\t3",
+    "Content-Length: 0x3",
+    "Transfer-Encoding: chunked",
+    "transfer-encoding:Chunked",
+    "Transfer-Encoding : chunked",
+    "Transfer-Encoding: identity",
+    "Transfer-Encoding: chunked, chunked",
+    "Transfer-Encoding: \x0bchunked",
+    "Transfer_Encoding: chunked",
+    "Connection: close",
+    "Connection: Transfer-Encoding",
+    "Connection: Content-Length",
+    "X: y\rTransfer-Encoding: chunked",
+    " Transfer-Encoding: chunked",
+    "Expect: 100-continue",
+];
+const BODIES: &[&str] = &[
+    "",
+    "abc",
+    "0\r\n\r\n",
+    "3\r\nabc\r\n0\r\n\r\n",
+    "3;x=y\r\nabc\r\n0\r\nX: y\r\n\r\n",
+    "5\r\nabc\r\n0\r\n\r\n",
+    "3\nabc\n0\n\n",
+    "0003\r\nabc\r\n00\r\n\r\n",
+    "0x3\r\nabc\r\n0\r\n\r\n",
+];
+
+/// Whether the service would take this for a request that has ended.
+fn is_whole(message: &str) -> bool {
+    let Some((head, body)) = message.split_once("\r\n\r\n") else { return false };
+    fields(head, "transfer-encoding").is_empty() || body.ends_with("0\r\n\r\n")
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+
+    /// Proxy and service agree on how many requests there were: as many as the client got answers from the service.
+    #[test]
+    fn the_service_sees_no_request_that_the_proxy_did_not(
+        method in prop_oneof![Just("POST"), Just("GET"), Just("HEAD_"), Just("OPTIONS")],
+        framings in proptest::collection::vec(proptest::sample::select(FRAMINGS), 0..4),
+        end in prop_oneof![4 => Just("\r\n"), 1 => Just("\n")],
+        body in proptest::sample::select(BODIES),
+    ) {
+        let lines: String = framings.iter().map(|line| format!("{line}{end}")).collect();
+        let request = format!(
+            "{method} / HTTP/1.1{end}Host: a{end}{lines}{end}{body}GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
+        );
+        let (seen, answer) = through(request.as_bytes());
+        // A body that turns out malformed breaks its request off: the service gets no end, and no answer counts.
+        let whole = seen.iter().filter(|message| is_whole(message)).count();
+        prop_assert_eq!(whole, answer.matches("HTTP/1.1 200 ").count(), "{:?} {}", seen, answer);
+        prop_assert!(seen.iter().skip(whole).count() <= 1, "only the last may break off: {:?}", seen);
+        for message in seen.iter().filter(|message| is_whole(message)) {
+            let head = message.split_once("\r\n\r\n").map_or("", |(head, _)| head);
+            let framings = fields(head, "content-length").len() + fields(head, "transfer-encoding").len();
+            prop_assert!(framings <= 1 && head.ends_with(|c: char| !c.is_whitespace()), "{}", message);
+            prop_assert!(!message.contains("\r\n ") && !message.contains('\0'), "{}", message);
+        }
+    }
 }

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use super::super::*;
 use super::world::*;
+use proptest::prelude::*;
 
 #[test]
 fn a_session_carries_bytes_and_half_closes() {
@@ -180,4 +181,60 @@ fn the_decision_sees_the_head_as_it_came_and_the_real_client() {
     world.until("the session", |counters| counters.sessions_open(Lane::Hot).value() == 1);
     let expect = ("/chat?room=1".to_owned(), "x, Upgrade".to_owned(), "203.0.113.9".to_owned());
     assert_eq!(*seen.lock().unwrap(), [expect]);
+}
+
+/// One line of an answer: what may stand there, and whether RFC 6455 section 4.1 is met by it.
+fn line(
+    good: &'static [&'static str],
+    bad: &'static [&'static str],
+) -> impl Strategy<Value = (&'static str, bool)> {
+    let good = proptest::sample::select(good).prop_map(|line| (line, true));
+    prop_oneof![4 => good, 1 => proptest::sample::select(bad).prop_map(|line| (line, false))]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+
+    /// A tunnel opens for a whole proof and for nothing less, whatever else the answer says.
+    #[test]
+    fn only_a_whole_proof_opens_a_tunnel(
+        status in line(&["101 Switching Protocols", "101 x"], &["200 OK", "426 Upgrade Required", "100 Continue", "201 x"]),
+        upgrade in line(
+            &["Upgrade: websocket", "upgrade:WebSocket", "Upgrade: x, websocket"],
+            &["Upgrade: websockets", "Upgrade: h2c", "X: y"],
+        ),
+        connection in line(
+            &["Connection: Upgrade", "connection: keep-alive, upgrade", "Connection: x\r\nConnection: Upgrade"],
+            &["Connection: keep-alive", "X: y", "Connection: upgrades"],
+        ),
+        accept in line(
+            &["Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", "sec-websocket-accept:s3pPLMBiTxaQ9kYGzzhZRbK+xOo= "],
+            &[
+                "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOO=",
+                "Sec-WebSocket-Accept: S3PPLMBITXAQ9KYGZZHZRBK+XOO=",
+                "Sec-WebSocket-Accept:",
+                "X: y",
+            ],
+        ),
+    ) {
+        let world = World::start();
+        let mut client = world.client_says(UPGRADE);
+        let mut service = world.service.accept();
+        service.head();
+        let lines = [upgrade.0, connection.0, accept.0].join("\r\n");
+        service.send(format!("HTTP/1.1 {}\r\n{lines}\r\n\r\n", status.0));
+        let proven = status.1 && upgrade.1 && connection.1 && accept.1;
+        if proven {
+            prop_assert!(client.head().starts_with("HTTP/1.1 101 "));
+            client.send("through");
+            prop_assert_eq!(service.exactly(7), b"through");
+        } else {
+            service.finish();
+            client.finish();
+            let (answer, _) = client.rest();
+            prop_assert!(!answer.starts_with(b"HTTP/1.1 101 "), "{} {}", status.0, lines);
+            prop_assert_eq!(world.running.counters().sessions_total(Lane::Legacy).value(), 0);
+            prop_assert_eq!(service.rest().0, b"");
+        }
+    }
 }

@@ -9,14 +9,19 @@
 //! A reset becomes a reset, but bytes under way in the shim may be lost with it.
 //! No test here may depend on how many segments its bytes come in.
 
+#[expect(clippy::duplicate_mod, reason = "the same tests in another world")]
 #[path = "../faults.rs"]
 mod faults;
+#[expect(clippy::duplicate_mod, reason = "the same tests in another world")]
 #[path = "../plain.rs"]
 mod plain;
+#[expect(clippy::duplicate_mod, reason = "the same tests in another world")]
 #[path = "../smuggling.rs"]
 mod smuggling;
+#[expect(clippy::duplicate_mod, reason = "the same tests in another world")]
 #[path = "../upgrades.rs"]
 mod upgrades;
+#[expect(clippy::duplicate_mod, reason = "the same tests in another world")]
 #[path = "../world.rs"]
 mod world;
 
