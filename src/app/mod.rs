@@ -33,6 +33,7 @@ mod settings;
 pub(crate) mod side;
 mod status;
 pub(crate) mod table;
+mod tls;
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -61,7 +62,7 @@ use ops::{Links, Ops, View, WORDS_MAX, Word};
 use table::TableFigures;
 
 pub use settings::{Addresses, SettingError, Tuning, load};
-pub(crate) use settings::{accepts, link, topic};
+pub(crate) use settings::{accepts, link, proxy as proxy_settings, topic};
 
 /// Why the process did not start.
 #[derive(Debug, thiserror::Error)]

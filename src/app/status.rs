@@ -137,7 +137,7 @@ impl Eyes {
             rollout_percent: f64::from(status.share) / 1000.0,
             quota: self.mirrors.then(|| quota(&status.quota)),
             spool: self.spool(),
-            ..Snapshot::default()
+            ..super::tls::figures(&self.shared)
         }
         .with_account(&status.ledger)
     }
