@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use super::event_type::{EventType, event_type};
+use super::event_type::{EventType, Frame, read};
 use super::frequency::Frequencies;
 use super::rules::{Rule, Subject};
 use crate::envelope::Class;
@@ -14,6 +14,8 @@ use crate::session::{Direction, Opcode};
 pub struct Sample<'a> {
     /// Route of the session: path without query.
     pub path: &'a str,
+    /// The subprotocol that the service has chosen.
+    pub subprotocol: Option<&'a str>,
     /// Which way it goes.
     pub dir: Direction,
     /// Its opcode.
@@ -63,8 +65,13 @@ impl Classifier {
 
     /// Classifies one message and counts it.
     pub fn classify(&mut self, sample: &Sample<'_>, now: Instant) -> Classified {
-        let name = event_type(sample.op, sample.payload);
-        let (kind, by_frequency) = self.frequencies.count(&name, now);
+        let name = read(&Frame {
+            path: sample.path,
+            subprotocol: sample.subprotocol,
+            op: sample.op,
+            payload: sample.payload,
+        });
+        let (kind, by_frequency) = self.frequencies.count(&name.name, now);
         let subject = Subject { path: sample.path, dir: sample.dir, op: sample.op, kind: &kind };
         let place = self.rules.iter().position(|rule| rule.matches(&subject));
         let action =
@@ -92,7 +99,10 @@ mod tests {
     fn classify(rules: &str, payload: &str) -> Classified {
         let mut classifier = Classifier::new(Rule::parse_list(rules).unwrap());
         let payload = payload.as_bytes();
-        classifier.classify(&Sample { path: "/ws", dir: Direction::Down, op: Opcode::Text, payload }, start())
+        classifier.classify(
+            &Sample { path: "/ws", subprotocol: None, dir: Direction::Down, op: Opcode::Text, payload },
+            start(),
+        )
     }
 
     #[test]

@@ -60,7 +60,8 @@ pub struct SessionHead {
 pub async fn run(upgraded: Upgraded, worker: Rc<Worker>) -> Ended {
     let Upgraded { client, client_early, upstream, upstream_early, head } = upgraded;
     let path: Arc<str> = head.path.as_str().into();
-    let cell = SessionCell::new(head.number, head.id, Arc::clone(&path), head.verdict, head.opened_at);
+    let cell = SessionCell::new(head.number, head.id, Arc::clone(&path), head.verdict, head.opened_at)
+        .speaking(head.subprotocol.as_deref());
     let cell = Rc::new(cell);
     let extensions = Negotiated::parse(head.extensions.iter().map(String::as_bytes));
     let taps = [Direction::Up, Direction::Down].map(|dir| {

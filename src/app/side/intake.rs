@@ -99,7 +99,8 @@ impl Intake {
                 return away(Direct::Shed);
             }
         };
-        let sample = Sample { path: &path, dir: key.dir, op: captured.op, payload: &payload };
+        let sample =
+            Sample { path: &path, subprotocol: None, dir: key.dir, op: captured.op, payload: &payload };
         let classified = self.classifier.classify(&sample, now);
         let Fate::Mirror { class, shared } = classified.fate else {
             entry.shed(Shed::Skipped);
