@@ -30,13 +30,23 @@ pub(crate) struct Intake {
     budget: Arc<Budget>,
     epoch: Epoch,
     sessions: HashMap<SessionNo, SessionNote<'static>>,
+    /// Only of sessions that have negotiated one; an announcement that was shed leaves it to the content.
+    subprotocols: HashMap<SessionNo, Arc<str>>,
     repeated: (u32, Instant),
 }
 
 impl Intake {
     pub(crate) fn new(classifier: Classifier, redactor: Redactor, budget: Arc<Budget>, epoch: Epoch) -> Self {
         let repeated = (0, epoch.at);
-        Self { classifier, redactor, budget, epoch, sessions: HashMap::new(), repeated }
+        Self {
+            classifier,
+            redactor,
+            budget,
+            epoch,
+            sessions: HashMap::new(),
+            subprotocols: HashMap::new(),
+            repeated,
+        }
     }
 
     /// Takes one item in. Returns an awaited message that will not travel, and why.
@@ -53,6 +63,7 @@ impl Intake {
                 None
             }
             Tapped::Closed(no) => {
+                self.subprotocols.remove(&no);
                 if let Some(mut note) = self.sessions.remove(&no) {
                     note.end_ms = Some(self.epoch.unix_ms(now));
                     batcher.announce(note, now);
@@ -70,6 +81,11 @@ impl Intake {
             at_ms: self.epoch.unix_ms(now),
             end_ms: None,
         };
+        if let Some(subprotocol) = &opened.subprotocol
+            && self.subprotocols.len() < SESSIONS_MAX
+        {
+            self.subprotocols.insert(opened.no, Arc::clone(subprotocol));
+        }
         if self.sessions.len() < SESSIONS_MAX {
             self.sessions.insert(opened.no, note.clone());
         }
@@ -99,8 +115,8 @@ impl Intake {
                 return away(Direct::Shed);
             }
         };
-        let sample =
-            Sample { path: &path, subprotocol: None, dir: key.dir, op: captured.op, payload: &payload };
+        let subprotocol = self.subprotocols.get(&key.session).map(|name| &**name);
+        let sample = Sample { path: &path, subprotocol, dir: key.dir, op: captured.op, payload: &payload };
         let classified = self.classifier.classify(&sample, now);
         let Fate::Mirror { class, shared } = classified.fate else {
             entry.shed(Shed::Skipped);
