@@ -100,6 +100,7 @@ impl Mirror {
                 path: Arc::clone(&self.path),
                 at: now,
                 shared,
+                marks: crossfade::mirror::classify::Marks::default(),
                 redacted: false,
             };
             let record = Record::new(payload, facts, self.ledger.open(key), true);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{self, BreakerMode, KeySource, RolloutLane};
+use crate::mirror::rules::RuleSet;
 use crate::proxy::native::{AnonKey, Native};
 use crate::proxy::{Network, Target, Trusted};
 use crate::rollout::{Flags, Identity, KeyChain, KeyHasher, Percent, RealtimeLane, Settings, Tiers};
@@ -31,15 +32,25 @@ fn wrong(variable: &'static str) -> impl FnOnce(&dyn std::fmt::Display) -> Setti
 /// Every problem of every variable.
 pub fn load(strings: &config::Strings) -> Result<config::Config, config::Problems> {
     let loaded = config::Config::load(strings);
-    let rules = strings.text("CROSSFADE_CLASSIFY").map(mirror::rules::Rule::parse_list);
-    let Some(Err(error)) = rules else { return loaded };
+    // A file that cannot be read is among the problems already.
+    let rules = strings.text_or_file("CROSSFADE_CLASSIFY").ok().flatten();
+    let Err(error) = rule_set(rules.as_ref()) else { return loaded };
     let mut problems = loaded.err().unwrap_or(config::Problems(Vec::new()));
     problems.0.push(config::Problem {
         name: "CROSSFADE_CLASSIFY".to_owned(),
-        what: error.to_string(),
+        what: error,
         example: "for example CROSSFADE_CLASSIFY=event=alert:critical;path=/health:low".to_owned(),
     });
     Err(problems)
+}
+
+/// The rules, in whichever form they are spelt.
+fn rule_set(rules: Option<&config::TextOrFile>) -> Result<RuleSet, String> {
+    match rules {
+        None => Ok(RuleSet::default()),
+        Some(config::TextOrFile::Text(text)) => RuleSet::parse_short(text).map_err(|e| e.to_string()),
+        Some(config::TextOrFile::File(text)) => RuleSet::parse_file(text).map_err(|e| e.to_string()),
+    }
 }
 
 /// The proxy's settings.
@@ -139,14 +150,14 @@ pub(super) fn copies(config: &config::Config) -> ws::Limits {
 pub(super) fn mirror(
     config: &config::Config,
 ) -> Result<(mirror::classify::Classifier, mirror::redact::Redactor), SettingError> {
-    let rules = mirror::rules::Rule::parse_list(&config.mirror.classify)
-        .map_err(|e| wrong("CROSSFADE_CLASSIFY")(&e))?;
+    let set = rule_set(config.mirror.classify.as_ref()).map_err(|e| wrong("CROSSFADE_CLASSIFY")(&e))?;
     let scope = match config.mirror.redact {
         config::Redact::Up => mirror::redact::Scope::Up,
         config::Redact::Both => mirror::redact::Scope::Both,
         config::Redact::Off => mirror::redact::Scope::Off,
     };
-    Ok((mirror::classify::Classifier::new(rules), mirror::redact::Redactor::new(scope)))
+    let redactor = mirror::redact::Redactor::new(scope).with_rules(set.redactions);
+    Ok((mirror::classify::Classifier::new(set.rules), redactor))
 }
 
 /// The links' settings: one for publishing, one for reading back.

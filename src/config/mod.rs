@@ -43,7 +43,7 @@ pub use places::{ProjectUrl, Upstream};
 pub use reader::{Problem, Problems};
 pub use secret::{Credential, PublicKey, Secret};
 pub use sections::{Breaker, Drain, Hot, Log, Mirror, Ops, Proxy, Rollout, Service, Supabase};
-pub use strings::{Strings, read_secret_file};
+pub use strings::{Strings, TextOrFile, read_secret_file};
 pub use var::{About, Group, Value, Var};
 
 use reader::Reader;

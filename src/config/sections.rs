@@ -9,7 +9,7 @@ use super::numbers::Percent;
 use super::places::Upstream;
 use super::reader::{Problem, Problems, Reader};
 use super::secret::Credential;
-use super::strings::Strings;
+use super::strings::{Strings, TextOrFile};
 use super::vars;
 
 /// Names of this process.
@@ -86,7 +86,7 @@ pub struct Mirror {
     /// Which directions lose well-known secrets before they leave the process.
     pub redact: Redact,
     /// Classification rules, as the mirror reads them.
-    pub classify: String,
+    pub classify: Option<TextOrFile>,
     /// Bytes that wait for Realtime, at most.
     pub buffer: u64,
     /// The largest mirrored message, in bytes.
@@ -175,7 +175,7 @@ pub(super) fn mirror(r: &Reader<'_>) -> Result<Mirror, Problem> {
         percent: r.value(&vars::MIRROR_PERCENT)?,
         readback: r.value(&vars::READBACK)?,
         redact: r.value(&vars::REDACT)?,
-        classify: r.optional(&vars::CLASSIFY)?.map(|text| text.0).unwrap_or_default(),
+        classify: r.text_or_file(&vars::CLASSIFY)?,
         buffer: r.value(&vars::BUFFER)?.0,
         message_max: r.value(&vars::MESSAGE_MAX)?.0,
     })

@@ -42,6 +42,7 @@ impl Desk {
             path: Arc::from("/"),
             at: start(),
             shared: false,
+            marks: crate::mirror::classify::Marks::default(),
             redacted: false,
         };
         let payload = Payload::copy_from(body.as_bytes(), &self.budget).unwrap();
@@ -176,6 +177,7 @@ fn what_differs_in_anything_is_not_collapsed() {
             path: Arc::from(path),
             at: start(),
             shared,
+            marks: crate::mirror::classify::Marks::default(),
             redacted,
         };
         let payload = Payload::copy_from(b"same", &desk.budget).unwrap();

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use sha2::{Digest as _, Sha256};
 
+use super::classify::Marks;
 use super::event_type::EventType;
 use crate::budget::Payload;
 use crate::envelope::{Class, MESSAGE_OVERHEAD, Part, To, carried_len, crc32, escaped_len, recipient_len};
@@ -28,6 +29,8 @@ pub struct Facts {
     pub at: Instant,
     /// Whether a rule marked it shared.
     pub shared: bool,
+    /// What a rule says about its event and its row.
+    pub marks: Marks,
     /// Whether its bytes are not the original ones.
     pub redacted: bool,
 }
@@ -137,9 +140,12 @@ impl Record {
     }
 
     /// Names type and content: the first 16 hex digits of SHA-256 of the type, a zero byte and the bytes. A weak
-    /// name on purpose: equal content of different moments shares it.
+    /// name on purpose: equal content of different moments shares it. The event's own id where a rule knows it.
     #[must_use]
     pub fn id(&self) -> String {
+        if let Some(own) = &self.facts.marks.event_id {
+            return own.to_string();
+        }
         let hash = Sha256::new()
             .chain_update(self.facts.kind.as_bytes())
             .chain_update([0])
@@ -158,7 +164,8 @@ impl Record {
         let (a, b) = (&self.facts, &other.facts);
         self.crc == other.crc
             && self.dir == other.dir
-            && (a.op, a.class, a.shared, a.redacted) == (b.op, b.class, b.shared, b.redacted)
+            && (a.op, a.class, a.shared, a.redacted, &a.marks)
+                == (b.op, b.class, b.shared, b.redacted, &b.marks)
             && a.kind == b.kind
             && a.path == b.path
             && (self.part, other.part) == (None, None)

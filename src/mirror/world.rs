@@ -140,6 +140,7 @@ impl World {
             path: Arc::from("/ws"),
             at: self.now,
             shared: false,
+            marks: crate::mirror::classify::Marks::default(),
             redacted: false,
         };
         let payload = Payload::copy_from(body, &self.budget).expect("the world's budget is ample");

@@ -122,10 +122,13 @@ impl Intake {
             entry.shed(Shed::Skipped);
             return away(Direct::Skipped);
         };
-        let redacted = match self.redactor.redact(key.dir, captured.op, &payload) {
+        let reading = sample.read();
+        let redacted = match self.redactor.redact_message(&sample.subject(&reading), &payload) {
             Cow::Borrowed(_) => None,
             Cow::Owned(bytes) => Some(bytes),
         };
+        let carried = Sample { payload: redacted.as_deref().unwrap_or(&payload), ..sample };
+        let marks = self.classifier.marks(&classified, &carried);
         let was_redacted = redacted.is_some();
         let payload = match redacted {
             None => payload,
@@ -144,6 +147,7 @@ impl Intake {
             path,
             at: captured.at,
             shared,
+            marks,
             redacted: was_redacted,
         };
         let awaited = hot && !was_redacted;
