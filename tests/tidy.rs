@@ -24,6 +24,7 @@ const SHELLS: &[&str] = &[
     "src/cli/drain.rs",
     "src/cli/demo.rs",
     "src/cli/emulator.rs",
+    "src/cli/explain.rs",
     "src/config/strings.rs",
     "src/demo/",
     "src/doctor/shell/",

@@ -28,7 +28,7 @@ mod decide;
 pub(crate) mod figures;
 mod life;
 pub(crate) mod ops;
-mod settings;
+pub(crate) mod settings;
 pub(crate) mod side;
 mod status;
 

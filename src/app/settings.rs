@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{self, BreakerMode, KeySource, RolloutLane};
+use crate::mirror::classify::Classifier;
+use crate::mirror::redact::Redactor;
 use crate::mirror::rules::RuleSet;
 use crate::proxy::native::{AnonKey, Native};
 use crate::proxy::{Network, Target, Trusted};
@@ -84,7 +86,14 @@ pub(super) fn proxy(config: &config::Config) -> Result<proxy::Config, SettingErr
 
 /// The rollout's settings. Only the environment's tier is wired.
 pub(super) fn rollout(config: &config::Config) -> Result<Settings, SettingError> {
-    let own = &config.rollout;
+    rollout_of(&config.rollout)
+}
+
+/// The same, of the rollout's variables alone.
+///
+/// # Errors
+/// The first setting that the rollout refuses.
+pub(crate) fn rollout_of(own: &config::Rollout) -> Result<Settings, SettingError> {
     let words: Vec<String> = own.key.iter().map(source).collect();
     let chain: KeyChain = words.join(",").parse().map_err(|e| wrong("CROSSFADE_ROLLOUT_KEY")(&e))?;
     let percent = Percent::from_units(own.percent.thousandths())
@@ -147,17 +156,32 @@ pub(super) fn copies(config: &config::Config) -> ws::Limits {
 }
 
 /// The machines of the mirror that have settings of their own.
-pub(super) fn mirror(
-    config: &config::Config,
-) -> Result<(mirror::classify::Classifier, mirror::redact::Redactor), SettingError> {
-    let set = rule_set(config.mirror.classify.as_ref()).map_err(|e| wrong("CROSSFADE_CLASSIFY")(&e))?;
-    let scope = match config.mirror.redact {
+pub(super) fn mirror(config: &config::Config) -> Result<(Classifier, Redactor), SettingError> {
+    machines(&config.mirror)
+}
+
+/// The same, of the mirror's variables alone, for `explain`.
+///
+/// # Errors
+/// What is wrong with them.
+pub(crate) fn classification(strings: &config::Strings) -> Result<(Classifier, Redactor), config::Problems> {
+    let own = config::Mirror::load(strings)?;
+    machines(&own).map_err(|error| {
+        let SettingError { variable, problem } = error;
+        let example = "see docs/rules.md".to_owned();
+        config::Problems(vec![config::Problem { name: variable.to_owned(), what: problem, example }])
+    })
+}
+
+fn machines(own: &config::Mirror) -> Result<(Classifier, Redactor), SettingError> {
+    let set = rule_set(own.classify.as_ref()).map_err(|e| wrong("CROSSFADE_CLASSIFY")(&e))?;
+    let scope = match own.redact {
         config::Redact::Up => mirror::redact::Scope::Up,
         config::Redact::Both => mirror::redact::Scope::Both,
         config::Redact::Off => mirror::redact::Scope::Off,
     };
-    let redactor = mirror::redact::Redactor::new(scope).with_rules(set.redactions);
-    Ok((mirror::classify::Classifier::new(set.rules), redactor))
+    let redactor = Redactor::new(scope).with_rules(set.redactions);
+    Ok((Classifier::new(set.rules), redactor))
 }
 
 /// The links' settings: one for publishing, one for reading back.

@@ -9,7 +9,7 @@
 //! **Streams.** What was asked for goes to standard output; everything else, the log included, to standard error.
 //!
 //! **Limits.** A command that this build does not carry says so and ends with 69. Commands that need a running
-//! process (`report`, `explain`) are not declared before they exist.
+//! process (`report`) are not declared before they exist.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -25,6 +25,7 @@ mod check;
 mod demo;
 mod drain;
 mod emulator;
+mod explain;
 mod list;
 mod run;
 
@@ -35,6 +36,7 @@ pub use bucket::BucketArgs;
 pub use check::CheckArgs;
 pub use demo::{DemoArgs, Fault};
 pub use drain::DrainArgs;
+pub use explain::ExplainArgs;
 pub use list::ConfigArgs;
 
 /// How the process ends.
@@ -93,6 +95,8 @@ enum Command {
     Config(ConfigArgs),
     /// Show the rollout bucket of user keys
     Bucket(BucketArgs),
+    /// Say what becomes of a message, or which lane an upgrade would get, and why
+    Explain(ExplainArgs),
     /// Run a Realtime-compatible server for development and tests
     Emulator(crate::emulator::cli::Options),
 }
@@ -143,6 +147,7 @@ where
         Command::Check(args) => check::run(&args, strings, streams),
         Command::Config(args) => list::run(&args, streams),
         Command::Bucket(args) => bucket::run(&args, strings, streams),
+        Command::Explain(args) => explain::run(&args, strings, streams),
         Command::Emulator(args) => emulator::run(args, streams),
     }
 }

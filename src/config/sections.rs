@@ -211,6 +211,16 @@ impl Rollout {
     }
 }
 
+impl Mirror {
+    /// The mirror alone, for questions that need nothing else.
+    ///
+    /// # Errors
+    /// The first wrong variable of the mirror.
+    pub fn load(strings: &Strings) -> Result<Self, Problems> {
+        mirror(&Reader::new(strings)).map_err(|problem| Problems(vec![problem]))
+    }
+}
+
 impl fmt::Display for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.name, self.pod)
