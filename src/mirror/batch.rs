@@ -99,6 +99,8 @@ pub struct BatchCounts {
     pub collapsed: u64,
     /// Records whose list of recipients continued in a later batch.
     pub continued: u64,
+    /// Messages that were larger than a batch and travel in pieces.
+    pub split: u64,
     /// Session notes that gave way to newer ones.
     pub notes_dropped: u64,
 }
@@ -146,15 +148,36 @@ impl Batcher {
     /// Queues a record.
     ///
     /// # Errors
-    /// The record, if it is larger than a batch or the share of its class is used up; the caller settles it.
+    /// The record, if it cannot be cut so that its pieces fit, or the share of its class is used up; the caller settles it.
     pub fn push(&mut self, record: Record, now: Instant) -> Result<(), Box<Refused>> {
-        if !record.could_fit(self.batch_len_max.saturating_sub(ENVELOPE_OVERHEAD)) {
-            return Err(Box::new(Refused { record, why: Shed::TooLarge }));
-        }
-        let cost = cost(&record);
-        if self.waiting + cost > self.share(&record) {
+        if self.waiting + cost(&record) > self.share(&record) {
             return Err(Box::new(Refused { record, why: Shed::QueueFull }));
         }
+        let room = self.batch_len_max.saturating_sub(ENVELOPE_OVERHEAD);
+        if record.could_fit(room) {
+            self.enqueue(record, now);
+            return Ok(());
+        }
+        let pieces = record.into_pieces(room);
+        let pieces = pieces.map_err(|record| Box::new(Refused { record: *record, why: Shed::TooLarge }))?;
+        self.counts.split += 1;
+        #[cfg(test)]
+        if self.sabotage == Some(super::Sabotage::TrustFirstPiece) {
+            pieces.iter().flat_map(|piece| &piece.to).for_each(super::recipient::Recipient::trust_next_piece);
+        }
+        for piece in pieces {
+            self.enqueue(piece, now);
+        }
+        Ok(())
+    }
+
+    /// The limit of a batch before the first [`take`](Self::take) says it: larger messages are split by it.
+    pub fn expect_limit(&mut self, limit_bytes: u32) {
+        self.batch_len_max = limit_bytes.min(BATCH_BYTES_MAX) as usize;
+    }
+
+    fn enqueue(&mut self, record: Record, now: Instant) {
+        let cost = cost(&record);
         let recipients = record.to.len() as u64;
         let lane = if record.is_awaited() { 0 } else { 1 + record.facts().class as usize };
         if let Some(lane) = self.lanes.get_mut(lane) {
@@ -163,7 +186,6 @@ impl Batcher {
             self.waiting += if collapsed { RECIPIENT_COST * recipients } else { cost };
             self.counts.collapsed += u64::from(collapsed);
         }
-        Ok(())
     }
 
     /// Queues what is to be told about a session.
@@ -281,7 +303,9 @@ impl Batcher {
             return;
         };
         while let Some(front) = lane.front_mut() {
-            if batch.len + front.encoded_len() <= room {
+            if front.is_moot() {
+                self.waiting = self.waiting.saturating_sub(lane.pop().as_ref().map_or(0, cost));
+            } else if batch.len + front.encoded_len() <= room {
                 let Some(record) = lane.pop() else { return };
                 lane.passed_over = 0;
                 self.waiting = self.waiting.saturating_sub(cost(&record));

@@ -91,7 +91,7 @@ impl Flight {
         let mut to = Vec::new();
         for record in &self.batch.records {
             to.clear();
-            to.extend(record.to.iter().map(super::record::Recipient::to));
+            to.extend(record.to.iter().map(super::recipient::Recipient::to));
             writer.message(&message(record, &to, epoch));
         }
         for note in &self.batch.notes {
@@ -116,8 +116,8 @@ impl Flight {
     pub(super) fn settle_acked(&mut self, how: Proof) -> Compared {
         let mut out = Compared::default();
         for to in self.batch.records.iter_mut().flat_map(|record| record.to.iter_mut()) {
-            to.confirm(how);
-            if std::mem::take(&mut to.awaited) {
+            let whole = to.confirm(how);
+            if std::mem::take(&mut to.awaited) && whole {
                 out.returned.push((to.key, true));
             }
         }
@@ -137,7 +137,7 @@ impl Flight {
     }
 
     pub(super) fn is_settled(&self) -> bool {
-        !self.batch.records.iter().flat_map(|record| &record.to).any(super::record::Recipient::is_open)
+        !self.batch.records.iter().flat_map(|record| &record.to).any(super::recipient::Recipient::is_open)
     }
 }
 
@@ -152,7 +152,7 @@ fn message<'a>(record: &'a Record, to: &'a [To], epoch: &Epoch) -> Message<'a> {
         path: (&*facts.path).into(),
         at_ms: epoch.unix_ms(facts.at),
         id: record.id().into(),
-        body: (&**record.payload()).into(),
+        body: record.payload().into(),
         crc: record.crc(),
         part: record.part(),
         redacted: facts.redacted,
@@ -168,7 +168,7 @@ fn proves(got: &Received<'_>, sent: &Record) -> bool {
         && message.kind == *facts.kind
         && message.path == *facts.path
         && (message.part, message.redacted) == (sent.part(), facts.redacted)
-        && message.to.iter().copied().eq(sent.to.iter().map(super::record::Recipient::to))
+        && message.to.iter().copied().eq(sent.to.iter().map(super::recipient::Recipient::to))
 }
 
 fn settle(record: &mut Record, proved: bool, out: &mut Compared) {
@@ -177,13 +177,12 @@ fn settle(record: &mut Record, proved: bool, out: &mut Compared) {
             continue;
         }
         if proved {
-            to.confirm(Proof::ReadBack);
-            out.matched += 1;
+            out.matched += u64::from(to.confirm(Proof::ReadBack));
         } else {
             out.altered += 1;
         }
         // A window is told once: what was altered is released there, whatever a repetition brings.
-        if std::mem::take(&mut to.awaited) {
+        if to.take_awaited() {
             out.returned.push((to.key, proved));
         }
     }

@@ -30,7 +30,8 @@
 //! **Limits.** Batcher: [`batch::Limits`], refusing the dull classes first; the caller settles the refused as
 //! `queue_full` or `too_large`. Publisher: [`publish::FLIGHTS_MAX`] unsettled batches, then it offers no slot and the
 //! batcher fills. Batches: [`batch::BATCH_BYTES_MAX`] or the plan's limit. A message that does not fit into a batch is
-//! shed as `too_large`; `part` is kept for the day it is split. Payload memory is paid for by the pod's budget until
+//! split into at most 256 pieces that share its tokens (proved when all are back, lost with the first lost); only what
+//! cannot be cut so small is shed as `too_large`. Payload memory is paid for by the pod's budget until
 //! the last token is settled; encoded bytes live from encoding to the socket, four broadcasts at most.
 //!
 //! **Not here.** Sockets and clocks (the shell), the spool, the governor (it gives or withholds slots), whether
@@ -43,7 +44,9 @@ pub mod event_type;
 pub mod flight;
 pub mod frequency;
 mod lane;
+mod parts;
 pub mod publish;
+mod recipient;
 pub mod record;
 pub mod redact;
 pub mod report;

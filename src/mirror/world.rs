@@ -74,6 +74,7 @@ pub(super) struct Account {
     pub(super) collapsed: u64,
     pub(super) continued: u64,
     pub(super) unconfirmed: u64,
+    pub(super) split: u64,
 }
 
 impl World {
@@ -374,6 +375,7 @@ impl World {
             late: tally.late,
             collapsed: counts.collapsed,
             continued: counts.continued,
+            split: self.batcher.counts().split,
             unconfirmed: account.shed(Shed::Unconfirmed),
         };
         // Ends the tokens of a broken world, which would otherwise be counted by their drop.

@@ -125,6 +125,7 @@ impl Side {
 
     /// To be called once, before the first turn.
     pub(crate) fn begin(&mut self) {
+        self.batcher.expect_limit(self.limit_bytes);
         self.state.notices = vec![Vec::new(); self.workers.len()];
     }
 
@@ -208,9 +209,13 @@ impl Side {
             let slots = self.publisher.slots_free();
             let Some(batch) = self.batcher.take(slots, self.limit_bytes, now) else { break };
             let mut messages = 0;
-            let awaited: Vec<Key> =
-                batch.records().iter().filter(|r| r.is_awaited()).flat_map(|r| r.keys()).collect();
-            for record in batch.records() {
+            let awaited: Vec<Key> = batch
+                .records()
+                .iter()
+                .filter(|r| r.is_awaited() && r.is_first())
+                .flat_map(|r| r.keys())
+                .collect();
+            for record in batch.records().iter().filter(|record| record.is_first()) {
                 messages += record.keys().count() as u64;
             }
             for key in awaited {
