@@ -45,6 +45,7 @@ pub mod flight;
 pub mod frequency;
 mod lane;
 mod parts;
+pub mod propose;
 pub mod publish;
 mod recipient;
 pub mod record;
