@@ -5,11 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "../examples/readers/rust/reader.rs"]
-#[expect(
-    clippy::too_many_arguments,
-    unreachable_pub,
-    reason = "a file to be copied, not our library"
-)]
+#[expect(clippy::too_many_arguments, unreachable_pub, reason = "a file to be copied, not our library")]
 mod reader;
 
 use std::path::PathBuf;

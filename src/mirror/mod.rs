@@ -14,6 +14,7 @@
 //! * [`publish`]: at most four unacknowledged broadcasts; what comes back is compared with what was sent (recipients,
 //!   length, checksum) and only that settles ledger tokens; what does not come back is published again under the
 //!   same name;
+//! * [`events`]: copies of shared messages as plain broadcasts for consumers, off the ledger;
 //! * the [`ledger`](crate::ledger) holds one token per message, so that nothing is counted by attempts.
 //!
 //! ```text
@@ -41,6 +42,7 @@ pub mod batch;
 pub mod batch_id;
 pub mod classify;
 pub mod event_type;
+pub mod events;
 pub mod flight;
 pub mod frequency;
 mod lane;

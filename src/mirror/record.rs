@@ -88,6 +88,12 @@ impl Record {
         }
     }
 
+    /// All bytes of the message, of which this record may carry a piece.
+    #[must_use]
+    pub fn whole(&self) -> &[u8] {
+        &self.payload
+    }
+
     /// What is known of them.
     #[must_use]
     pub const fn facts(&self) -> &Facts {
