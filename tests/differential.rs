@@ -90,7 +90,7 @@ impl World {
         let (tap, receiver) = tap::channel(Budget::new(64 << 20), Ledger::new(), now());
         let mirroring = Mirroring { tap: Some(tap), ..Mirroring::off() };
         let verdict = Verdict { mirrored: true, ..Verdict::LEGACY };
-        let running = Server::start(config, Arc::new(move |_, _| verdict), mirroring).unwrap();
+        let running = Server::start(config, Arc::new(move |_, _| verdict.clone()), mirroring).unwrap();
         Self { running, service, receiver }
     }
 

@@ -89,6 +89,7 @@ fn step(now: u64, envelope: String, repeated: u64, messages: Vec<Value>) -> Step
     Step { now, envelope, refused: None, altered: 0, repeated, messages }
 }
 
+#[expect(clippy::too_many_lines, reason = "a table of scenes")]
 fn scenes() -> Vec<Scene> {
     let one = |to, body: &[u8]| out("a", to, body, &[]);
     let scene = |name: &str, hold_ms, steps| Scene { name: name.to_owned(), hold_ms, steps };

@@ -16,6 +16,19 @@ pub const LABELS_MAX: usize = 32;
 /// States of the breaker, in label order.
 const BREAKER_STATES: [&str; 3] = ["closed", "open", "half_open"];
 
+/// What was published, and for how many.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Published {
+    /// Bytes of broadcasts, repetitions included.
+    pub bytes: u64,
+    /// Messages of sessions that they stand for.
+    pub recipients: u64,
+    /// Messages that travelled on another one's bytes.
+    pub collapsed: u64,
+    /// Messages in pieces.
+    pub split: u64,
+}
+
 /// Every figure at one moment. Labels are words of closed enums (`as_str()`).
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
@@ -39,6 +52,8 @@ pub struct Snapshot {
     pub buffered_bytes: u64,
     /// Broadcasts handed to the link.
     pub batches: u64,
+    /// Bytes of them, and what they stand for.
+    pub published: Published,
     /// Upgrade requests by outcome.
     pub upgrades: Vec<(&'static str, u64)>,
     /// Data messages that the tap saw pass, by direction.
@@ -123,7 +138,7 @@ const fn gauge(
 }
 
 /// Every family, in the order of the document.
-pub(super) static FAMILIES: [Family; 32] = [
+pub(super) static FAMILIES: [Family; 36] = [
     gauge("crossfade_sessions", "lane", "Open sessions.", |s| counts(&s.snapshot.sessions)),
     counter(
         "crossfade_sessions_total",
@@ -164,6 +179,30 @@ pub(super) static FAMILIES: [Family; 32] = [
     counter("crossfade_mirror_batches_total", "", "Broadcasts handed to the link.", |s| {
         one(float(s.snapshot.batches))
     }),
+    counter(
+        "crossfade_mirror_published_bytes_total",
+        "",
+        "Bytes of the broadcasts, repetitions included.",
+        |s| one(float(s.snapshot.published.bytes)),
+    ),
+    counter(
+        "crossfade_mirror_published_recipients_total",
+        "",
+        "Messages of sessions that went into broadcasts; bytes by this is what one recipient costs.",
+        |s| one(float(s.snapshot.published.recipients)),
+    ),
+    counter(
+        "crossfade_mirror_collapsed_total",
+        "",
+        "Messages that travelled on the bytes of an identical one.",
+        |s| one(float(s.snapshot.published.collapsed)),
+    ),
+    counter(
+        "crossfade_mirror_split_total",
+        "",
+        "Messages that were larger than a broadcast and travel in pieces.",
+        |s| one(float(s.snapshot.published.split)),
+    ),
     counter("crossfade_upgrades_total", "outcome", "Upgrade requests, by what became of them.", |s| {
         counts(&s.snapshot.upgrades)
     }),

@@ -31,5 +31,5 @@ pub use control::Control;
 pub use exposition::{SnapshotCollector, markdown, registry};
 pub use health::{Health, Status};
 pub use histogram::{EDGES, Histogram, Readings};
-pub use metrics::{LABELS_MAX, SERIES_MAX, Snapshot};
+pub use metrics::{LABELS_MAX, Published, SERIES_MAX, Snapshot};
 pub use server::{CONNECTIONS_MAX, Ops, REQUEST_TIMEOUT, serve};

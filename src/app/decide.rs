@@ -8,15 +8,17 @@ use tokio::sync::watch;
 
 use crate::lane::{self, Inputs, Mirror, Source};
 use crate::proxy::native;
-use crate::proxy::{Decide, Follows, Lane, Verdict};
-use crate::rollout::{self, Percent, RealtimeLane, Request, Settings};
+use crate::proxy::{Decide, Follow, Follows, Lane, Verdict};
+use crate::rollout::{self, Percent, RealtimeLane, Request};
 use crate::session::SessionNo;
 
+use super::flags::Standing;
 use super::ops::View;
 
-/// What does not change while the process lives.
+/// What the decision is made from.
+#[derive(Clone)]
 pub(super) struct Decider {
-    pub(super) settings: Settings,
+    pub(super) standing: watch::Receiver<Arc<Standing>>,
     pub(super) configured: bool,
     pub(super) native: bool,
     pub(super) mirror_percent: Percent,
@@ -29,7 +31,18 @@ impl Decider {
         Arc::new(move |parts, client| self.decide(parts, client))
     }
 
+    /// The function that every worker calls for its open sessions when the settings have changed.
+    pub(super) fn follow_fn(&self) -> Follow {
+        let own = self.clone();
+        Follow::new(move |subject| {
+            let standing = Arc::clone(&own.standing.borrow());
+            own.follows(&rollout::decide_again(&standing.settings, subject.clone()))
+        })
+    }
+
     fn decide(&self, parts: &Parts, client: SocketAddr) -> Verdict {
+        let standing = Arc::clone(&self.standing.borrow());
+        let settings = &standing.settings;
         let request = Request {
             headers: &parts.headers,
             path: parts.uri.path(),
@@ -38,10 +51,10 @@ impl Decider {
             // Chooses mirrored sessions that have no key: the port is as good as a number that comes later.
             session: SessionNo(u32::from(client.port())),
         };
-        let decision = rollout::decide(&self.settings, &request);
+        let decision = rollout::decide(settings, &request);
         let view = *self.view.borrow();
         let offers =
-            self.native && self.settings.rolls_out(RealtimeLane::Native) && native::offers(&parts.headers);
+            self.native && settings.rolls_out(RealtimeLane::Native) && native::offers(&parts.headers);
         let inputs = Inputs {
             rollout: &decision,
             breaker: view.admission,
@@ -55,25 +68,32 @@ impl Decider {
             lane::Lane::Native => Lane::Native,
             lane::Lane::Legacy | lane::Lane::Cold => Lane::Legacy,
         };
-        let follows = follows(&decision, self.hot_is_wanted());
+        let follows = self.follows(&decision);
         // Hot sessions are copied anyway; this is about the legacy lane.
         let sampled = decision.subject.mirror_bucket.is_within(self.mirror_percent);
         let mirrored = self.configured && lane != Lane::Native && sampled;
-        Verdict { lane, reason: verdict.reason.as_str(), mirrored, follows }
+        let subject = Some(Arc::new(decision.subject));
+        Verdict { lane, reason: verdict.reason.as_str(), mirrored, follows, subject }
     }
 
-    fn hot_is_wanted(&self) -> bool {
-        self.configured && self.settings.rolls_out(RealtimeLane::Hot)
-    }
-}
-
-/// How the open session follows the share later on.
-fn follows(decision: &rollout::Decision, hot: bool) -> Follows {
-    use rollout::Reason;
-    match (decision.reason, decision.subject.bucket) {
-        _ if !hot => Follows::Never,
-        (Reason::Allowed, _) => Follows::Always,
-        (Reason::InCohort | Reason::OutsideCohort, Some(bucket)) => Follows::Share(bucket.number()),
-        _ => Follows::Never,
+    /// How an open session follows the hot lane. Whoever is not to be hot now may be after the next change, so the
+    /// share is zero then.
+    fn follows(&self, decision: &rollout::Decision) -> Follows {
+        use rollout::Reason;
+        if !self.configured {
+            return Follows::Never;
+        }
+        let bucket = decision.subject.bucket.map_or(0, rollout::Bucket::number);
+        let not_now = Follows::Share { bucket, share: 0 };
+        if decision.lane != Some(RealtimeLane::Hot) {
+            return not_now;
+        }
+        match decision.reason {
+            Reason::Allowed => Follows::Always,
+            Reason::InSegment | Reason::InCohort => {
+                Follows::Share { bucket, share: decision.percent.units() }
+            }
+            _ => not_now,
+        }
     }
 }

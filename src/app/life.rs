@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
-use super::ops::Ops;
+use super::flags::{FlagWord, Hand};
+use super::ops::{Ops, Word};
 use super::{Eyes, StartError, Tuning, runtime, side};
 use crate::admin::{self, Health};
 use crate::config::Config;
@@ -17,7 +18,7 @@ use crate::proxy::Running;
 pub(super) fn start_ops(
     config: &Config,
     tuning: &Tuning,
-    machine: Ops,
+    (machine, words): (Ops, mpsc::Sender<Word>),
     (running, eyes): (&Arc<Running>, &Eyes),
     stop: Arc<Notify>,
 ) -> Result<(JoinHandle<()>, Option<std::net::SocketAddr>), StartError> {
@@ -34,10 +35,12 @@ pub(super) fn start_ops(
     let probing = Arc::clone(&health.1);
     let served = admin::Ops { registry, health: health.0 };
     let running = Arc::clone(running);
+    let emergency = config.rollout.emergency_file.clone();
     let runtime = runtime().map_err(StartError::Thread)?;
     let life = move || {
         runtime.block_on(async move {
             let heart = tokio::spawn(machine.run());
+            let watch = tokio::spawn(watch_switch(emergency, words));
             let upstream = tokio::spawn(async move {
                 loop {
                     let reachable = running.probe_upstream().await.is_ok();
@@ -53,6 +56,7 @@ pub(super) fn start_ops(
                 stop.notified().await;
             }
             upstream.abort();
+            watch.abort();
             heart.abort();
         });
     };
@@ -60,6 +64,21 @@ pub(super) fn start_ops(
         std::thread::Builder::new().name("ops".to_owned()).spawn(life).map_err(StartError::Thread)?;
     Ok((thread, bound))
 }
+
+/// While the file exists, everybody is on legacy. It is looked at once a second.
+async fn watch_switch(file: Option<std::path::PathBuf>, words: mpsc::Sender<Word>) {
+    let Some(file) = file else { return };
+    loop {
+        // A file that cannot be looked at counts as there: the switch must work when little else does.
+        let on = file.try_exists().unwrap_or(true);
+        if words.try_send(Word::Flags(FlagWord::Emergency(Hand::File, on))).is_err() {
+            tracing::warn!("the emergency file was not heard; it is looked at again in a second");
+        }
+        tokio::time::sleep(SWITCH_EVERY).await;
+    }
+}
+
+const SWITCH_EVERY: Duration = Duration::from_secs(1);
 
 /// How often the way to the service is tried for `/readyz`.
 const UPSTREAM_EVERY: Duration = Duration::from_secs(5);

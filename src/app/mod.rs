@@ -26,6 +26,7 @@ mod behind;
 mod control;
 mod decide;
 pub(crate) mod figures;
+pub(crate) mod flags;
 mod life;
 pub(crate) mod ops;
 pub(crate) mod settings;
@@ -51,6 +52,8 @@ use crate::tap::{self, TapReceiver};
 use behind::{Behind, runtime};
 use decide::Decider;
 use figures::SideFigures;
+pub use flags::Hand;
+use flags::{FlagBook, FlagWord, Standing};
 use life::start_ops;
 use ops::{Links, Ops, View, WORDS_MAX, Word};
 
@@ -89,7 +92,7 @@ pub struct Eyes {
     ledger: Arc<Ledger>,
     budget: Arc<Budget>,
     returned_us: Arc<AtomicU64>,
-    share: u32,
+    standing: watch::Receiver<Arc<Standing>>,
     mirrors: bool,
 }
 
@@ -134,10 +137,10 @@ impl App {
         let view = watch::Sender::new(ops::first_view(&breaker, epoch.at));
         let policy = watch::Sender::new(Policy::PASSTHROUGH);
         let rollout = settings::rollout(config)?;
-        let share = rollout.percent().units();
+        let flags = FlagBook::new(rollout.0, rollout.1);
         let mirrors = config.supabase.is_some();
         let decider = Decider {
-            settings: rollout,
+            standing: flags.subscribe(),
             configured: mirrors,
             native: config.supabase.as_ref().is_some_and(|supabase| supabase.anon_key.is_some()),
             mirror_percent: Percent::from_units(config.mirror.percent.thousandths()).unwrap_or(Percent::FULL),
@@ -148,6 +151,7 @@ impl App {
             copies: settings::copies(config),
             hot: settings::hot(config),
             windows: Windows::new(config.hot.window_pod),
+            follow: decider.follow_fn(),
             policy: policy.subscribe(),
             close_code: config.drain.code,
         };
@@ -155,14 +159,14 @@ impl App {
         let probes = mpsc::channel(4);
         let parts = Parts { ledger, budget, receiver, words, probes, policy, view, breaker, epoch };
         let running = Arc::new(Server::start(settings::proxy(config)?, decider.into_fn(), mirroring)?);
-        Self::start_behind(config, tuning, (running, share), parts)
+        Self::start_behind(config, tuning, (running, flags), parts)
     }
 
     /// Starts what stands behind the proxy.
     fn start_behind(
         config: &Config,
         tuning: &Tuning,
-        (running, share): (Arc<Running>, u32),
+        (running, flags): (Arc<Running>, FlagBook),
         parts: Parts,
     ) -> Result<Self, StartError> {
         let figures = Arc::new(SideFigures::default());
@@ -174,7 +178,7 @@ impl App {
             ledger: Arc::clone(&parts.ledger),
             budget: Arc::clone(&parts.budget),
             returned_us: Arc::clone(&returned_us),
-            share,
+            standing: flags.subscribe(),
             mirrors: config.supabase.is_some(),
         };
         let (words, heard) = parts.words;
@@ -186,7 +190,7 @@ impl App {
         let view = parts.view.subscribe();
         let machine = Ops {
             breaker,
-            share,
+            flags,
             words: heard,
             probes: ask,
             view: parts.view,
@@ -210,6 +214,7 @@ impl App {
             }
         };
         let admin = control::start(config, tuning, &running)?;
+        let machine = (machine, words.clone());
         let (ops, metrics) = start_ops(config, tuning, machine, (&running, &eyes), Arc::clone(&stop_ops))?;
         let at = admin.as_ref().map(|listener| listener.address);
         let addresses = Addresses { proxy: running.local_addr(), metrics, admin: at };
@@ -236,6 +241,13 @@ impl App {
     pub fn force(&self, force: Force) {
         if self.words.try_send(Word::Force(force)).is_err() {
             tracing::error!("the breaker did not hear a person's word: too much is waiting");
+        }
+    }
+
+    /// Everybody on legacy, or no longer as far as this hand is concerned.
+    pub fn emergency(&self, hand: Hand, on: bool) {
+        if self.words.try_send(Word::Flags(FlagWord::Emergency(hand, on))).is_err() {
+            tracing::error!("the emergency switch was not heard: too much is waiting; switch again");
         }
     }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
+use super::flags::{FlagBook, FlagWord};
 use crate::breaker::{Admission, Breaker, Change, Force, Outcome, OwnFault, Probe, Publish, State, Trigger};
 use crate::hot::Fallback;
 use crate::lane::Source;
@@ -16,7 +17,7 @@ use crate::proxy::{Lane, Policy, SessionCounters};
 use crate::status::BreakerFigures;
 
 /// What the ops thread hears.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Word {
     /// Something happened on the way to Realtime and back.
     Outcome(Outcome),
@@ -26,6 +27,8 @@ pub(crate) enum Word {
     Quota,
     /// A person speaks.
     Force(Force),
+    /// The rollout's settings change.
+    Flags(FlagWord),
 }
 
 /// Which of our two sockets are joined.
@@ -89,8 +92,8 @@ const RETURN_POLL: Duration = Duration::from_millis(1);
 /// See the module.
 pub(crate) struct Ops {
     pub(crate) breaker: Breaker,
-    /// Share of the users who are to be hot, in 0.001 %.
-    pub(crate) share: u32,
+    /// The rollout's settings.
+    pub(crate) flags: FlagBook,
     pub(crate) words: mpsc::Receiver<Word>,
     pub(crate) probes: mpsc::Sender<Probe>,
     pub(crate) view: watch::Sender<View>,
@@ -152,6 +155,7 @@ impl Ops {
                 self.quota_until = Some(now + QUOTA_HOLD_OFF);
             }
             Word::Force(force) => self.breaker.force(force, now),
+            Word::Flags(word) => self.flags.hear(word),
         }
     }
 
@@ -229,9 +233,13 @@ impl Ops {
         };
         let fallback = if admission.serves() { fallback } else { Some(Fallback::Breaker) };
         let hot = fallback.map_or(Ok(()), Err);
-        let share = u64::from(self.share) * u64::from(admission.share_permille) / 1000;
         let close_native = matches!(self.breaker.state(), State::Open { .. }) && !admission.serves();
-        let policy = Policy { hot, share: u32::try_from(share).unwrap_or(0), close_native };
+        let policy = Policy {
+            hot,
+            share_permille: admission.share_permille,
+            version: self.flags.standing().version,
+            close_native,
+        };
         if hot.is_err() && self.policy.borrow().hot.is_ok() {
             self.left_at = Some(now);
         }

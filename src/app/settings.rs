@@ -11,7 +11,7 @@ use crate::mirror::redact::Redactor;
 use crate::mirror::rules::RuleSet;
 use crate::proxy::native::{AnonKey, Native};
 use crate::proxy::{Network, Target, Trusted};
-use crate::rollout::{Flags, Identity, KeyChain, KeyHasher, Percent, RealtimeLane, Settings, Tiers};
+use crate::rollout::{Flags, Identity, KeyChain, KeyHasher, Percent, RealtimeLane, Tiers};
 use crate::{breaker, hot, mirror, proxy, realtime, ws};
 
 /// A setting that a room refuses although its variable could be read.
@@ -84,8 +84,8 @@ pub(super) fn proxy(config: &config::Config) -> Result<proxy::Config, SettingErr
     Ok(settings)
 }
 
-/// The rollout's settings. Only the environment's tier is wired.
-pub(super) fn rollout(config: &config::Config) -> Result<Settings, SettingError> {
+/// The rollout's settings at the start. Only the environment's tier is wired.
+pub(super) fn rollout(config: &config::Config) -> Result<(Identity, Tiers), SettingError> {
     rollout_of(&config.rollout)
 }
 
@@ -93,7 +93,7 @@ pub(super) fn rollout(config: &config::Config) -> Result<Settings, SettingError>
 ///
 /// # Errors
 /// The first setting that the rollout refuses.
-pub(crate) fn rollout_of(own: &config::Rollout) -> Result<Settings, SettingError> {
+pub(crate) fn rollout_of(own: &config::Rollout) -> Result<(Identity, Tiers), SettingError> {
     let words: Vec<String> = own.key.iter().map(source).collect();
     let chain: KeyChain = words.join(",").parse().map_err(|e| wrong("CROSSFADE_ROLLOUT_KEY")(&e))?;
     let percent = Percent::from_units(own.percent.thousandths())
@@ -107,7 +107,7 @@ pub(crate) fn rollout_of(own: &config::Rollout) -> Result<Settings, SettingError
     getrandom::fill(&mut secret).map_err(|e| wrong("CROSSFADE_ROLLOUT_KEY")(&e))?;
     let identity = Identity { salt: own.salt.clone(), chain, hasher: KeyHasher::new(&secret) };
     let tiers = Tiers { env: Flags { percent, lane, rules: Arc::from([]) }, ..Tiers::default() };
-    Ok(tiers.settings(&Arc::new(identity)))
+    Ok((identity, tiers))
 }
 
 fn source(place: &KeySource) -> String {

@@ -33,7 +33,7 @@ impl Eyes {
             mirror: self.mirror(),
             ledger: self.ledger.account(),
             breaker: self.breaker(now),
-            share: self.share,
+            share: self.standing.borrow().settings.percent().units(),
         }
     }
 
@@ -100,6 +100,7 @@ impl Eyes {
             tap_panics: status.hot.tap_panics,
             buffered_bytes: status.mirror.buffered,
             batches: status.mirror.batches,
+            published: self.figures.snapshot().published,
             breaker_state: if self.mirrors { status.breaker.phase.as_str() } else { "" },
             breaker_trips: trips.map(|(why, n)| (why.as_str(), n)).collect(),
             readback: readings(&self.figures.snapshot().tally.latency),

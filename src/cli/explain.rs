@@ -233,7 +233,7 @@ fn request(args: &ExplainArgs, target: &str, strings: &Strings, streams: &mut St
         Err(problems) => return streams.refuse(Exit::Config, &problems),
     };
     let settings = match settings::rollout_of(&own) {
-        Ok(settings) => settings,
+        Ok((identity, tiers)) => tiers.settings(&std::sync::Arc::new(identity)),
         Err(error) => return streams.refuse(Exit::Config, &error),
     };
     let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::{Exit, Streams};
-use crate::app::{self, App, StartError, Tuning};
+use crate::app::{self, App, Hand, StartError, Tuning};
 use crate::config::{Config, Strings};
 use crate::proxy::DrainPlan;
 use crate::telemetry;
@@ -43,6 +43,7 @@ fn serve(config: &Config, streams: &mut Streams<'_>) -> Exit {
         let signal = tokio::select! {
             signal = asked_to_stop() => signal,
             () = app.drain_asked() => "POST /drain",
+            never = follow_switch(&app) => match never {},
         };
         tracing::info!(signal, grace_ms = millis(grace), "draining");
         app.drain(plan).await
@@ -54,6 +55,23 @@ fn serve(config: &Config, streams: &mut Streams<'_>) -> Exit {
         "stopped"
     );
     Exit::Fine
+}
+
+/// SIGUSR1 puts everybody on legacy, SIGUSR2 ends that.
+async fn follow_switch(app: &App) -> std::convert::Infallible {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut on), Ok(mut off)) =
+        (signal(SignalKind::user_defined1()), signal(SignalKind::user_defined2()))
+    else {
+        tracing::error!("SIGUSR1 and SIGUSR2 cannot be received: no emergency switch by signal");
+        return std::future::pending().await;
+    };
+    loop {
+        tokio::select! {
+            _ = on.recv() => app.emergency(Hand::Signal, true),
+            _ = off.recv() => app.emergency(Hand::Signal, false),
+        }
+    }
 }
 
 /// Waits for SIGTERM or SIGINT.

@@ -74,6 +74,8 @@ pub struct Rollout {
     pub key: Vec<KeySource>,
     /// The salt of the bucket function.
     pub salt: String,
+    /// While this file exists, everybody is on legacy.
+    pub emergency_file: Option<std::path::PathBuf>,
 }
 
 /// Settings of the mirror.
@@ -167,6 +169,7 @@ pub(super) fn rollout(r: &Reader<'_>) -> Result<Rollout, Problem> {
         lane: r.value(&vars::ROLLOUT_LANE)?,
         key: r.value(&vars::ROLLOUT_KEY)?.0,
         salt: r.value(&vars::ROLLOUT_SALT)?.0,
+        emergency_file: r.optional(&vars::EMERGENCY_FILE)?.map(|text| text.0.into()),
     })
 }
 

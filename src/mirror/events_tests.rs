@@ -24,14 +24,8 @@ impl Desk {
         Self { ledger: Ledger::new(), budget: Budget::new(1 << 30), epoch, events }
     }
 
-    fn record(
-        &self,
-        session: u32,
-        body: &[u8],
-        topic: Option<&str>,
-        id: Option<&str>,
-        at: Instant,
-    ) -> Record {
+    fn record(&self, session: u32, body: &[u8], name: (Option<&str>, Option<&str>), at: Instant) -> Record {
+        let (topic, id) = name;
         let op = if std::str::from_utf8(body).is_ok() { Opcode::Text } else { Opcode::Binary };
         let marks = Marks { topic: topic.map(Arc::from), event_id: id.map(Arc::from), table: None };
         let (kind, path) = (EventType::new("price"), Arc::from("/ws"));
@@ -41,7 +35,7 @@ impl Desk {
     }
 
     fn offer(&mut self, body: &[u8], id: Option<&str>, at: Instant, now: Instant) {
-        let record = self.record(1, body, Some("prices"), id, at);
+        let record = self.record(1, body, (Some("prices"), id), at);
         self.events.offer(&record, &self.epoch, now);
         drop(record.shed(Shed::Shutdown));
     }
@@ -60,7 +54,7 @@ fn a_thousand_sessions_on_one_broadcast_cost_one_payload() {
     let mut batcher = Batcher::new(Limits { bytes: 32 << 20 });
     let body = format!(r#"{{"type":"price","v":"{}"}}"#, "x".repeat(10_000));
     for session in 0..1000 {
-        let record = desk.record(session, body.as_bytes(), Some("prices"), None, start());
+        let record = desk.record(session, body.as_bytes(), (Some("prices"), None), start());
         batcher.push(record, start()).unwrap();
     }
     assert!(desk.budget.used() < 11_000, "a collapsed message frees its bytes at once");
@@ -120,7 +114,7 @@ fn equal_ids_are_one_event_and_another_slot_is_another() {
     let ids: Vec<String> =
         std::iter::from_fn(|| desk.events.poll_transmit(second(9)).map(|e| e.id)).collect();
     assert_eq!((ids.len(), desk.events.counts().repeated), (4, 2), "{ids:?}");
-    let other = desk.record(1, b"{}", None, None, start());
+    let other = desk.record(1, b"{}", (None, None), start());
     desk.events.offer(&other, &desk.epoch, start());
     assert!(desk.events.is_empty(), "without a topic it is no event");
     drop(other.shed(Shed::Shutdown));

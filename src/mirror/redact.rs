@@ -182,7 +182,8 @@ fn documents(subject: &Subject<'_>, payload: &[u8]) -> Vec<std::ops::Range<usize
     }
     // The document is a part of the payload: where it starts follows from how much is before it.
     let start = (reading.document.as_ptr() as usize).saturating_sub(payload.as_ptr() as usize);
-    vec![start..start.saturating_add(reading.document.len()).min(payload.len())]
+    let end = start.saturating_add(reading.document.len()).min(payload.len());
+    std::iter::once(start..end).collect()
 }
 
 /// Where JSON starts: at once, or behind the prefix of a framing protocol.

@@ -10,7 +10,7 @@ use std::time::Instant;
 use crate::hot::{Fallback, Relay};
 use crate::session::{SessionId, SessionNo};
 
-use super::{Lane, Verdict};
+use super::{Follow, Follows, Lane, Verdict};
 
 /// What a session is told to do at its next poll. A later order replaces an earlier one that was not taken yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +41,7 @@ pub struct SessionCell {
     /// When the 101 was relayed.
     pub opened_at: Instant,
     lane: Cell<Lane>,
+    follows: Cell<Follows>,
     why: Cell<Option<Fallback>>,
     order: Cell<Option<Order>>,
     waker: RefCell<Option<Waker>>,
@@ -55,6 +56,7 @@ impl SessionCell {
     #[must_use]
     pub fn new(no: SessionNo, id: SessionId, path: Arc<str>, verdict: Verdict, opened_at: Instant) -> Self {
         let lane = if verdict.lane == Lane::Native { Lane::Native } else { Lane::Legacy };
+        let follows = Cell::new(verdict.follows);
         Self {
             no,
             id,
@@ -63,6 +65,7 @@ impl SessionCell {
             verdict,
             opened_at,
             lane: Cell::new(lane),
+            follows,
             why: Cell::new(None),
             order: Cell::new(None),
             waker: RefCell::new(None),
@@ -82,6 +85,20 @@ impl SessionCell {
     #[must_use]
     pub fn lane(&self) -> Lane {
         self.lane.get()
+    }
+
+    /// How it follows the hot lane now.
+    #[must_use]
+    pub fn follows(&self) -> Follows {
+        self.follows.get()
+    }
+
+    /// Decides anew how it follows.
+    pub fn follow_anew(&self, follow: &Follow) {
+        // What was not tapped at its upgrade cannot become hot.
+        if let Some(subject) = self.verdict.subject.as_ref().filter(|_| self.verdict.is_tapped()) {
+            self.follows.set(follow.decide(subject));
+        }
     }
 
     /// Why the session left the hot lane, if it did.

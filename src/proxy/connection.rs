@@ -121,8 +121,7 @@ pub(super) async fn serve(worker: Rc<Worker>, socket: std::net::TcpStream, peer:
     if let Some(handoff) = handoff {
         match switched(handoff).await {
             Ok(upgraded) => {
-                let worker = Rc::clone(&client.worker);
-                tokio::task::spawn_local(session(worker, upgraded, open));
+                tokio::task::spawn_local(session(&client.worker, upgraded, open));
             }
             Err(error) => client.note(&error),
         }
@@ -240,30 +239,33 @@ async fn switched(handoff: Handoff) -> Result<Upgraded, ConnectionError> {
     })
 }
 
-async fn session(worker: Rc<Worker>, upgraded: Upgraded, open: Open) {
-    let counted = OpenSession::count(&worker, upgraded.head.verdict.lane);
-    let (id, trace, verdict) = (upgraded.head.id, upgraded.head.trace, upgraded.head.verdict);
-    let trace_id = trace.map(tracing::field::display);
+fn session(worker: &Rc<Worker>, upgraded: Upgraded, open: Open) -> impl Future<Output = ()> + use<> {
+    let counted = OpenSession::count(worker, upgraded.head.verdict.lane);
+    let (id, trace, verdict) = (upgraded.head.id, upgraded.head.trace, &upgraded.head.verdict);
     tracing::info!(
         session = %id,
-        trace_id,
+        trace_id = trace.map(tracing::field::display),
         lane = verdict.lane.as_str(),
         reason = verdict.reason,
         "session opened"
     );
-    let ended = tunnel::run(upgraded, Rc::clone(&worker)).await;
-    tracing::info!(
-        session = %id,
-        trace_id,
-        lane = ended.lane.as_str(),
-        reason = ended.cause.as_str(),
-        bytes_up = ended.bytes_up,
-        bytes_down = ended.bytes_down,
-        "session closed"
-    );
-    // In this order: when no connection is left, no session may still be counted.
-    drop(counted);
-    drop(open);
+    let mut life = tunnel::run(upgraded, Rc::clone(worker));
+    async move {
+        // By reference: awaited by value it would lie in this future twice.
+        let ended = (&mut life).await;
+        tracing::info!(
+            session = %id,
+            trace_id = trace.map(tracing::field::display),
+            lane = ended.lane.as_str(),
+            reason = ended.cause.as_str(),
+            bytes_up = ended.bytes_up,
+            bytes_down = ended.bytes_down,
+            "session closed"
+        );
+        // In this order: when no connection is left, no session may still be counted.
+        drop(counted);
+        drop(open);
+    }
 }
 
 /// hyper's way to us.

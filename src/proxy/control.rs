@@ -18,7 +18,9 @@ pub(super) async fn control(worker: Rc<Worker>) {
     let sessions = worker.sessions();
     let mut policy = worker.shared.mirroring.policy.clone();
     let code = worker.shared.mirroring.close_code;
-    sessions.apply(*policy.borrow_and_update(), code);
+    let first = *policy.borrow_and_update();
+    let mut version = first.version;
+    sessions.apply(first, code);
     let mut policy_lives = true;
     let mut next_tick = tokio::time::Instant::now() + TICK;
     loop {
@@ -32,6 +34,9 @@ pub(super) async fn control(worker: Rc<Worker>) {
             changed = policy.changed(), if policy_lives => {
                 policy_lives = changed.is_ok();
                 let policy = *policy.borrow_and_update();
+                if std::mem::replace(&mut version, policy.version) != policy.version {
+                    sessions.follow_anew(&worker.shared.mirroring.follow);
+                }
                 sessions.apply(policy, code);
             }
             () = tick => {

@@ -87,6 +87,6 @@ pub use sessions::{News, Notice, SessionCounters, Sessions};
 pub use target::{Target, TargetError};
 pub use trace::TraceId;
 pub use tunnel::{EndCause, Ended, SessionHead, Upgraded};
-pub use verdict::{Decide, Follows, Lane, Policy, Verdict};
+pub use verdict::{Decide, Follow, Follows, Lane, Policy, Verdict};
 pub use windows::Windows;
 pub use worker::{BEAT, Mirroring, SCRATCH_BYTES, Shared, Worker, WorkerHandle, WorkerMessage};

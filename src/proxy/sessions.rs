@@ -1,7 +1,8 @@
 //! One worker's book of open sessions: who is hot, who waits for Realtime, who is to be moved or closed.
 //!
-//! **Moves.** Going back to legacy is immediate for all. Becoming hot is paced ([`MOVES_A_TICK`]), so that a
-//! raised share does not put thousands of windows in front of Realtime in one instant. Native sessions, which can
+//! **Moves.** Going back to legacy because Realtime may not be used is immediate for all. What the rollout moves,
+//! to hot or back, is paced ([`MOVES_A_TICK`]), so that a raised share does not put thousands of windows in front
+//! of Realtime in one instant. Native sessions, which can
 //! only leave by a new connection, are told so a few at a time ([`CLOSES_A_TICK`]). The clocks of all windows
 //! hang on one tick of the worker, which runs only while something waits.
 
@@ -21,7 +22,7 @@ use crate::ws::CLOSE_SERVICE_RESTART;
 
 use super::cell::{Order, SessionCell};
 use super::tunnel::{EndCause, Ended};
-use super::{Lane, Policy};
+use super::{Follow, Lane, Policy};
 
 /// News for one message in the window of a hot session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +84,7 @@ fn add(counter: &AtomicU64, n: u64) {
     counter.fetch_add(n, Ordering::Relaxed);
 }
 
-/// Sessions that may become hot in one tick of one worker.
+/// Sessions that the rollout may move, to hot or back, in one tick of one worker: 3,200 a second.
 const MOVES_A_TICK: usize = 64;
 /// Native sessions that are told to connect again in one tick of one worker: 400 a second.
 const CLOSES_A_TICK: usize = 8;
@@ -166,7 +167,7 @@ impl Sessions {
             });
         }
         self.cells.borrow_mut().insert(cell.no, Rc::clone(cell));
-        if !self.side_stuck.get() && self.policy.get().wants_hot(&cell.verdict).is_ok() {
+        if !self.side_stuck.get() && self.policy.get().wants_hot(cell.follows()).is_ok() {
             cell.order(Order::ToHot);
         }
     }
@@ -185,7 +186,15 @@ impl Sessions {
         }
     }
 
-    /// Applies a changed policy: back at once, to hot at a pace, native closed when it must.
+    /// Decides for every open session anew how it follows the hot lane: the settings have changed.
+    pub fn follow_anew(&self, follow: &Follow) {
+        for cell in self.cells.borrow().values() {
+            cell.follow_anew(follow);
+        }
+    }
+
+    /// Applies a changed policy: back at once where Realtime may not be used, at a pace where the rollout says so,
+    /// to hot at a pace, native closed when it must.
     pub fn apply(&self, policy: Policy, close_code: u16) {
         self.policy.set(policy);
         self.close_code.set(close_code);
@@ -193,9 +202,10 @@ impl Sessions {
         to_move.clear();
         self.to_close.borrow_mut().clear();
         for cell in self.cells.borrow().values() {
-            match (policy.wants_hot(&cell.verdict), cell.lane()) {
+            match (policy.wants_hot(cell.follows()), cell.lane()) {
+                (Err(Fallback::Rollout), Lane::Hot) => to_move.push_back(cell.no),
                 (Err(why), Lane::Hot) => cell.order(Order::ToLegacy(why)),
-                (Err(why), Lane::Legacy) if cell.verdict.follows != super::Follows::Never => {
+                (Err(why), Lane::Legacy) if cell.verdict.is_tapped() => {
                     cell.order(Order::ToLegacy(why)); // takes back a wish that was not met yet
                 }
                 (Ok(()), Lane::Legacy) => to_move.push_back(cell.no),
@@ -278,10 +288,12 @@ impl Sessions {
         let mut to_move = self.to_move.borrow_mut();
         for _ in 0..MOVES_A_TICK {
             let Some(no) = to_move.pop_front() else { return };
-            if let Some(cell) = self.cells.borrow().get(&no)
-                && cell.lane() == Lane::Legacy
-            {
-                cell.order(Order::ToHot);
+            let cells = self.cells.borrow();
+            let Some(cell) = cells.get(&no) else { continue };
+            match (self.policy.get().wants_hot(cell.follows()), cell.lane()) {
+                (Ok(()), Lane::Legacy) => cell.order(Order::ToHot),
+                (Err(why), Lane::Hot) => cell.order(Order::ToLegacy(why)),
+                _ => {}
             }
         }
     }

@@ -56,12 +56,14 @@ pub struct SessionHead {
     pub opened_at: Instant,
 }
 
-/// Carries one session from the 101 to its end. Dropping the future closes both connections.
-pub async fn run(upgraded: Upgraded, worker: Rc<Worker>) -> Ended {
+/// Carries one session from the 101 to its end. Dropping the future closes both connections. What is only needed
+/// to begin is gone when this returns: the future lives as long as the session and must be small.
+pub fn run(upgraded: Upgraded, worker: Rc<Worker>) -> impl Future<Output = Ended> + Unpin {
     let Upgraded { client, client_early, upstream, upstream_early, head } = upgraded;
     let path: Arc<str> = head.path.as_str().into();
-    let cell = SessionCell::new(head.number, head.id, Arc::clone(&path), head.verdict, head.opened_at)
-        .speaking(head.subprotocol.as_deref());
+    let cell =
+        SessionCell::new(head.number, head.id, Arc::clone(&path), head.verdict.clone(), head.opened_at)
+            .speaking(head.subprotocol.as_deref());
     let cell = Rc::new(cell);
     let extensions = Negotiated::parse(head.extensions.iter().map(String::as_bytes));
     let taps = [Direction::Up, Direction::Down].map(|dir| {
@@ -72,14 +74,15 @@ pub async fn run(upgraded: Upgraded, worker: Rc<Worker>) -> Ended {
         }
         one
     });
-    drop(head);
     let mut tunnel = Tunnel::new((client, upstream), Rc::clone(&cell), Rc::clone(&worker), taps);
     worker.sessions().enter(&cell);
     tunnel.early(&client_early, &upstream_early);
-    drop((client_early, upstream_early));
-    let ended = tunnel.await;
-    worker.sessions().leave(&cell, &ended);
-    ended
+    // No async block: it would hold the tunnel twice, as what it captured and as what it awaits.
+    std::future::poll_fn(move |cx| {
+        let ended = std::task::ready!(std::pin::Pin::new(&mut tunnel).poll(cx));
+        worker.sessions().leave(&cell, &ended);
+        std::task::Poll::Ready(ended)
+    })
 }
 
 /// Why a session ended.

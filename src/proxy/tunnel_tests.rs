@@ -80,7 +80,8 @@ impl World {
             lane: Lane::Hot,
             reason: "test",
             mirrored: sampled && tap.is_some(),
-            follows: Follows::Share(0),
+            follows: Follows::Share { bucket: 0, share: 1000 },
+            subject: None,
         };
         Self::with(Worker::for_tests(tap.clone()), tap, verdict, panicking).await
     }
@@ -95,8 +96,13 @@ impl World {
         let ((client, near), (far, service)) = (pair().await, pair().await);
         let no = worker.sessions().take_number();
         let path: Arc<str> = "/feed".into();
-        let cell =
-            Rc::new(SessionCell::new(no, SessionId::from_bits(7), Arc::clone(&path), verdict, worker.now()));
+        let cell = Rc::new(SessionCell::new(
+            no,
+            SessionId::from_bits(7),
+            Arc::clone(&path),
+            verdict.clone(),
+            worker.now(),
+        ));
         let taps = [Direction::Up, Direction::Down].map(|dir| {
             let mut one = DirectionTap::new(no, dir).negotiated(Negotiated::None);
             if let Some(tap) = &tap {
@@ -114,7 +120,9 @@ impl World {
     }
 
     fn serve_hot(&self) {
-        self.worker.sessions().apply(Policy { hot: Ok(()), share: 1, close_native: false }, 1012);
+        self.worker
+            .sessions()
+            .apply(Policy { hot: Ok(()), share_permille: 1000, ..Policy::PASSTHROUGH }, 1012);
         self.worker.sessions().tick(self.worker.now());
     }
 
@@ -374,8 +382,9 @@ fn outside_the_sample_a_session_is_mirrored_only_while_it_is_hot() {
         read_exactly(&mut world.service, &up).await;
         settle(Tapped::Message(tapped(&mut receiver).await));
         assert_eq!(ledger.account().seen, 2, "both directions of a hot session");
-        let back = Policy { hot: Err(Fallback::Rollout), share: 0, close_native: false };
+        let back = Policy { hot: Err(Fallback::Rollout), ..Policy::PASSTHROUGH };
         world.worker.sessions().apply(back, 1012);
+        world.worker.sessions().tick(world.worker.now());
         world.service.write_all(&text("three")).await.unwrap();
         read_exactly(&mut world.client, &text("three")).await;
         assert_eq!(ledger.account().seen, 2);
@@ -392,7 +401,7 @@ fn going_back_writes_the_window_in_order_inside_the_open_socket() {
         // "two" is cut in the middle when the breaker opens.
         world.service.write_all(&[one.clone(), two[..3].to_vec()].concat()).await.unwrap();
         settle(Tapped::Message(tapped(&mut receiver).await));
-        let open = Policy { hot: Err(Fallback::Breaker), share: 1, close_native: true };
+        let open = Policy { hot: Err(Fallback::Breaker), close_native: true, ..Policy::PASSTHROUGH };
         world.worker.sessions().apply(open, 1012);
         world.service.write_all(&two[3..]).await.unwrap();
         read_exactly(&mut world.client, &[one, two].concat()).await;
@@ -519,7 +528,7 @@ fn native_sessions_are_told_to_connect_again_a_few_at_a_time() {
         for _ in 0..19 {
             worlds.push(World::of(None, Lane::Native, Some(Rc::clone(&worker))).await);
         }
-        let open = Policy { hot: Err(Fallback::Breaker), share: 0, close_native: true };
+        let open = Policy { hot: Err(Fallback::Breaker), close_native: true, ..Policy::PASSTHROUGH };
         worker.sessions().apply(open, 1012);
         worker.sessions().tick(worker.now());
         let told = |worlds: &[World]| worlds.iter().filter(|world| world.cell.is_ordered_for_tests()).count();
@@ -539,7 +548,8 @@ fn windows_that_hold_too_much_together_let_go_in_order() {
         let (tap, mut receiver, _ledger) = mirror();
         let windows = Windows::new(1000);
         let worker = Worker::with_windows_for_tests(Some(tap.clone()), Arc::clone(&windows));
-        let verdict = Verdict { lane: Lane::Hot, reason: "test", mirrored: true, follows: Follows::Share(0) };
+        let follows = Follows::Share { bucket: 0, share: 1000 };
+        let verdict = Verdict { lane: Lane::Hot, reason: "test", mirrored: true, follows, subject: None };
         let mut world = World::with(worker, Some(tap), verdict, false).await;
         world.serve_hot();
         let messages: Vec<Vec<u8>> = (0..4).map(|n| text(&format!("{n}").repeat(300))).collect();

@@ -52,7 +52,7 @@ pub(super) async fn forward(
         Asks::WebSocket { .. } => route(client, &mut parts, source),
         Asks::Plain | Asks::Malformed => Verdict::LEGACY,
     };
-    let mut answer = in_time(client, &asks, exchange(client, parts, body, verdict)).await?;
+    let mut answer = in_time(client, &asks, exchange(client, parts, body, &verdict)).await?;
     let switching = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
     match asks {
         Asks::WebSocket { accept } if switching => {
@@ -60,8 +60,8 @@ pub(super) async fn forward(
                 return Err(Fault::SwitchingInvalid.into());
             }
             let (upstream, upstream_early) = leave_http(&mut answer).await?;
-            let answer = switch(client, answer, verdict);
-            let head = session_head(client, answer.headers(), (path, source, trace), verdict)?;
+            let answer = switch(client, answer, &verdict);
+            let head = session_head(client, answer.headers(), (path, source, trace), &verdict)?;
             client.hand_over(Handoff { client: on_upgrade, upstream, upstream_early, head });
             counters.upgrades(UpgradeOutcome::Tunnelled).add();
             Ok(answer)
@@ -119,7 +119,7 @@ async fn exchange(
     client: &ClientSide,
     mut parts: Parts,
     body: Incoming,
-    verdict: Verdict,
+    verdict: &Verdict,
 ) -> Result<Response<Incoming>, ConnectionError> {
     let shared = &client.worker.shared;
     let native = match (verdict.lane, &shared.config.native, &shared.native) {
@@ -186,7 +186,7 @@ pub(super) fn compact(early: &Bytes) -> Bytes {
 }
 
 /// The 101 for the client.
-fn switch(client: &ClientSide, answer: Response<Incoming>, verdict: Verdict) -> Response<AnswerBody> {
+fn switch(client: &ClientSide, answer: Response<Incoming>, verdict: &Verdict) -> Response<AnswerBody> {
     let mut answer = answer.map(|_| empty(InFlight::enter(&client.watch)));
     *answer.version_mut() = Version::HTTP_11;
     let headers = answer.headers_mut();
@@ -206,7 +206,7 @@ fn session_head(
     client: &ClientSide,
     answer: &HeaderMap,
     (path, source, trace): (String, std::net::SocketAddr, Option<TraceId>),
-    verdict: Verdict,
+    verdict: &Verdict,
 ) -> Result<SessionHead, ConnectionError> {
     let mut bits = [0; 16];
     getrandom::fill(&mut bits).map_err(|error| ConnectionError::new(Fault::NoRandomness, error))?;
@@ -221,7 +221,7 @@ fn session_head(
         peer: client.peer,
         client: source,
         trace,
-        verdict,
+        verdict: verdict.clone(),
         opened_at,
     })
 }

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::hot::Fallback;
+use crate::rollout::Subject;
 
 /// What feeds a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,19 +39,24 @@ impl Lane {
     }
 }
 
-/// How an open session follows the hot lane's share.
+/// How an open session follows the hot lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Follows {
-    /// Never hot: no key, denied, or its lane is not hot.
+    /// Never hot, whatever the settings will be: it is not even tapped for it.
     Never,
     /// Hot whenever Realtime may be used: an allow rule.
     Always,
-    /// Hot while its bucket (0…99,999) is below the share.
-    Share(u32),
+    /// Hot while its bucket (0…99,999) is below its share (0…100,000).
+    Share {
+        /// The session's bucket.
+        bucket: u32,
+        /// The share that holds for it: the rollout's, or its segment's.
+        share: u32,
+    },
 }
 
 /// The decision about one upgrade.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
     /// Where the upgrade goes. `Hot` and `Legacy` both go to the service.
     pub lane: Lane,
@@ -58,8 +64,10 @@ pub struct Verdict {
     pub reason: &'static str,
     /// Whether messages are copied for the mirror on the legacy lane too. While a session is hot they always are.
     pub mirrored: bool,
-    /// How the session follows later changes of the share.
+    /// How the session follows the hot lane, as of the upgrade.
     pub follows: Follows,
+    /// What is kept of the request to decide again when the settings change.
+    pub subject: Option<Arc<Subject>>,
 }
 
 impl Verdict {
@@ -69,7 +77,7 @@ impl Verdict {
     /// A session that is passed and not looked at.
     #[must_use]
     pub const fn passthrough(reason: &'static str) -> Self {
-        Self { lane: Lane::Legacy, reason, mirrored: false, follows: Follows::Never }
+        Self { lane: Lane::Legacy, reason, mirrored: false, follows: Follows::Never, subject: None }
     }
 }
 
@@ -85,32 +93,65 @@ impl Verdict {
 /// trusted proxies report it (the port is the peer's). Called once per upgrade on a data thread: it must not block.
 pub type Decide = Arc<dyn Fn(&http::request::Parts, SocketAddr) -> Verdict + Send + Sync>;
 
+/// The decision about an open session, asked anew when the settings have changed. Called on a data thread once for
+/// each of its sessions: it must be quick.
+#[derive(Clone)]
+pub struct Follow(Arc<dyn Fn(&Subject) -> Follows + Send + Sync>);
+
+impl Follow {
+    /// Decides by this function.
+    pub fn new(decide: impl Fn(&Subject) -> Follows + Send + Sync + 'static) -> Self {
+        Self(Arc::new(decide))
+    }
+
+    /// How this session follows the hot lane now.
+    #[must_use]
+    pub fn decide(&self, subject: &Subject) -> Follows {
+        (self.0)(subject)
+    }
+}
+
+/// A function has nothing to show.
+impl std::fmt::Debug for Follow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Follow")
+    }
+}
+
 /// What holds for all open sessions now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// Whether Realtime may feed clients; if not, why not.
     pub hot: Result<(), Fallback>,
-    /// Buckets below this are hot (units of 0.001 %).
-    pub share: u32,
+    /// The part of every share that the breaker's paced return has reached, in 0.1 %.
+    pub share_permille: u16,
+    /// Rises with each change of the rollout's settings.
+    pub version: u64,
     /// Native sessions must leave: the breaker is open.
     pub close_native: bool,
 }
 
 impl Policy {
     /// Nobody is hot.
-    pub const PASSTHROUGH: Self = Self { hot: Err(Fallback::ReadBackLost), share: 0, close_native: false };
+    pub const PASSTHROUGH: Self =
+        Self { hot: Err(Fallback::ReadBackLost), share_permille: 0, version: 0, close_native: false };
 
-    /// Whether a session of this verdict is to be hot, and if not, why not.
+    /// Whether a session that follows like this is to be hot, and if not, why not.
     ///
     /// # Errors
     /// The reason that a session which is hot now leaves the hot lane with.
-    pub fn wants_hot(&self, verdict: &Verdict) -> Result<(), Fallback> {
+    pub fn wants_hot(&self, follows: Follows) -> Result<(), Fallback> {
         self.hot?;
-        match verdict.follows {
+        match follows {
             Follows::Always => Ok(()),
-            Follows::Share(bucket) if bucket < self.share => Ok(()),
-            Follows::Share(_) | Follows::Never => Err(Fallback::Rollout),
+            Follows::Share { bucket, share } if bucket < self.admitted(share) => Ok(()),
+            Follows::Share { .. } | Follows::Never => Err(Fallback::Rollout),
         }
+    }
+
+    /// What the paced return leaves of a share.
+    fn admitted(&self, share: u32) -> u32 {
+        u32::try_from(u64::from(share) * u64::from(self.share_permille) / 1000).unwrap_or(share)
     }
 }
 
@@ -119,14 +160,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_session_is_hot_only_below_the_share_and_while_realtime_may_be_used() {
-        let verdict = |follows| Verdict { lane: Lane::Hot, reason: "in_cohort", mirrored: true, follows };
-        let policy = Policy { hot: Ok(()), share: 50_000, close_native: false };
-        assert_eq!(policy.wants_hot(&verdict(Follows::Share(49_999))), Ok(()));
-        assert_eq!(policy.wants_hot(&verdict(Follows::Share(50_000))), Err(Fallback::Rollout));
-        assert_eq!(policy.wants_hot(&verdict(Follows::Always)), Ok(()));
-        assert_eq!(policy.wants_hot(&verdict(Follows::Never)), Err(Fallback::Rollout));
+    fn a_session_is_hot_only_below_its_share_and_while_realtime_may_be_used() {
+        let policy = Policy { hot: Ok(()), share_permille: 1000, ..Policy::PASSTHROUGH };
+        let share = |bucket, share| Follows::Share { bucket, share };
+        assert_eq!(policy.wants_hot(share(49_999, 50_000)), Ok(()));
+        assert_eq!(policy.wants_hot(share(50_000, 50_000)), Err(Fallback::Rollout));
+        assert_eq!(policy.wants_hot(share(99_999, 100_000)), Ok(()));
+        assert_eq!(policy.wants_hot(Follows::Always), Ok(()));
+        assert_eq!(policy.wants_hot(Follows::Never), Err(Fallback::Rollout));
+        let paced = Policy { share_permille: 250, ..policy };
+        assert_eq!(paced.wants_hot(share(12_499, 50_000)), Ok(()));
+        assert_eq!(paced.wants_hot(share(12_500, 50_000)), Err(Fallback::Rollout));
         let open = Policy { hot: Err(Fallback::Breaker), ..policy };
-        assert_eq!(open.wants_hot(&verdict(Follows::Always)), Err(Fallback::Breaker));
+        assert_eq!(open.wants_hot(Follows::Always), Err(Fallback::Breaker));
     }
 }

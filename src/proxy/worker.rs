@@ -21,7 +21,7 @@ use super::dial::Dialer;
 use super::drain::{Drain, Phase};
 use super::plain::{self, Pool};
 use super::sessions::{Notice, SessionCounters, Sessions};
-use super::verdict::{Decide, Policy};
+use super::verdict::{Decide, Follow, Follows, Policy};
 use super::windows::Windows;
 use crate::hot;
 use crate::tap::Tap;
@@ -65,6 +65,8 @@ pub struct Mirroring {
     pub hot: hot::Config,
     /// … and all together.
     pub windows: Arc<Windows>,
+    /// How an open session follows the hot lane after the settings have changed.
+    pub follow: Follow,
     /// What holds for open sessions.
     pub policy: watch::Receiver<Policy>,
     /// The code that clients get when we close (drain, or a native session that must leave).
@@ -83,6 +85,7 @@ impl Mirroring {
             copies: ws::Limits::default(),
             hot: hot::Config::default(),
             windows: Windows::new(WINDOWS_BYTES),
+            follow: Follow::new(|_| Follows::Never),
             policy: watch::Sender::new(Policy::PASSTHROUGH).subscribe(),
             close_code: ws::CLOSE_SERVICE_RESTART,
         }

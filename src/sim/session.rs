@@ -46,7 +46,8 @@ impl Session {
     ) -> Self {
         let no = sessions.take_number();
         let path: Arc<str> = "/feed".into();
-        let verdict = Verdict { lane: Lane::Hot, reason: "sim", mirrored: true, follows: Follows::Share(0) };
+        let follows = Follows::Share { bucket: 0, share: 100_000 };
+        let verdict = Verdict { lane: Lane::Hot, reason: "sim", mirrored: true, follows, subject: None };
         let id = SessionId::from_bits(u128::from(no.0) + 7);
         let cell = Rc::new(SessionCell::new(no, id, Arc::clone(&path), verdict, now));
         let mut down = DirectionTap::new(no, Direction::Down).negotiated(Negotiated::None);

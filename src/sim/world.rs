@@ -338,7 +338,7 @@ fn ops(
 ) -> Ops {
     Ops {
         breaker,
-        share: 100_000,
+        flags: crate::app::flags::tests::book(),
         words,
         probes,
         view,

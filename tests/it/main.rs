@@ -7,6 +7,7 @@
 
 mod configuration;
 mod drain;
+mod emergency;
 mod faults;
 mod guards;
 mod http;

@@ -221,6 +221,7 @@ impl Side {
             for key in awaited {
                 self.tell(key, News::Published);
             }
+            self.figures.closed(messages, self.batcher.counts());
             let id = self.publisher.submit(batch, now);
             self.state.unacked.insert(id, messages);
         }
@@ -236,7 +237,7 @@ impl Side {
             let reference = PushRef(self.state.next_push);
             self.state.next_push += 1;
             let batch = push.batch;
-            self.figures.batch();
+            self.figures.batch(push.body.len());
             let push = Push {
                 id: reference,
                 topic: TOPIC,

@@ -38,6 +38,15 @@ pub static ROLLOUT_SALT: Var<Text> = Var::new(
 )
 .default("crossfade");
 
+/// The emergency switch as a file.
+pub static EMERGENCY_FILE: Var<Text> = Var::new(
+    Group::Rollout,
+    "CROSSFADE_EMERGENCY_FILE",
+    "While a file of this name exists, everybody is on legacy. SIGUSR1 does the same, SIGUSR2 ends it.",
+)
+.unset("no such file")
+.example("/etc/crossfade/emergency-off");
+
 /// Whether the 101 names the lane.
 pub static LANE_HEADER: Var<bool> =
     Var::new(Group::Rollout, "CROSSFADE_LANE_HEADER", "Adds `X-Crossfade-Lane` to the 101.").default("off");
@@ -48,5 +57,6 @@ pub(super) static ALL: &[&About] = &[
     &ROLLOUT_LANE.about,
     &ROLLOUT_KEY.about,
     &ROLLOUT_SALT.about,
+    &EMERGENCY_FILE.about,
     &LANE_HEADER.about,
 ];
