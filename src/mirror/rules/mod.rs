@@ -5,7 +5,7 @@
 //! a variable; a real service has dozens, which want names, comments and line numbers in errors.
 //!
 //! **Decision.** One model ([`RuleSet`]) with two spellings, both of `CROSSFADE_CLASSIFY`: the short form in the
-//! variable itself ([`short`]), and a TOML file named by `@/path` ([`file`](mod@file)), which can say everything.
+//! variable itself ([`RuleSet::parse_short`]), and a TOML file named by `@/path` ([`RuleSet::parse_file`]), which can say everything.
 //! Conditions of a rule must all hold; what a rule leaves open is decided as without it (the class by measured
 //! frequency, the type by the message's own protocol). Redaction rules are not part of the first match: each that
 //! fits is applied.
