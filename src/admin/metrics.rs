@@ -71,6 +71,8 @@ pub struct Snapshot {
     pub realtime_connected: bool,
     /// The effective share of the users on the Realtime side, in percent.
     pub rollout_percent: f64,
+    /// See the family; `None` without an open keyed session.
+    pub rollout_live_percent: Option<f64>,
 }
 
 impl Snapshot {
@@ -131,7 +133,7 @@ const fn gauge(
 }
 
 /// Every family, in the order of the document.
-pub(super) static FAMILIES: [Family; 36] = [
+pub(super) static FAMILIES: [Family; 37] = [
     gauge("crossfade_sessions", "lane", "Open sessions.", |s| counts(&s.snapshot.sessions)),
     counter(
         "crossfade_sessions_total",
@@ -242,6 +244,12 @@ pub(super) static FAMILIES: [Family; 36] = [
         "",
         "Effective share of the users on the Realtime side, in percent.",
         |s| one(s.snapshot.rollout_percent),
+    ),
+    gauge(
+        "crossfade_rollout_live_percent",
+        "",
+        "Share of the open sessions with a rollout key that Realtime feeds, in percent.",
+        |s| Samples::One(s.snapshot.rollout_live_percent),
     ),
     counter(
         "crossfade_log_suppressed_total",

@@ -34,6 +34,7 @@ fn full() -> Snapshot {
         readback: histogram.readings(),
         realtime_connected: true,
         rollout_percent: 12.5,
+        rollout_live_percent: Some(12.0),
         ..Snapshot::default()
     }
     .with_account(&Ledger::new().account())
