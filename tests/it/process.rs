@@ -156,6 +156,7 @@ pub(crate) struct Proxy {
     pub(crate) process: Process,
     pub(crate) clients: SocketAddr,
     pub(crate) metrics: SocketAddr,
+    pub(crate) admin: SocketAddr,
 }
 
 impl Proxy {
@@ -179,8 +180,8 @@ impl Proxy {
     /// One that was started otherwise.
     pub(crate) fn of(process: Process) -> Self {
         let address = |listener: &str| process.line(|line| address_in(line, listener));
-        let (clients, metrics) = (address("proxy"), address("metrics"));
-        Self { process, clients, metrics }
+        let (clients, metrics, admin) = (address("proxy"), address("metrics"), address("admin"));
+        Self { process, clients, metrics, admin }
     }
 }
 
