@@ -22,6 +22,8 @@ mod guard;
 pub mod model;
 mod problem;
 #[cfg(test)]
+mod openapi_tests;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
