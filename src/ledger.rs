@@ -8,13 +8,19 @@
 //! cloned; dropping it unsettled is a bug of ours that settles it as `shed(internal)` and raises
 //! [`Account::internal`], which must read zero.
 //!
-//! **The equation.** `seen = confirmed + acked_only + in_flight + spooled + unconfirmed + shed`, at rest exactly,
-//! live within the few counters that are being moved at that moment.
+//! **The equation.** `seen + inherited = confirmed + acked_only + in_flight + spooled + shed`, at rest exactly, live
+//! within the few counters that are being moved at that moment; `unconfirmed` is a reason of `shed`. What a disk has
+//! is *spooled* and needs no token: the disk's own records are counted. *Inherited* is what earlier processes left:
+//! messages on disk, and those that the last one took along when it was killed, which are shed as `crash` at once.
 //!
-//! **Limits.** Counters live in memory and are lost with the process.
+//! **A second way.** A message that also goes into the table has a [`Second`] chance: shedding its token then waits
+//! for the table's answer, which confirms it ([`Proof::Table`]) or lets the first reason stand. Whichever ends first,
+//! the token is settled once.
+//!
+//! **Limits.** Counters live in memory; the spool, where there is one, keeps a copy that is at most a second old.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 
@@ -27,6 +33,8 @@ pub enum Proof {
     ReadBack,
     /// Realtime said ok and nobody reads this topic back. Shown apart: accepted is not delivered.
     AckedOnly,
+    /// Realtime did not deliver it, but the table has stored it. Counted as confirmed, and shown apart.
+    Table,
 }
 
 /// Why a message that the tap saw is not in Realtime. The label of the metric, the word in reports.
@@ -52,6 +60,14 @@ pub enum Shed {
     Refused,
     /// Published and acknowledged three times and never read back.
     Unconfirmed,
+    /// The spool was full, or its disk; the dullest and oldest gives way.
+    SpoolFull,
+    /// The disk was too slow for what was to be spooled.
+    SpoolBusy,
+    /// A write to the spool's disk failed.
+    SpoolBroken,
+    /// What was spooled cannot be read any more.
+    SpoolDamaged,
     /// The process was stopping and the flush had no time left.
     Shutdown,
     /// The process before this one ended without settling it.
@@ -62,7 +78,7 @@ pub enum Shed {
 
 impl Shed {
     /// Every reason, in label order.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 17] = [
         Self::QueueFull,
         Self::Budget,
         Self::TooLarge,
@@ -73,6 +89,10 @@ impl Shed {
         Self::Quota,
         Self::Refused,
         Self::Unconfirmed,
+        Self::SpoolFull,
+        Self::SpoolBusy,
+        Self::SpoolBroken,
+        Self::SpoolDamaged,
         Self::Shutdown,
         Self::Crash,
         Self::Internal,
@@ -92,6 +112,10 @@ impl Shed {
             Self::Quota => "quota",
             Self::Refused => "refused",
             Self::Unconfirmed => "unconfirmed",
+            Self::SpoolFull => "spool_full",
+            Self::SpoolBusy => "spool_busy",
+            Self::SpoolBroken => "spool_broken",
+            Self::SpoolDamaged => "spool_damaged",
             Self::Shutdown => "shutdown",
             Self::Crash => "crash",
             Self::Internal => "internal",
@@ -105,6 +129,9 @@ pub struct Ledger {
     seen: AtomicU64,
     confirmed: AtomicU64,
     acked_only: AtomicU64,
+    by_table: AtomicU64,
+    spooled: AtomicU64,
+    inherited: AtomicU64,
     shed: [AtomicU64; Shed::ALL.len()],
     open: AtomicU64,
 }
@@ -120,7 +147,36 @@ impl Ledger {
     pub fn open(self: &Arc<Self>, key: Key) -> Entry {
         self.open.fetch_add(1, Ordering::Relaxed);
         self.seen.fetch_add(1, Ordering::Relaxed);
-        Entry { key, ledger: Some(Arc::clone(self)) }
+        Entry { key, ledger: Some(Arc::clone(self)), second: None }
+    }
+
+    /// Takes over what an earlier process left: messages on disk, and at most so many that died with it.
+    pub fn inherit(&self, spooled: u64, crashed: u64) {
+        self.spooled.fetch_add(spooled, Ordering::Relaxed);
+        self.count_shed(Shed::Crash, crashed);
+        self.inherited.fetch_add(spooled + crashed, Ordering::Relaxed);
+    }
+
+    /// Spooled messages have arrived.
+    pub fn confirm_spooled(&self, messages: u64, how: Proof) {
+        let counter = match how {
+            Proof::ReadBack | Proof::Table => &self.confirmed,
+            Proof::AckedOnly => &self.acked_only,
+        };
+        counter.fetch_add(messages, Ordering::Relaxed);
+        self.spooled.fetch_sub(messages, Ordering::Relaxed);
+    }
+
+    /// Spooled messages are lost.
+    pub fn shed_spooled(&self, messages: u64, why: Shed) {
+        self.count_shed(why, messages);
+        self.spooled.fetch_sub(messages, Ordering::Relaxed);
+    }
+
+    fn count_shed(&self, why: Shed, messages: u64) {
+        if let Some(counter) = self.shed.get(why as usize) {
+            counter.fetch_add(messages, Ordering::Relaxed);
+        }
     }
 
     /// The figures of this moment.
@@ -131,7 +187,10 @@ impl Ledger {
             seen: read(&self.seen),
             confirmed: read(&self.confirmed),
             acked_only: read(&self.acked_only),
+            by_table: read(&self.by_table),
             in_flight: read(&self.open),
+            spooled: read(&self.spooled),
+            inherited: read(&self.inherited),
             shed: std::array::from_fn(|i| read(&self.shed[i])),
         }
     }
@@ -143,6 +202,7 @@ impl Ledger {
 pub struct Entry {
     key: Key,
     ledger: Option<Arc<Ledger>>,
+    second: Option<Arc<Mutex<Course>>>,
 }
 
 impl Entry {
@@ -158,15 +218,42 @@ impl Entry {
             let counter = match how {
                 Proof::ReadBack => &ledger.confirmed,
                 Proof::AckedOnly => &ledger.acked_only,
+                Proof::Table => {
+                    ledger.by_table.fetch_add(1, Ordering::Relaxed);
+                    &ledger.confirmed
+                }
             };
             counter.fetch_add(1, Ordering::Relaxed);
             ledger.open.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
-    /// Settles: the message is not in Realtime, and this is why.
+    /// Settles: the disk has it for good. From now on the disk's records are counted.
+    pub fn spool(mut self) {
+        if let Some(ledger) = self.ledger.take() {
+            ledger.spooled.fetch_add(1, Ordering::Relaxed);
+            ledger.open.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Settles: the message is not in Realtime, and this is why. With a second way, its outcome decides.
     pub fn shed(mut self, why: Shed) {
+        if let Some(second) = self.second.take() {
+            let mut course = second.lock().unwrap_or_else(PoisonError::into_inner);
+            match &*course {
+                Course::Stored => return self.confirm(Proof::Table),
+                Course::Open => return *course = Course::Waits(self, why),
+                Course::Failed | Course::Waits(..) => {}
+            }
+        }
         self.settle_as(why);
+    }
+
+    /// Opens a second way for the message to arrive. Opening another one gives this one up.
+    pub fn second(&mut self) -> Second {
+        let course = Arc::new(Mutex::new(Course::Open));
+        self.second = Some(Arc::clone(&course));
+        Second(course)
     }
 
     fn settle_as(&mut self, why: Shed) {
@@ -183,6 +270,47 @@ impl Drop for Entry {
     }
 }
 
+/// Where the second way of a message stands.
+#[derive(Debug)]
+enum Course {
+    /// Neither way has ended.
+    Open,
+    /// The table has it.
+    Stored,
+    /// The table will not have it.
+    Failed,
+    /// Realtime has failed, and this token waits for the table.
+    Waits(Entry, Shed),
+}
+
+/// The second way's end of a message's token. Dropped without a word, the way has failed.
+#[derive(Debug)]
+#[must_use = "dropping it says that the second way has failed"]
+pub struct Second(Arc<Mutex<Course>>);
+
+impl Second {
+    /// The message has arrived this way.
+    pub fn stored(self) {
+        self.conclude(Course::Stored);
+    }
+
+    fn conclude(&self, end: Course) {
+        let mut course = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match std::mem::replace(&mut *course, end) {
+            Course::Waits(entry, _) if matches!(*course, Course::Stored) => entry.confirm(Proof::Table),
+            Course::Waits(entry, why) => entry.shed(why),
+            Course::Stored => *course = Course::Stored, // `stored` was called, and now it is dropped
+            Course::Open | Course::Failed => {}
+        }
+    }
+}
+
+impl Drop for Second {
+    fn drop(&mut self) {
+        self.conclude(Course::Failed);
+    }
+}
+
 /// The ledger's figures at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Account {
@@ -192,8 +320,14 @@ pub struct Account {
     pub confirmed: u64,
     /// Acknowledged where nobody reads back.
     pub acked_only: u64,
+    /// Of the confirmed, those that only the table has.
+    pub by_table: u64,
     /// Tokens that are open now.
     pub in_flight: u64,
+    /// Messages that the disk has.
+    pub spooled: u64,
+    /// Messages that earlier processes left, on disk or lost.
+    pub inherited: u64,
     shed: [u64; Shed::ALL.len()],
 }
 
@@ -218,8 +352,9 @@ impl Account {
     /// What the equation lacks: zero at rest.
     #[must_use]
     pub fn imbalance(&self) -> i64 {
-        let settled = self.confirmed + self.acked_only + self.in_flight + self.shed_total();
-        i64::try_from(i128::from(self.seen) - i128::from(settled)).unwrap_or(i64::MAX)
+        let settled = self.confirmed + self.acked_only + self.in_flight + self.spooled + self.shed_total();
+        i64::try_from(i128::from(self.seen) + i128::from(self.inherited) - i128::from(settled))
+            .unwrap_or(i64::MAX)
     }
 
     /// Tokens that were dropped unsettled: must be zero.
@@ -236,36 +371,5 @@ impl Serialize for Shed {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::session::{Direction, Seq, SessionNo};
-
-    fn key(seq: u64) -> Key {
-        Key { session: SessionNo(1), dir: Direction::Down, seq: Seq(seq) }
-    }
-
-    #[test]
-    fn every_way_to_settle_closes_the_account() {
-        let ledger = Ledger::new();
-        let entries: Vec<Entry> = (1..=4).map(|seq| ledger.open(key(seq))).collect();
-        assert_eq!(ledger.account().in_flight, 4);
-        let mut entries = entries.into_iter();
-        entries.next().unwrap().confirm(Proof::ReadBack);
-        entries.next().unwrap().confirm(Proof::AckedOnly);
-        entries.next().unwrap().shed(Shed::Quota);
-        assert_eq!(ledger.account().imbalance(), 0);
-        drop(entries);
-        let account = ledger.account();
-        assert_eq!((account.seen, account.confirmed, account.acked_only, account.in_flight), (4, 1, 1, 0));
-        assert_eq!(account.shed(Shed::Quota), 1);
-        assert_eq!(account.internal(), 1, "the fourth was dropped unsettled");
-        assert_eq!(account.imbalance(), 0);
-    }
-
-    #[test]
-    fn the_index_of_a_reason_is_its_place_in_the_list() {
-        for (place, why) in Shed::ALL.into_iter().enumerate() {
-            assert_eq!(why as usize, place);
-        }
-    }
-}
+#[path = "ledger_tests.rs"]
+mod tests;

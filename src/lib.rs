@@ -36,6 +36,8 @@ pub mod mirror;
 pub mod proxy;
 pub mod realtime;
 pub mod rollout;
+pub mod sinks;
+pub mod spool;
 pub mod tap;
 pub mod ws;
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::breaker::{Phase, Trigger};
 use crate::hot::{Direct, Fallback};
 use crate::ledger::Account;
+use crate::mirror::governor::{self, Spacing};
 use crate::proxy::{EndCause, Lane};
 
 /// The figures of one moment. Counters count from the start of the process.
@@ -24,6 +25,8 @@ pub struct Status {
     pub hot: HotFigures,
     /// The mirror.
     pub mirror: MirrorFigures,
+    /// The plan's budget.
+    pub quota: QuotaFigures,
     /// The ledger.
     pub ledger: Account,
     /// The breaker.
@@ -78,6 +81,15 @@ pub struct MirrorFigures {
     pub rtt_p95: Duration,
     /// Round trip: 99th percentile.
     pub rtt_p99: Duration,
+}
+
+/// What the governor counts, and what it forecasts.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct QuotaFigures {
+    /// Budget, use, spacing, and the month at this rate.
+    pub governor: governor::Figures,
+    /// Why the hot lane is refused, while it is: `to_string()` shows the arithmetic.
+    pub hot_refused: Option<Spacing>,
 }
 
 /// Where the breaker stands.

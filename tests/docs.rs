@@ -215,9 +215,85 @@ fn every_row_on_transparency_names_a_test_and_every_limit_has_a_row() {
 }
 
 #[test]
+fn every_row_on_realtime_names_a_test_that_exists() {
+    let page = fs::read_to_string(root().join("docs/realtime.md")).unwrap();
+    let names = tests_by_name();
+    let mut checked = 0;
+    for section in page.split("\n| Realtime | crossfade | test |\n").skip(1) {
+        let mut above: Vec<String> = Vec::new();
+        for row in section.lines().skip(1).take_while(|line| line.starts_with('|')) {
+            let tests = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+            let mut named: Vec<String> = tests.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+            if tests == "same" {
+                named.clone_from(&above);
+            }
+            assert!(!named.is_empty(), "names no test: {row}");
+            for test in &named {
+                let name = test.rsplit("::").next().unwrap();
+                let exists = match (name.strip_suffix('…'), name.strip_prefix('…'), name.contains('/')) {
+                    (_, _, true) => root().join(name).exists(),
+                    (Some(start), ..) => names.iter().any(|known| known.starts_with(start)),
+                    (_, Some(end), _) => names.iter().any(|known| known.ends_with(end)),
+                    _ => names.contains(name),
+                };
+                assert!(exists, "no test is called {test}");
+            }
+            above = named;
+            checked += 1;
+        }
+    }
+    assert!(checked > 45, "only {checked} rows were understood");
+}
+
+#[test]
 fn the_pages_are_read_as_meant() {
     assert_eq!(links_in("[a](b.md) and [c](d#e)\n```\n[x](y)\n```\n[z](w)"), ["b.md", "d#e", "w"]);
     let found: Vec<&str> =
         variables_in("`CROSSFADE_LISTEN`, CROSSFADE_* and SUPABASE_KEY_FILE=x").into_iter().collect();
     assert_eq!(found, ["CROSSFADE_", "CROSSFADE_LISTEN", "SUPABASE_KEY_FILE"]);
+}
+
+/// What a setting may look like in the chart's values: words of a list where the type is one, else text or number.
+fn in_schema(about: &crossfade::config::About) -> serde_json::Value {
+    let words: Vec<&str> = about.kind.split(" | ").collect();
+    let closed = words.len() > 1 && words.iter().all(|word| !word.contains([':', ',']) && *word != "COUNT");
+    let mut schema = match about.kind {
+        _ if closed => serde_json::json!({ "enum": words }),
+        "duration" => {
+            serde_json::json!({ "type": "string", "pattern": "^[0-9]+(ms|s|sec|m|min|h)( ?[0-9]+(ms|s|sec|m|min|h))*$" })
+        }
+        "percentage" => serde_json::json!({ "type": ["number", "string"], "minimum": 0, "maximum": 100 }),
+        _ => serde_json::json!({ "type": ["string", "number"] }),
+    };
+    schema["description"] = about.doc.into();
+    if let Some(default) = about.default {
+        schema["default"] = default.into();
+    }
+    schema
+}
+
+/// `charts/crossfade/schema/base.json`, with the variables of the program under `config` and `secrets`.
+#[test]
+fn the_schema_of_the_chart_is_current() {
+    let base = fs::read_to_string(root().join("charts/crossfade/schema/base.json")).unwrap();
+    let mut schema: serde_json::Value = serde_json::from_str(&base).unwrap();
+    for (section, secret) in [("config", false), ("secrets", true)] {
+        let wanted =
+            vars::all().filter(|about| about.secret == secret && about.name != "CROSSFADE_SPOOL_DIR");
+        let properties = wanted.map(|about| {
+            let schema = if secret {
+                serde_json::json!({ "$ref": "#/definitions/secretReference", "description": about.doc })
+            } else {
+                in_schema(about)
+            };
+            (about.name.to_owned(), schema)
+        });
+        schema["properties"][section] = serde_json::json!({
+            "type": "object",
+            "additionalProperties": false,
+            "properties": properties.collect::<serde_json::Map<_, _>>(),
+        });
+    }
+    let text = serde_json::to_string_pretty(&schema).unwrap() + "\n";
+    generated("charts/crossfade/values.schema.json", &text);
 }

@@ -8,7 +8,7 @@ use prometheus::proto::{self, MetricFamily, MetricType};
 use prometheus::{Error, Registry};
 
 use super::histogram::{EDGES, Readings};
-use super::metrics::{FAMILIES, Family, LABELS_MAX, Samples, Scrape, Snapshot};
+use super::metrics::{Family, LABELS_MAX, Samples, Scrape, Snapshot, families};
 use super::process;
 
 /// Shows a snapshot to Prometheus; the closure is asked once per scrape.
@@ -34,7 +34,7 @@ impl<F: Fn() -> Snapshot + Send + Sync> SnapshotCollector<F> {
             let none = std::collections::HashMap::default();
             Desc::new(family.name.to_owned(), family.help.to_owned(), labels.into_iter().collect(), none)
         };
-        let descs = FAMILIES.iter().map(desc).collect::<Result<_, _>>()?;
+        let descs = families().map(desc).collect::<Result<_, _>>()?;
         Ok(Self { snapshot, descs })
     }
 }
@@ -47,7 +47,7 @@ impl<F: Fn() -> Snapshot + Send + Sync> Collector for SnapshotCollector<F> {
     fn collect(&self) -> Vec<MetricFamily> {
         let (snapshot, process) = ((self.snapshot)(), process::read());
         let scrape = Scrape { snapshot: &snapshot, process: &process };
-        FAMILIES.iter().map(|family| family.collect(&scrape)).collect()
+        families().map(|family| family.collect(&scrape)).collect()
     }
 }
 
@@ -124,7 +124,7 @@ fn latency(readings: &Readings) -> proto::Metric {
 #[must_use]
 pub fn markdown() -> String {
     let mut out = String::from(MARKDOWN_HEAD);
-    for family in &FAMILIES {
+    for family in families() {
         let kind = match family.kind {
             MetricType::COUNTER => "counter",
             MetricType::HISTOGRAM => "histogram",
@@ -138,7 +138,7 @@ pub fn markdown() -> String {
 
 const MARKDOWN_HEAD: &str = "# Metrics
 
-<!-- Generated from the families in src/admin/metrics.rs by `BLESS=1 cargo test --test docs`. Do not edit. -->
+<!-- Generated from the families in src/admin/ by `BLESS=1 cargo test --test docs`. Do not edit. -->
 
 `GET /metrics` on `CROSSFADE_METRICS_LISTEN` answers in the Prometheus text format. Units are base units (seconds,
 bytes); counters end in `_total`. Label values are words of closed lists: never a user, a session, a topic, an

@@ -59,6 +59,10 @@ pub struct Snapshot {
     pub mirror_shed: Vec<(&'static str, u64)>,
     /// Messages whose token is open.
     pub mirror_in_flight: u64,
+    /// Messages on the spool's disk, as the ledger counts them.
+    pub mirror_spooled: u64,
+    /// The spool, where there is one.
+    pub spool: Option<super::SpoolReadings>,
     /// What the ledger's equation lacks.
     pub ledger_imbalance: i64,
     /// `closed`, `open` or `half_open`; empty where there is no breaker.
@@ -67,12 +71,22 @@ pub struct Snapshot {
     pub breaker_trips: Vec<(&'static str, u64)>,
     /// From publish to read-back.
     pub readback: Readings,
+    /// Rows of the table by what became of them.
+    pub table_rows: Vec<(&'static str, u64)>,
+    /// Requests to the table by result.
+    pub table_requests: Vec<(&'static str, u64)>,
+    /// Bytes that wait for the table.
+    pub table_waiting_bytes: u64,
+    /// Messages that only the table has.
+    pub table_proofs: u64,
     /// Whether the link is joined.
     pub realtime_connected: bool,
     /// The effective share of the users on the Realtime side, in percent.
     pub rollout_percent: f64,
     /// See the family; `None` without an open keyed session.
     pub rollout_live_percent: Option<f64>,
+    /// The plan's budget; `None` without Supabase settings.
+    pub quota: Option<super::Quota>,
 }
 
 impl Snapshot {
@@ -83,9 +97,11 @@ impl Snapshot {
             ("seen", account.seen),
             ("confirmed", account.confirmed),
             ("acked_only", account.acked_only),
+            ("inherited", account.inherited),
         ];
         self.mirror_shed = Shed::ALL.into_iter().map(|why| (why.as_str(), account.shed(why))).collect();
         self.mirror_in_flight = account.in_flight;
+        self.mirror_spooled = account.spooled;
         self.ledger_imbalance = account.imbalance();
         self
     }
@@ -114,7 +130,7 @@ pub(super) enum Samples {
     Latency(Readings),
 }
 
-const fn counter(
+pub(super) const fn counter(
     name: &'static str,
     label: &'static str,
     help: &'static str,
@@ -123,7 +139,7 @@ const fn counter(
     Family { name, kind: MetricType::COUNTER, label, help, read }
 }
 
-const fn gauge(
+pub(super) const fn gauge(
     name: &'static str,
     label: &'static str,
     help: &'static str,
@@ -133,7 +149,11 @@ const fn gauge(
 }
 
 /// Every family, in the order of the document.
-pub(super) static FAMILIES: [Family; 37] = [
+pub(super) fn families() -> impl Iterator<Item = &'static Family> {
+    FAMILIES.iter().chain(&super::quota::FAMILIES).chain(&super::spool::FAMILIES)
+}
+
+static FAMILIES: &[Family] = &[
     gauge("crossfade_sessions", "lane", "Open sessions.", |s| counts(&s.snapshot.sessions)),
     counter(
         "crossfade_sessions_total",
@@ -219,9 +239,27 @@ pub(super) static FAMILIES: [Family; 37] = [
     gauge("crossfade_mirror_in_flight", "", "Messages whose account is open.", |s| {
         one(float(s.snapshot.mirror_in_flight))
     }),
+    gauge("crossfade_mirror_spooled", "", "Messages on the spool's disk, by the ledger's count.", |s| {
+        one(float(s.snapshot.mirror_spooled))
+    }),
     gauge("crossfade_ledger_imbalance", "", "Seen minus every way to be settled; zero at rest.", |s| {
         one(s.snapshot.ledger_imbalance as f64)
     }),
+    counter("crossfade_table_rows_total", "outcome", "Rows for the table, by what became of them.", |s| {
+        counts(&s.snapshot.table_rows)
+    }),
+    counter("crossfade_table_requests_total", "result", "Requests to the table.", |s| {
+        counts(&s.snapshot.table_requests)
+    }),
+    gauge("crossfade_table_waiting_bytes", "", "Bytes that wait for the table.", |s| {
+        one(float(s.snapshot.table_waiting_bytes))
+    }),
+    counter(
+        "crossfade_table_proofs_total",
+        "",
+        "Messages that Realtime did not deliver and the table has; part of confirmed.",
+        |s| one(float(s.snapshot.table_proofs)),
+    ),
     gauge("crossfade_breaker_state", "state", "1 for the state that the breaker is in.", |s| {
         let hot = |state| (state, f64::from(u8::from(state == s.snapshot.breaker_state)));
         Samples::Labelled(BREAKER_STATES.map(hot).to_vec())
@@ -281,17 +319,21 @@ pub(super) static FAMILIES: [Family; 37] = [
     gauge("process_max_fds", "", "Limit of open file descriptors.", |s| Samples::One(s.process.max_fds)),
 ];
 
-fn one(value: f64) -> Samples {
+pub(super) fn one(value: f64) -> Samples {
     Samples::One(Some(value))
 }
 
 /// Prometheus has floats only; counters are exact up to 2^53.
-fn float(count: u64) -> f64 {
+pub(super) fn float(count: u64) -> f64 {
     count as f64
 }
 
-fn counts(labelled: &[(&'static str, u64)]) -> Samples {
-    Samples::Labelled(labelled.iter().map(|(label, count)| (*label, float(*count))).collect())
+pub(super) fn counts(labelled: &[(&'static str, u64)]) -> Samples {
+    Samples::Labelled(floats(labelled))
+}
+
+pub(super) fn floats(labelled: &[(&'static str, u64)]) -> Vec<(&'static str, f64)> {
+    labelled.iter().map(|(label, count)| (*label, float(*count))).collect()
 }
 
 fn overflow(scrape: &Scrape<'_>) -> u64 {
@@ -305,6 +347,8 @@ fn overflow(scrape: &Scrape<'_>) -> u64 {
         &s.bytes,
         &s.mirror_messages,
         &s.mirror_shed,
+        &s.table_rows,
+        &s.table_requests,
         &s.breaker_trips,
     ]
     .iter()

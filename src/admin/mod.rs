@@ -23,7 +23,9 @@ mod health;
 mod histogram;
 mod metrics;
 mod process;
+mod quota;
 mod server;
+mod spool;
 
 #[cfg(test)]
 mod tests;
@@ -33,4 +35,6 @@ pub use exposition::{SnapshotCollector, markdown, registry};
 pub use health::{Health, Status};
 pub use histogram::{EDGES, Histogram, Readings};
 pub use metrics::{LABELS_MAX, SERIES_MAX, Snapshot};
+pub use quota::Quota;
 pub use server::{CONNECTIONS_MAX, Ops, REQUEST_TIMEOUT, serve};
+pub use spool::SpoolReadings;

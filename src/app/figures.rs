@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use crate::mirror::governor;
 use crate::mirror::publish::Publisher;
 use crate::mirror::tally::Tally;
 
@@ -18,6 +19,7 @@ pub(crate) struct SideFigures {
     notices_lost: AtomicU64,
     words_lost: AtomicU64,
     tally: Mutex<Tally>,
+    quota: Mutex<governor::Figures>,
 }
 
 /// A copy of the figures.
@@ -28,6 +30,7 @@ pub(crate) struct SideSnapshot {
     pub(crate) acknowledged: u64,
     pub(crate) waiting: u64,
     pub(crate) tally: Tally,
+    pub(crate) quota: governor::Figures,
 }
 
 impl SideFigures {
@@ -47,10 +50,11 @@ impl SideFigures {
         self.words_lost.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn note(&self, publisher: &Publisher, links: Links) {
+    pub(super) fn note(&self, publisher: &Publisher, links: Links, quota: governor::Figures) {
         self.connected.store(links.publish && links.readback, Ordering::Relaxed);
         self.waiting.store(publisher.waiting().batches as u64, Ordering::Relaxed);
         *self.tally.lock().unwrap_or_else(PoisonError::into_inner) = *publisher.tally();
+        *self.quota.lock().unwrap_or_else(PoisonError::into_inner) = quota;
     }
 
     pub(crate) fn snapshot(&self) -> SideSnapshot {
@@ -60,6 +64,7 @@ impl SideFigures {
             acknowledged: self.acknowledged.load(Ordering::Relaxed),
             waiting: self.waiting.load(Ordering::Relaxed),
             tally: *self.tally.lock().unwrap_or_else(PoisonError::into_inner),
+            quota: *self.quota.lock().unwrap_or_else(PoisonError::into_inner),
         }
     }
 }

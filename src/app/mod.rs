@@ -20,7 +20,7 @@
 //! turns → the mirror is flushed → everything ends, inside the grace period.
 //!
 //! **Limits.** A full queue of words or notices loses what does not fit (counted): the breaker then knows less for a
-//! moment, and windows release by their own clocks. One publish and one read-back link; one topic per pod.
+//! moment, and windows release by their own clocks. One publish and one read-back link; at most two topics per pod.
 
 mod behind;
 mod console;
@@ -33,6 +33,7 @@ pub(crate) mod ops;
 mod settings;
 pub(crate) mod side;
 mod status;
+pub(crate) mod table;
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -59,6 +60,7 @@ pub use flags::Hand;
 use flags::{FlagBook, FlagWord, Standing};
 use life::start_ops;
 use ops::{Links, Ops, View, WORDS_MAX, Word};
+use table::TableFigures;
 
 pub use settings::{Addresses, SettingError, Tuning, load};
 pub(crate) use settings::{accepts, link, topic};
@@ -92,12 +94,15 @@ pub struct Eyes {
     shared: Arc<Shared>,
     view: watch::Receiver<View>,
     figures: Arc<SideFigures>,
+    table: Arc<TableFigures>,
     ledger: Arc<Ledger>,
     budget: Arc<Budget>,
     returned_us: Arc<AtomicU64>,
     standing: watch::Receiver<Arc<Standing>>,
     mirrors: bool,
     reachable: Arc<AtomicBool>,
+    /// Where there is a spool.
+    disk: Option<Arc<crate::spool::disk::Figures>>,
 }
 
 /// A running process.
@@ -150,8 +155,12 @@ impl App {
         let budget = Budget::new(config.mirror.buffer);
         let (tap, receiver) = tap::channel(Arc::clone(&budget), Arc::clone(&ledger), epoch.at);
         let numbers = tuning.breaker.clone().unwrap_or_else(|| settings::breaker(config));
-        let breaker = Breaker::new(numbers, seed(), epoch.at);
-        let view = watch::Sender::new(ops::first_view(&breaker, epoch.at));
+        let mut breaker = Breaker::new(numbers, seed(), epoch.at);
+        if let Some(force) = settings::force(config.breaker.mode) {
+            breaker.force(force, epoch.at);
+        }
+        let pods = config.supabase.as_ref().map_or(1, |supabase| supabase.pods);
+        let view = watch::Sender::new(ops::first_view(&breaker, pods, epoch.at));
         let policy = watch::Sender::new(Policy::PASSTHROUGH);
         let rollout = settings::rollout(config)?;
         let flags = FlagBook::new(rollout.0, rollout.1);
@@ -193,11 +202,15 @@ impl App {
         parts: Parts,
     ) -> Result<Self, StartError> {
         let figures = Arc::new(SideFigures::default());
+        let table = Arc::new(TableFigures::default());
+        let disk = Arc::new(crate::spool::disk::Figures::default());
         let returned_us = Arc::new(AtomicU64::new(0));
         let eyes = Eyes {
             shared: running.shared(),
             view: parts.view.subscribe(),
             figures: Arc::clone(&figures),
+            table: Arc::clone(&table),
+            disk: config.spool.is_some().then(|| Arc::clone(&disk)),
             ledger: Arc::clone(&parts.ledger),
             budget: Arc::clone(&parts.budget),
             returned_us: Arc::clone(&returned_us),
@@ -205,15 +218,10 @@ impl App {
             mirrors: config.supabase.is_some(),
             reachable: Arc::default(),
         };
-        let (words, heard) = parts.words;
-        let (ask, asked) = parts.probes;
-        let mut breaker = parts.breaker;
-        if let Some(force) = settings::force(config.breaker.mode) {
-            breaker.force(force, parts.epoch.at);
-        }
+        let ((words, heard), (ask, asked)) = (parts.words, parts.probes);
         let view = parts.view.subscribe();
         let machine = Ops {
-            breaker,
+            breaker: parts.breaker,
             flags,
             words: heard,
             probes: ask,
@@ -223,18 +231,36 @@ impl App {
             returned_us,
             links: Links::default(),
             quota_until: None,
+            spacing: None,
+            pods: config.supabase.as_ref().map_or(1, |supabase| supabase.pods),
             left_at: None,
             trips: [0; crate::breaker::Trigger::ALL.len()],
             last_trip: None,
             tripped: std::collections::VecDeque::new(),
         };
-        let (stop_side, stop_ops) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (stop_side, stop_ops) = <(Arc<Notify>, Arc<Notify>)>::default();
         let side = match &config.supabase {
             None => None,
             Some(supabase) => {
                 let link = settings::link(supabase)?;
-                let behind = Behind { config, tuning, link, words: words.clone(), view, asked, figures };
-                let book = (parts.receiver, Arc::clone(&parts.budget), parts.epoch);
+                let (terms, limit_bytes) = (settings::terms(supabase), settings::batch_bytes(supabase));
+                let ledger = Arc::clone(&parts.ledger);
+                let words = words.clone();
+                let behind = Behind {
+                    config,
+                    tuning,
+                    link,
+                    words,
+                    view,
+                    asked,
+                    figures,
+                    terms,
+                    limit_bytes,
+                    table,
+                    ledger,
+                    disk,
+                };
+                let book = (parts.receiver, parts.budget, parts.epoch);
                 Some(behind.start(&running, book, Arc::clone(&stop_side))?)
             }
         };
@@ -252,10 +278,7 @@ impl App {
         let (ops, metrics) = start_ops(config, tuning, machine, (&running, &eyes), Arc::clone(&stop_ops))?;
         let at = admin.as_ref().map(|listener| listener.address);
         let addresses = Addresses { proxy: running.local_addr(), metrics, admin: at };
-        tracing::info!(listener = "proxy", addr = %addresses.proxy, "listening");
-        if let Some(addr) = addresses.metrics {
-            tracing::info!(listener = "metrics", %addr, "listening");
-        }
+        addresses.tell();
         Ok(Self { running, addresses, eyes, words, ops, side, stop_side, stop_ops, admin })
     }
 
@@ -288,6 +311,13 @@ impl App {
     /// Completes when `POST /drain` was called.
     pub async fn drain_asked(&self) {
         self.running.drain_signal().reached(Phase::Settling).await;
+    }
+
+    /// So many pods share the plan now, as whoever counts them has seen.
+    pub fn set_pods(&self, pods: u32) {
+        if self.words.try_send(Word::Pods(pods.max(1))).is_err() {
+            tracing::warn!("the number of pods was not heard: too much is waiting");
+        }
     }
 
     /// Stops everything in order. What the drain could not end in time is cut off.

@@ -16,6 +16,7 @@ use crate::breaker::{
 };
 use crate::hot::Fallback;
 use crate::lane::Source;
+use crate::mirror::governor::Spacing;
 use crate::proxy::{Lane, Policy, SessionCounters};
 use crate::status::BreakerFigures;
 
@@ -28,6 +29,10 @@ pub(crate) enum Word {
     Links(Links),
     /// Realtime threw our channel out for too many messages.
     Quota,
+    /// How far apart publishes would be, while that is too far for hot sessions.
+    Spacing(Option<Spacing>),
+    /// So many pods share the plan now.
+    Pods(u32),
     /// A person speaks.
     Force(Force),
     /// The rollout's settings change.
@@ -76,6 +81,10 @@ pub(crate) struct View {
     /// For decisions at the upgrade.
     pub(crate) admission: Admission,
     pub(crate) source: Source,
+    /// Why the plan does not allow hot sessions, while it does not.
+    pub(crate) spacing: Option<Spacing>,
+    /// Pods that share the plan, for the side thread's governor.
+    pub(crate) pods: u32,
     /// For pictures.
     pub(crate) state: State,
     pub(crate) trips: u64,
@@ -125,6 +134,8 @@ pub(crate) struct Ops {
     pub(crate) returned_us: Arc<AtomicU64>,
     pub(crate) links: Links,
     pub(crate) quota_until: Option<Instant>,
+    pub(crate) spacing: Option<Spacing>,
+    pub(crate) pods: u32,
     pub(crate) left_at: Option<Instant>,
     pub(crate) trips: [u64; Trigger::ALL.len()],
     pub(crate) last_trip: Option<Trigger>,
@@ -133,11 +144,13 @@ pub(crate) struct Ops {
 }
 
 /// The view before anything is known: nobody is hot, probes only.
-pub(crate) fn first_view(breaker: &Breaker, now: Instant) -> View {
+pub(crate) fn first_view(breaker: &Breaker, pods: u32, now: Instant) -> View {
     View {
         publish: breaker.admits(now).publish,
         admission: breaker.admits(now),
         source: Source::NotJoined,
+        spacing: None,
+        pods,
         state: breaker.state(),
         trips: 0,
         last_trip: None,
@@ -178,6 +191,8 @@ impl Ops {
                 self.breaker.record(Outcome::Own(OwnFault::Quota), now);
                 self.quota_until = Some(now + QUOTA_HOLD_OFF);
             }
+            Word::Spacing(spacing) => self.space(spacing),
+            Word::Pods(pods) => self.pods = pods,
             Word::Force(force) => self.breaker.force(force, now),
             Word::Flags(word) => self.flags.hear(word),
             // Whoever asked may have gone.
@@ -197,6 +212,20 @@ impl Ops {
             trips_24h: self.tripped.iter().filter(today).count() as u64,
             trips: self.trips,
         }
+    }
+
+    /// Shows the arithmetic once when the hot lane is refused, and once when it is back.
+    fn space(&mut self, spacing: Option<Spacing>) {
+        match (self.spacing, spacing) {
+            (None, Some(why)) => tracing::warn!(
+                spacing = %why,
+                max_ms = crate::mirror::governor::machine::HOT_SPACING_MAX.as_secs_f64() * 1e3,
+                "the plan allows too few publishes for the hot lane: every session is fed by the legacy service"
+            ),
+            (Some(_), None) => tracing::info!("the plan allows the hot lane again"),
+            _ => {}
+        }
+        self.spacing = spacing;
     }
 
     pub(crate) fn act(&mut self, now: Instant) {
@@ -272,6 +301,8 @@ impl Ops {
             (Source::NotJoined, Some(Fallback::ReadBackLost))
         } else if self.quota_until.is_some() {
             (Source::Quota, Some(Fallback::Quota))
+        } else if self.spacing.is_some() {
+            (Source::Spaced, Some(Fallback::Quota))
         } else {
             (Source::Ready, None)
         };
@@ -292,6 +323,8 @@ impl Ops {
             publish: admission.publish,
             admission,
             source,
+            spacing: self.spacing,
+            pods: self.pods,
             state: self.breaker.state(),
             trips: self.trips.iter().sum(),
             last_trip: self.last_trip,
@@ -299,7 +332,7 @@ impl Ops {
         };
         // Everybody who listens is woken only when something that they act on has changed.
         self.view.send_if_modified(|old| {
-            let matters = old.publish != view.publish;
+            let matters = old.publish != view.publish || old.pods != view.pods;
             *old = view;
             matters
         });

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{self, BreakerMode, KeySource, RolloutLane};
+use crate::mirror::governor::{Plan, Terms};
+use crate::mirror::shard::{Sampling, Shard};
 use crate::proxy::native::{AnonKey, Native};
 use crate::proxy::{Network, Target, Trusted};
 use crate::rollout::{Flags, Identity, KeyChain, KeyHasher, Percent, RealtimeLane, Tiers};
-use crate::{breaker, hot, mirror, proxy, realtime, ws};
+use crate::{breaker, hot, mirror, proxy, realtime, sinks, spool, ws};
 
 /// A setting that a room refuses although its variable could be read.
 #[derive(Debug, thiserror::Error)]
@@ -153,6 +155,24 @@ pub(super) fn mirror(
     Ok((mirror::classify::Classifier::new(rules), mirror::redact::Redactor::new(scope)))
 }
 
+/// The spool's settings.
+pub(super) fn spool(
+    config: &config::Config,
+    instance: &str,
+) -> Result<Option<spool::disk::Settings>, SettingError> {
+    let Some(own) = &config.spool else { return Ok(None) };
+    let seal = own.key.as_ref().map(|key| {
+        let seal = spool::seal::Seal::parse(key.secret.expose());
+        seal.ok_or_else(|| wrong("CROSSFADE_SPOOL_KEY")(&"is not a key of 64 hex digits"))
+    });
+    Ok(Some(spool::disk::Settings {
+        dir: own.dir.clone(),
+        limits: spool::index::Limits::of(own.max),
+        seal: seal.transpose()?,
+        instance: instance.to_owned(),
+    }))
+}
+
 /// The links' settings: one for publishing, one for reading back.
 pub(crate) fn link(supabase: &config::Supabase) -> Result<realtime::link::Config, SettingError> {
     let endpoint =
@@ -166,9 +186,69 @@ pub(crate) fn link(supabase: &config::Supabase) -> Result<realtime::link::Config
     Ok(link)
 }
 
-/// The private topic of this pod, without `realtime:`.
+/// The private topic of this pod that is read back, without `realtime:`.
 pub(crate) fn topic(config: &config::Config) -> String {
-    format!("crossfade:{}:{}", config.service.name, config.service.pod)
+    Shard::ReadBack.topic(&config.service.name, &config.service.pod)
+}
+
+/// What is read back besides what hot sessions await.
+pub(super) const fn sampling(config: &config::Config) -> Sampling {
+    match config.mirror.readback {
+        config::Readback::All => Sampling::All,
+        config::Readback::Hot => Sampling::Hot,
+        config::Readback::Sample(share) => Sampling::Sessions(share.thousandths()),
+    }
+}
+
+/// What the governor's budget follows from.
+pub(super) fn terms(supabase: &config::Supabase) -> Terms {
+    let plan = match supabase.plan {
+        config::Plan::Free => Plan::FREE,
+        config::Plan::Pro => Plan::PRO,
+        config::Plan::ProNoCap => Plan::PRO_NO_CAP,
+        config::Plan::Team => Plan::TEAM,
+        config::Plan::Custom(own) => Plan {
+            messages_per_second: own.messages,
+            joins_per_second: own.joins.unwrap_or(Plan::CUSTOM.joins_per_second),
+            channels_per_connection: own.channels.unwrap_or(Plan::CUSTOM.channels_per_connection),
+            payload_bytes: own.payload.unwrap_or(Plan::CUSTOM.payload_bytes),
+            included_per_month: own.included.unwrap_or(Plan::CUSTOM.included_per_month),
+            cents_per_million: own.cents.or(Plan::CUSTOM.cents_per_million),
+            ..Plan::CUSTOM
+        },
+    };
+    Terms { plan, pods: supabase.pods, readers: supabase.readers }
+}
+
+/// The largest batch, in bytes. Version 1.0.0 measures what it has parsed, which is up to twice as large as the text.
+pub(super) fn batch_bytes(supabase: &config::Supabase) -> u32 {
+    let payload = terms(supabase).plan.payload_bytes;
+    let carried = if supabase.vsn == config::Vsn::V1 { payload / 2 } else { payload };
+    carried.min(mirror::batch::BATCH_BYTES_MAX)
+}
+
+/// Which classes also go into the table.
+pub(crate) const fn wanted(config: &config::Config) -> sinks::Wanted {
+    match config.mirror.table {
+        config::Table::Off => sinks::Wanted::Off,
+        config::Table::Critical => sinks::Wanted::Critical,
+        config::Table::High => sinks::Wanted::High,
+        config::Table::All => sinks::Wanted::All,
+    }
+}
+
+/// Where rows are posted; `None` while there is no table.
+pub(crate) fn rows(
+    config: &config::Config,
+    link: &realtime::link::Config,
+) -> Result<Option<url::Url>, SettingError> {
+    if wanted(config) == sinks::Wanted::Off {
+        return Ok(None);
+    }
+    let rows = link.endpoint.rows("monitoring_events");
+    let bare =
+        "needs a SUPABASE_URL with PostgREST behind it, such as https://REF.supabase.co, not a bare Realtime";
+    rows.map(Some).ok_or_else(|| wrong("CROSSFADE_TABLE")(&bare))
 }
 
 /// Whether every room takes its settings; nothing is started.
@@ -179,7 +259,9 @@ pub(crate) fn accepts(config: &config::Config) -> Result<(), SettingError> {
     proxy(config)?;
     rollout(config)?;
     mirror(config)?;
-    config.supabase.as_ref().map(link).transpose()?;
+    if let Some(link) = config.supabase.as_ref().map(link).transpose()? {
+        rows(config, &link)?;
+    }
     Ok(())
 }
 
@@ -203,4 +285,43 @@ pub struct Addresses {
     pub metrics: Option<SocketAddr>,
     /// The admin listener.
     pub admin: Option<SocketAddr>,
+}
+
+impl Addresses {
+    pub(super) fn tell(self) {
+        tracing::info!(listener = "proxy", addr = %self.proxy, "listening");
+        if let Some(addr) = self.metrics {
+            tracing::info!(listener = "metrics", %addr, "listening");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn supabase(more: &[(&str, &str)]) -> config::Supabase {
+        let base = [
+            ("CROSSFADE_UPSTREAM", "ws://legacy:80"),
+            ("SUPABASE_URL", "http://project.example"),
+            ("SUPABASE_KEY", "sb_secret_x"),
+        ];
+        let strings = config::Strings::of(base.into_iter().chain(more.iter().copied()));
+        load(&strings).expect("a good configuration").supabase.expect("a project")
+    }
+
+    #[test]
+    fn the_plan_decides_budget_and_batch() {
+        let free = supabase(&[("CROSSFADE_PODS", "3"), ("CROSSFADE_READERS", "2")]);
+        let expected = Terms { plan: Plan::FREE, pods: 3, readers: 2 };
+        assert_eq!((terms(&free), batch_bytes(&free)), (expected, 256_000));
+        let old = supabase(&[("CROSSFADE_REALTIME_VSN", "1.0.0")]);
+        assert_eq!(batch_bytes(&old), 128_000, "the parsed term is larger than the text");
+        let team = supabase(&[("CROSSFADE_PLAN", "team")]);
+        assert_eq!((terms(&team).plan, batch_bytes(&team)), (Plan::TEAM, 1 << 20));
+        let own = supabase(&[("CROSSFADE_PLAN", "custom:900,payload=64KiB,price=1.25")]);
+        let plan = terms(&own).plan;
+        assert_eq!((plan.messages_per_second, plan.cents_per_million), (900, Some(125)));
+        assert_eq!((plan.included_per_month, batch_bytes(&own)), (Plan::TEAM.included_per_month, 65_536));
+    }
 }

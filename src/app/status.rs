@@ -3,13 +3,15 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::admin::Snapshot;
+use crate::admin::{Snapshot, SpoolReadings};
 use crate::breaker::Trigger;
+use crate::envelope::Class;
 use crate::hot::{Direct, Fallback};
 use crate::mirror::tally::{EDGES_MS, Histogram};
 use crate::proxy::{EndCause, Fault, Lane, SessionCounters, UpgradeOutcome};
 use crate::session::Direction;
-use crate::status::{BreakerFigures, HotFigures, MirrorFigures, Status};
+use crate::spool::disk;
+use crate::status::{BreakerFigures, HotFigures, MirrorFigures, QuotaFigures, Status};
 
 use super::Eyes;
 use super::console::quantile_ms;
@@ -32,6 +34,7 @@ impl Eyes {
             messages: std::array::from_fn(|i| sum(counters, |one| &one.messages[i])),
             hot: self.hot(),
             mirror: self.mirror(),
+            quota: self.quota(),
             ledger: self.ledger.account(),
             breaker: self.breaker(now),
             share: self.standing.borrow().settings.percent().units(),
@@ -83,6 +86,24 @@ impl Eyes {
         (keyed > 0).then(|| (fed.max(0) as f64 / keyed as f64 * 100.0).min(100.0))
     }
 
+    fn quota(&self) -> QuotaFigures {
+        QuotaFigures { governor: self.figures.snapshot().quota, hot_refused: self.view.borrow().spacing }
+    }
+
+    fn spool(&self) -> Option<SpoolReadings> {
+        let disk = self.disk.as_ref()?;
+        let classes = Class::ALL.map(Class::as_str);
+        Some(SpoolReadings {
+            state: disk.state().as_str(),
+            states: disk::State::ALL.map(disk::State::as_str).to_vec(),
+            bytes: disk.bytes(),
+            messages: classes.into_iter().zip(disk.messages()).collect(),
+            oldest_seconds: disk.oldest_age_ms(disk::unix_ms()) as f64 / 1000.0,
+            damaged: disk.damaged(),
+            syncs: disk.syncs(),
+        })
+    }
+
     fn breaker(&self, now: Instant) -> BreakerFigures {
         let returned = Some(self.returned_us.load(Ordering::Relaxed)).filter(|us| *us > 0);
         self.view.borrow().figures(returned.map(Duration::from_micros), now)
@@ -98,7 +119,12 @@ impl Eyes {
         let directions = || Direction::ALL.map(Direction::as_str).to_vec();
         let open = status.open.map(|open| u64::try_from(open).unwrap_or(0));
         let trips = Trigger::ALL.into_iter().zip(self.view.borrow().trips_by_trigger);
+        let table = self.table.read();
         Snapshot {
+            table_rows: table.rows.to_vec(),
+            table_requests: table.requests.to_vec(),
+            table_waiting_bytes: table.waiting,
+            table_proofs: status.ledger.by_table,
             sessions: labelled(&open, lanes()),
             sessions_total: labelled(&status.opened, lanes()),
             sessions_ended: labelled(&status.ended, EndCause::ALL.map(EndCause::as_str).to_vec()),
@@ -124,9 +150,26 @@ impl Eyes {
             realtime_connected: status.mirror.connected,
             rollout_percent: f64::from(status.share) / 1000.0,
             rollout_live_percent: self.live_percent(),
+            quota: self.mirrors.then(|| quota(&status.quota)),
+            spool: self.spool(),
             ..Snapshot::default()
         }
         .with_account(&status.ledger)
+    }
+}
+
+fn quota(figures: &QuotaFigures) -> crate::admin::Quota {
+    let QuotaFigures { governor, hot_refused } = figures;
+    crate::admin::Quota {
+        used_ratio: governor.used,
+        budget: governor.budget,
+        spacing_seconds: governor.spacing.as_secs_f64(),
+        messages: vec![("send", governor.sends), ("delivery", governor.deliveries)],
+        deferred: governor.deferred,
+        refusals: governor.refusals,
+        hot_refused: hot_refused.is_some(),
+        month_messages: governor.forecast.per_month,
+        month_cost: governor.forecast.cost,
     }
 }
 

@@ -18,6 +18,9 @@ pub struct CheckArgs {
     /// Where the service is asked for a WebSocket
     #[arg(long, value_name = "PATH", default_value = "/", value_parser = path)]
     pub path: String,
+    /// A table of the schema public that rows should go to, such as monitoring_events
+    #[arg(long, value_name = "NAME", value_parser = table)]
+    pub table: Option<String>,
     /// How long each step may take
     #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = Duration::parse)]
     pub patience: Duration,
@@ -30,6 +33,15 @@ fn path(text: &str) -> Result<String, String> {
     }
 }
 
+fn table(text: &str) -> Result<String, String> {
+    let letter = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if !text.is_empty() && text.chars().all(letter) {
+        Ok(text.to_owned())
+    } else {
+        Err("is not a table such as monitoring_events".to_owned())
+    }
+}
+
 pub(super) fn run(args: &CheckArgs, strings: &Strings, streams: &mut Streams<'_>) -> Exit {
     let report = match crate::app::load(strings) {
         Err(problems) => doctor::unreadable(&problems),
@@ -38,7 +50,9 @@ pub(super) fn run(args: &CheckArgs, strings: &Strings, streams: &mut Streams<'_>
                 Ok(runtime) => runtime,
                 Err(error) => return streams.refuse(Exit::Unavailable, &error),
             };
-            runtime.block_on(Box::pin(doctor::examine(&config, &args.path, args.patience)))
+            let table = args.table.as_deref();
+            let asked = doctor::Asked { path: &args.path, table, patience: args.patience };
+            runtime.block_on(Box::pin(doctor::examine(&config, asked)))
         }
     };
     let text = if args.json { report.json() } else { report.table() };

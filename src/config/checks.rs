@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use super::choices::{Readback, RolloutLane};
+use super::choices::{RolloutLane, Table};
 use super::numbers::Percent;
 use super::reader::{Problem, Reader, problem};
 use super::var::About;
@@ -13,14 +13,16 @@ use super::vars;
 pub(super) type Check = fn(&Reader<'_>) -> Option<Problem>;
 
 /// Every rule.
-pub(super) const ALL: [Check; 10] = [
+pub(super) const ALL: &[Check] = &[
     a_project_needs_a_key,
     a_key_needs_a_project,
     a_rollout_needs_a_project,
+    a_table_needs_a_project,
     native_needs_a_public_key,
-    hot_needs_every_read_back,
     a_window_fits_the_pod,
     a_message_fits_the_buffer,
+    a_spool_has_room,
+    a_spool_key_needs_a_spool,
     settling_ends_before_the_grace,
     listeners_are_apart,
     a_public_admin_needs_a_token,
@@ -53,6 +55,13 @@ fn a_key_needs_a_project(r: &Reader<'_>) -> Option<Problem> {
     broken(&vars::SUPABASE_URL.about, "is required with a key")
 }
 
+fn a_table_needs_a_project(r: &Reader<'_>) -> Option<Problem> {
+    if r.right(&vars::TABLE)? == Table::Off || r.is_set(&vars::SUPABASE_URL.about) || has_key(r) {
+        return None;
+    }
+    broken(&vars::SUPABASE_URL.about, "and a key are required while CROSSFADE_TABLE is not off")
+}
+
 fn a_rollout_needs_a_project(r: &Reader<'_>) -> Option<Problem> {
     rolls_out(r)?;
     if r.is_set(&vars::SUPABASE_URL.about) || has_key(r) {
@@ -68,15 +77,6 @@ fn native_needs_a_public_key(r: &Reader<'_>) -> Option<Problem> {
     broken(&vars::SUPABASE_ANON_KEY.about, "is required with CROSSFADE_ROLLOUT_LANE=native")
 }
 
-fn hot_needs_every_read_back(r: &Reader<'_>) -> Option<Problem> {
-    if rolls_out(r)? != RolloutLane::Hot || !matches!(r.right(&vars::READBACK)?, Readback::Sample(_)) {
-        return None;
-    }
-    let mut found = problem(&vars::READBACK.about, "leaves hot sessions without their read-back".to_owned());
-    found.example = "for example CROSSFADE_READBACK=hot".to_owned();
-    Some(found)
-}
-
 fn a_window_fits_the_pod(r: &Reader<'_>) -> Option<Problem> {
     if r.right(&vars::WINDOW_SESSION)? <= r.right(&vars::WINDOW_POD)? {
         return None;
@@ -89,6 +89,20 @@ fn a_message_fits_the_buffer(r: &Reader<'_>) -> Option<Problem> {
         return None;
     }
     broken(&vars::MESSAGE_MAX.about, "is larger than CROSSFADE_BUFFER")
+}
+
+fn a_spool_has_room(r: &Reader<'_>) -> Option<Problem> {
+    if r.right(&vars::SPOOL_MAX)?.0 >= 1 << 20 {
+        return None;
+    }
+    broken(&vars::SPOOL_MAX.about, "is less than 1MiB")
+}
+
+fn a_spool_key_needs_a_spool(r: &Reader<'_>) -> Option<Problem> {
+    if !r.is_set(&vars::SPOOL_KEY.about) || r.is_set(&vars::SPOOL_DIR.about) {
+        return None;
+    }
+    broken(&vars::SPOOL_DIR.about, "is required with CROSSFADE_SPOOL_KEY")
 }
 
 fn settling_ends_before_the_grace(r: &Reader<'_>) -> Option<Problem> {

@@ -23,14 +23,14 @@ impl Value for RolloutLane {
     }
 }
 
-/// What is read back.
+/// What is read back. Whatever a hot session awaits always is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Readback {
     /// Everything that is mirrored.
     All,
     /// What a hot session awaits.
     Hot,
-    /// This share of the sessions.
+    /// This share of the sessions, too.
     Sample(Percent),
 }
 
@@ -109,37 +109,25 @@ impl Value for Vsn {
     }
 }
 
-/// The Supabase plan.
+/// Classes that also go into the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Plan {
-    /// Free.
-    Free,
-    /// Pro with the spend cap.
-    Pro,
-    /// Pro without the spend cap.
-    ProNocap,
-    /// Team.
-    Team,
+pub enum Table {
+    /// None.
+    Off,
+    /// `critical`.
+    Critical,
+    /// `critical` and `high`.
+    High,
+    /// Every class.
+    All,
 }
 
-impl Plan {
-    /// Messages per second that the plan allows: sends and deliveries together, as a 60 s average.
-    #[must_use]
-    pub const fn messages_per_second(self) -> u32 {
-        match self {
-            Self::Free => 100,
-            Self::Pro => 500,
-            Self::ProNocap | Self::Team => 2500,
-        }
-    }
-}
-
-impl Value for Plan {
-    const KIND: &'static str = "free | pro | pro_nocap | team";
+impl Value for Table {
+    const KIND: &'static str = "off | critical | high | all";
 
     fn parse(text: &str) -> Result<Self, String> {
         let words =
-            [("free", Self::Free), ("pro", Self::Pro), ("pro_nocap", Self::ProNocap), ("team", Self::Team)];
+            [("off", Self::Off), ("critical", Self::Critical), ("high", Self::High), ("all", Self::All)];
         choose(text, &words)
     }
 }

@@ -120,6 +120,19 @@ impl Value for Count {
     }
 }
 
+/// A whole number from 0 to 10,000.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CountOrZero(pub u32);
+
+impl Value for CountOrZero {
+    const KIND: &'static str = "count";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let count = text.parse().ok().filter(|n| *n <= 10_000);
+        count.map(Self).ok_or_else(|| "is not a whole number from 0 to 10000".to_owned())
+    }
+}
+
 /// A number of threads, or `auto`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Workers(pub Option<u16>);

@@ -3,10 +3,11 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::choices::{BreakerMode, LogFormat, Plan, Readback, Redact, RolloutLane, Vsn};
+use super::choices::{BreakerMode, LogFormat, Readback, Redact, RolloutLane, Table, Vsn};
 use super::lists::{Cidr, KeySource};
 use super::numbers::Percent;
 use super::places::Upstream;
+use super::plan::Plan;
 use super::reader::{Problem, Problems, Reader};
 use super::secret::Credential;
 use super::strings::Strings;
@@ -65,10 +66,12 @@ pub struct Supabase {
     pub anon_key: Option<Credential>,
     /// The Phoenix serializer version of our link.
     pub vsn: Vsn,
-    /// The plan's message limit.
+    /// The plan: its limits and prices.
     pub plan: Plan,
     /// Pods that share the project.
     pub pods: u32,
+    /// Subscribers of each pod's topics besides its own read-back.
+    pub readers: u32,
 }
 
 /// Settings of the rollout.
@@ -103,6 +106,23 @@ pub struct Mirror {
     pub message_max: u64,
     /// Bytes that decompressors and their windows may hold.
     pub inflate_buffer: u64,
+    /// Classes that also go into the table.
+    pub table: Table,
+    /// Rows a second, at most.
+    pub table_rate: u32,
+    /// Where rows go that the table refuses.
+    pub table_quarantine: Option<std::path::PathBuf>,
+}
+
+/// Settings of the spool.
+#[derive(Clone, Debug)]
+pub struct Spool {
+    /// Its directory.
+    pub dir: std::path::PathBuf,
+    /// Bytes on disk, at most.
+    pub max: u64,
+    /// Key for encryption at rest.
+    pub key: Option<Credential>,
 }
 
 /// Settings of the hot lane.
@@ -198,7 +218,26 @@ pub(super) fn mirror(r: &Reader<'_>) -> Result<Mirror, Problem> {
         buffer: r.value(&vars::BUFFER)?.0,
         message_max: r.value(&vars::MESSAGE_MAX)?.0,
         inflate_buffer: r.value(&vars::INFLATE_BUFFER)?.0,
+        table: r.value(&vars::TABLE)?,
+        table_rate: r.value(&vars::TABLE_RATE)?.0,
+        table_quarantine: r.optional(&vars::TABLE_QUARANTINE)?.map(|path| path.0.into()),
     })
+}
+
+pub(super) fn spool(r: &Reader<'_>) -> Result<Option<Spool>, Problem> {
+    let Some(dir) = r.optional(&vars::SPOOL_DIR)? else { return Ok(None) };
+    let key = r.credential(&vars::SPOOL_KEY)?;
+    Ok(Some(Spool { dir: dir.0.into(), max: r.value(&vars::SPOOL_MAX)?.0, key }))
+}
+
+impl Spool {
+    /// The spool alone, for commands that look at it.
+    ///
+    /// # Errors
+    /// The first wrong variable of the spool.
+    pub fn load(strings: &Strings) -> Result<Option<Self>, Problems> {
+        spool(&Reader::new(strings)).map_err(|problem| Problems(vec![problem]))
+    }
 }
 
 pub(super) fn supabase(r: &Reader<'_>) -> Result<Option<Supabase>, Problem> {
@@ -214,6 +253,7 @@ pub(super) fn supabase(r: &Reader<'_>) -> Result<Option<Supabase>, Problem> {
         vsn: r.value(&vars::REALTIME_VSN)?,
         plan: r.value(&vars::PLAN)?,
         pods: r.value(&vars::PODS)?.0,
+        readers: r.value(&vars::READERS)?.0,
     }))
 }
 
@@ -228,6 +268,17 @@ impl Rollout {
     /// The first wrong variable of the rollout.
     pub fn load(strings: &Strings) -> Result<Self, Problems> {
         rollout(&Reader::new(strings)).map_err(|problem| Problems(vec![problem]))
+    }
+}
+
+impl Ops {
+    /// The metrics listener alone, for questions that need nothing else.
+    ///
+    /// # Errors
+    /// A wrong address.
+    pub fn metrics_listen(strings: &Strings) -> Result<std::net::SocketAddr, Problems> {
+        let address = Reader::new(strings).value(&vars::METRICS_LISTEN);
+        address.map_err(|problem| Problems(vec![problem]))
     }
 }
 

@@ -316,6 +316,7 @@ async fn enter(count: usize) -> Result<(Cast, tokio::task::JoinHandle<()>), Demo
         ("CROSSFADE_POD", "demo-0"),
         ("SUPABASE_URL", format!("http://{}", emulator.addr()).as_str()),
         ("SUPABASE_KEY", key.as_str()),
+        ("CROSSFADE_PLAN", "custom:1000000"),
         ("CROSSFADE_ROLLOUT_PERCENT", PERCENT),
         ("CROSSFADE_ROLLOUT_SALT", SALT),
     ]);

@@ -24,11 +24,17 @@ pub enum Check {
     Join,
     /// A broadcast that comes back.
     RoundTrip,
+    /// What the project allows, as far as it shows.
+    Limits,
+    /// The table that rows go to is there and takes them.
+    Table,
+    /// Its changes are told.
+    Publication,
 }
 
 impl Check {
     /// Every check, in order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::Configuration,
         Self::Upstream,
         Self::Url,
@@ -38,6 +44,9 @@ impl Check {
         Self::Connect,
         Self::Join,
         Self::RoundTrip,
+        Self::Limits,
+        Self::Table,
+        Self::Publication,
     ];
 
     /// The name in the table and in JSON.
@@ -53,6 +62,9 @@ impl Check {
             Self::Connect => "connect",
             Self::Join => "join",
             Self::RoundTrip => "round_trip",
+            Self::Limits => "limits",
+            Self::Table => "table",
+            Self::Publication => "publication",
         }
     }
 }

@@ -18,19 +18,25 @@
 //! **Secrets.** A finding names kind, role and expiry of a key, never the key. Texts of servers are not repeated;
 //! their meaning is.
 //!
-//! **Limits.** One attempt a step, each within the patience that the caller gives. It does not look at plans'
-//! limits, tables or publications: Realtime tells those only when they are exceeded or used.
+//! **Nothing is left behind.** A payload limit shows only when something is sent: up to two large broadcasts go to a topic
+//! of their own, `…:limits`, that nobody listens to. Whether a table takes rows shows only when rows are offered: two rows
+//! without an id, which a primary key refuses after permission was judged, and which the server takes back otherwise
+//! because one was asked for.
+//!
+//! **Limits.** One attempt a step, each within the patience that the caller gives. The rate limit is what the server
+//! says of itself; connections, joins and the monthly quota are not seen.
 
 mod date;
 mod finding;
 mod judge;
+mod judge_rows;
 mod shell;
 
 #[cfg(test)]
 mod tests;
 
 pub use finding::{Blame, Check, Finding, Report, Verdict};
-pub use shell::examine;
+pub use shell::{Asked, examine};
 
 use crate::config::Problems;
 

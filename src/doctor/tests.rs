@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::finding::{Blame, Check, Report, Verdict};
 use super::judge::{self, Answer};
-use super::{examine, unreadable};
+use super::judge_rows::{self, Reply};
+use super::{Asked, examine, unreadable};
 use crate::cli::{self, Exit, Streams};
 use crate::config::{Config, Strings};
 use crate::emulator::{self, Claims, Fault, Policy, Secret, serve};
@@ -33,7 +34,123 @@ async fn emulator_with(config: emulator::Config) -> emulator::Handle {
 }
 
 async fn emulator() -> emulator::Handle {
-    emulator_with(emulator::Config::new(Secret::new(SECRET))).await
+    emulator_with(project()).await
+}
+
+/// A project as it should be.
+fn project() -> emulator::Config {
+    let table = "monitoring_events(id uuid primary key, event_type text not null, data jsonb)";
+    emulator::Config {
+        tables: vec![emulator::Table::parse(table).unwrap()],
+        ..emulator::Config::new(Secret::new(SECRET))
+    }
+}
+
+/// All that can be learnt of the last three checks of a project.
+async fn rows(config: emulator::Config, role: &str) -> Report {
+    with_key(emulator_with(config).await.addr(), &minted(role, FOREVER)).await
+}
+
+fn line(report: &Report, check: Check) -> (Verdict, String, String) {
+    let finding = report.findings.iter().find(|finding| finding.check == check).unwrap();
+    (finding.verdict, finding.found.clone(), finding.remedy.clone())
+}
+
+#[tokio::test]
+async fn a_table_that_is_not_there_is_told_with_its_publication() {
+    let report = rows(emulator::Config { tables: Vec::new(), ..project() }, "service_role").await;
+    let (verdict, found, remedy) = line(&report, Check::Table);
+    assert_eq!(verdict, Verdict::Fails(Blame::Ours));
+    assert!(
+        found.contains("no table public.monitoring_events") && remedy.contains("create it"),
+        "{found} {remedy}"
+    );
+    let (verdict, _, remedy) = line(&report, Check::Publication);
+    assert_eq!(verdict, Verdict::Fails(Blame::Ours));
+    assert_eq!(remedy, "alter publication supabase_realtime add table public.monitoring_events");
+    assert_eq!(report.blame(), Some(Blame::Ours));
+}
+
+#[tokio::test]
+async fn an_unpublished_table_fails_in_the_publication_alone() {
+    let mut config = project();
+    config.tables[0].published = false;
+    let report = rows(config, "service_role").await;
+    assert_eq!(line(&report, Check::Table).0, Verdict::Fine, "{}", report.table());
+    assert_eq!(line(&report, Check::Publication).0, Verdict::Fails(Blame::Ours), "{}", report.table());
+}
+
+#[tokio::test]
+async fn a_key_that_may_not_write_the_table_is_told() {
+    let policies = vec![Policy::parse("authenticated:crossfade:*:rw").unwrap()];
+    let report = rows(emulator::Config { policies, ..project() }, "authenticated").await;
+    let (verdict, found, _) = line(&report, Check::Table);
+    assert!(verdict == Verdict::Fails(Blame::Ours) && found.contains("may not insert"), "{}", report.table());
+}
+
+#[tokio::test]
+async fn a_table_without_a_primary_key_is_worth_a_word_and_stays_empty() {
+    let table = "monitoring_events(id uuid, event_type text)";
+    let server =
+        emulator_with(emulator::Config { tables: vec![emulator::Table::parse(table).unwrap()], ..project() })
+            .await;
+    let report = with_key(server.addr(), &minted("service_role", FOREVER)).await;
+    assert_eq!(line(&report, Check::Table).0, Verdict::Warning, "{}", report.table());
+    let request = emulator::HttpRequest {
+        method: "GET".to_owned(),
+        path: "/rest/v1/monitoring_events".to_owned(),
+        query: String::new(),
+        headers: vec![("apikey".to_owned(), minted("service_role", FOREVER))],
+        body: bytes::Bytes::new(),
+    };
+    assert_eq!(
+        server.with(|emulator, now| emulator.http(&request, now)).body,
+        "[]",
+        "nothing was left behind"
+    );
+}
+
+#[tokio::test]
+async fn payload_limits_are_seen() {
+    let limited = |payload_kb| emulator::Config {
+        limits: emulator::Limits { payload_kb, ..emulator::Limits::default() },
+        ..project()
+    };
+    let report = rows(limited(300), "service_role").await;
+    let (verdict, found, _) = line(&report, Check::Limits);
+    assert_eq!(verdict, Verdict::Warning, "{}", report.table());
+    assert_eq!(found, "100 messages a second, payloads of 250 KiB but not of 1024 KiB");
+    let report = rows(limited(100), "service_role").await;
+    assert_eq!(line(&report, Check::Limits).0, Verdict::Fails(Blame::Ours), "{}", report.table());
+}
+
+#[test]
+fn limits_and_tables_are_judged_by_what_was_answered() {
+    let reply = |status, body: &str| Reply { status, rate: Some(100), body: body.to_owned() };
+    for (replies, verdict) in [
+        (vec![], Verdict::Skipped),
+        (vec![(1, reply(403, r#"{"message":"Unauthorized"}"#))], Verdict::Fine),
+        (vec![(1, reply(404, "Not Found"))], Verdict::Skipped),
+        (vec![(1, reply(429, r#"{"message":"Too many requests"}"#))], Verdict::Fails(Blame::Theirs)),
+        (vec![(1, reply(401, r#"{"message":"Unauthorized"}"#))], Verdict::Fails(Blame::Ours)),
+        (vec![(1, reply(500, ""))], Verdict::Fails(Blame::Theirs)),
+    ] {
+        assert_eq!(judge_rows::limits(&replies).verdict, verdict, "{replies:?}");
+    }
+    let fine = reply(200, "[]");
+    for (read, write, blame) in [
+        (reply(401, r#"{"code":"PGRST303"}"#), reply(401, r#"{"code":"PGRST303"}"#), Blame::Ours),
+        (fine.clone(), reply(400, r#"{"code":"PGRST204"}"#), Blame::Ours),
+        (reply(503, r#"{"code":"PGRST002"}"#), reply(503, r#"{"code":"PGRST002"}"#), Blame::Theirs),
+        (reply(406, r#"{"code":"PGRST106"}"#), reply(406, r#"{"code":"PGRST106"}"#), Blame::Ours),
+        (fine, reply(418, ""), Blame::Ours),
+    ] {
+        let found = judge_rows::table("t", Some(&read), Some(&write));
+        assert_eq!(found.verdict, Verdict::Fails(blame), "{read:?} {write:?}");
+        assert!(!found.remedy.is_empty());
+    }
+    assert_eq!(judge_rows::table("t", None, None).verdict, Verdict::Fails(Blame::Theirs));
+    assert_eq!(judge_rows::publication("t", None).verdict, Verdict::Fails(Blame::Theirs));
 }
 
 /// The settings of a service at the emulator's own address, whose sockets are as good as any.
@@ -56,7 +173,8 @@ fn socket_path() -> String {
 
 async fn examined(settings: &[(&'static str, String)], patience: Duration) -> Report {
     let config = Config::load(&strings(settings)).unwrap();
-    Box::pin(examine(&config, &socket_path(), patience)).await
+    Box::pin(examine(&config, Asked { path: &socket_path(), table: Some("monitoring_events"), patience }))
+        .await
 }
 
 async fn with_key(at: SocketAddr, key: &str) -> Report {
@@ -224,7 +342,10 @@ async fn exit_codes_tell_ours_from_theirs() {
     let ran = typed(settings(realtime.addr(), &key)).await;
     assert_eq!(ran.exit, Exit::Fine, "{}", ran.out);
     let json: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
-    assert_eq!((json["ok"].as_bool(), json["findings"].as_array().unwrap().len()), (Some(true), 9));
+    assert_eq!(
+        (json["ok"].as_bool(), json["findings"].as_array().unwrap().len()),
+        (Some(true), Check::ALL.len())
+    );
 
     let ran = typed(settings(realtime.addr(), &minted("service_role", 1_000_000_000))).await;
     assert_eq!(ran.exit, Exit::Config, "{}", ran.out);

@@ -3,6 +3,7 @@
 
 use super::config::{Clock, Config, Limits, Policy};
 use super::fault::Fault;
+use super::rest::Table;
 use super::token::{Claims, Secret};
 use std::io::Write;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -30,6 +31,18 @@ pub struct Options {
     /// Policy for private topics; may be repeated: "authenticated:room:*:rw".
     #[arg(long, value_name = "ROLE:TOPIC:r|w|rw", value_parser = Policy::parse)]
     pub policy: Vec<Policy>,
+    /// Table of the memory, for /rest/v1 and postgres_changes; may be repeated: "events(id uuid primary key, data jsonb)".
+    #[arg(long, value_name = "NAME(COLUMN TYPE, …)", value_parser = Table::parse)]
+    pub table: Vec<Table>,
+    /// Row-level security of a table of the memory; may be repeated: "anon:events:r". Without one only service_role sees rows.
+    #[arg(long, value_name = "ROLE:TABLE:r|w|rw", value_parser = Policy::parse)]
+    pub table_policy: Vec<Policy>,
+    /// Keep the rows in this PostgreSQL instead of in memory, such as postgresql://postgres@127.0.0.1:5432/postgres.
+    #[arg(long, value_name = "URL", conflicts_with_all = ["table", "table_policy"])]
+    pub database: Option<String>,
+    /// Most rows that one read of /rest/v1 gives.
+    #[arg(long, default_value_t = 1_000, value_name = "NUMBER")]
+    pub max_rows: u64,
     /// Refuse public channels.
     #[arg(long)]
     pub private_only: bool,
@@ -75,6 +88,9 @@ impl Options {
             tenant: self.tenant.clone(),
             limits,
             policies: self.policy.clone(),
+            tables: self.table.clone(),
+            table_policies: self.table_policy.clone(),
+            max_rows: self.max_rows,
             private_only: self.private_only,
             faults: self.fault.clone(),
             ..Config::new(Secret::new(self.jwt_secret.as_str()))
@@ -101,6 +117,9 @@ pub enum CliError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The database is not there.
+    #[error("cannot use the database of --database: {0}")]
+    Database(String),
     /// The greeting could not be written.
     #[error("cannot write to the output")]
     Output(#[source] std::io::Error),
@@ -117,8 +136,21 @@ pub async fn run(
 ) -> Result<(), CliError> {
     let failed = |source| CliError::Listen { listen: options.listen.clone(), source };
     let listener = tokio::net::TcpListener::bind(&options.listen).await.map_err(failed)?;
-    let (handle, serving) = super::serve(listener, options.config(), options.seed).map_err(failed)?;
-    greet(&options, handle.addr(), out).map_err(CliError::Output)?;
+    let Some(url) = &options.database else {
+        let (handle, serving) = super::serve(listener, options.config(), options.seed).map_err(failed)?;
+        return attend(&options, (handle, serving), out, stopped).await;
+    };
+    let served = super::serve_with_database(listener, options.config(), options.seed, url).await;
+    attend(&options, served.map_err(CliError::Database)?, out, stopped).await
+}
+
+async fn attend(
+    options: &Options,
+    (handle, serving): (super::Handle, impl Future<Output = ()>),
+    out: &mut (dyn Write + Send),
+    stopped: impl Future<Output = ()>,
+) -> Result<(), CliError> {
+    greet(options, handle.addr(), out).map_err(CliError::Output)?;
     tokio::select! {
         () = serving => {}
         () = stopped => handle.stop(),
@@ -132,6 +164,7 @@ fn greet(options: &Options, addr: std::net::SocketAddr, out: &mut (dyn Write + S
         .as_ref()
         .map_or(addr.to_string(), |tenant| format!("{tenant}.localhost:{}", addr.port()));
     writeln!(out, "SUPABASE_URL=http://{host}")?;
+    writeln!(out, "# rows: http://{host}/rest/v1/TABLE")?;
     writeln!(out, "# WebSocket: ws://{host}/realtime/v1/websocket (or /socket/websocket)")?;
     for (role, key) in options.keys(today()) {
         let name = match role {

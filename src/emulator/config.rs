@@ -2,6 +2,7 @@
 //! Defaults are those of a self-hosted server (recordings' README, "Limits"), except that any Host is a tenant.
 
 use super::fault::Fault;
+use super::rest::Table;
 use super::token::Secret;
 use std::time::{Duration, Instant};
 
@@ -18,8 +19,13 @@ pub struct Config {
     pub policies: Vec<Policy>,
     /// Refuse public channels.
     pub private_only: bool,
-    /// Tables one can subscribe to with `postgres_changes`.
+    /// Tables of the memory; the published ones can be subscribed to with `postgres_changes`.
     pub tables: Vec<Table>,
+    /// Row-level security in the small: who may read and write the rows of a table (`topic` is the table's name);
+    /// `service_role` may everything without an entry.
+    pub table_policies: Vec<Policy>,
+    /// Most rows that one read through `/rest/v1` gives.
+    pub max_rows: u64,
     /// How long the first `postgres_changes` subscription after a start takes (1.2–2.2 s recorded).
     pub first_subscription: Duration,
     /// Faults active from the start.
@@ -37,6 +43,8 @@ impl Config {
             policies: Vec::new(),
             private_only: false,
             tables: Vec::new(),
+            table_policies: Vec::new(),
+            max_rows: 1_000,
             first_subscription: Duration::from_millis(1_500),
             faults: Vec::new(),
         }
@@ -128,17 +136,6 @@ impl Policy {
         };
         Ok(Policy { role: role.to_owned(), topic: topic.to_owned(), read, write })
     }
-}
-
-/// A table in the publication.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Table {
-    /// Schema name.
-    pub schema: String,
-    /// Table name.
-    pub name: String,
-    /// Columns that filters may name.
-    pub columns: Vec<String>,
 }
 
 /// Ties the monotonic clock that the machine is driven by to the wall clock that tokens speak of.

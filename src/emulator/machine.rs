@@ -8,6 +8,7 @@ use super::database::Database;
 use super::fault::Faults;
 use super::json::Json;
 use super::rate::Rate;
+use super::rest::memory::Memory;
 use super::stats::Stats;
 use super::timers::{Timer, Timers};
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -151,6 +152,8 @@ pub struct Emulator {
     pub(super) life: Life,
     pub(super) suspended: bool,
     pub(super) database: Database,
+    /// Rows behind `/rest/v1`.
+    pub(super) memory: Memory,
     pub(super) faults: Faults,
     pub(super) stats: Stats,
     pub(super) channels_made: u64,
@@ -162,6 +165,7 @@ impl Emulator {
     /// A running server. `seed` decides made-up ids; `clock` says what time it is at one moment.
     #[must_use]
     pub fn new(config: Config, seed: u64, clock: Clock) -> Emulator {
+        let memory = Memory::new(&config.tables);
         let mut emulator = Emulator {
             config,
             clock,
@@ -175,6 +179,7 @@ impl Emulator {
             life: Life::Up,
             suspended: false,
             database: Database::default(),
+            memory,
             faults: Faults::default(),
             stats: Stats::default(),
             channels_made: 0,

@@ -30,8 +30,9 @@
 //!
 //! # What it does not do
 //!
-//! No database: whoever drives it says which rows change ([`Emulator::database_change`]) and what SQL broadcasts
-//! ([`Emulator::database_broadcast`]). Policies are a list of role, topic pattern, read and write instead of SQL. One
+//! Rows are in memory or in a PostgreSQL that the shell is given ([`serve_with_database`]); see `rest`. Row changes from
+//! elsewhere ([`Emulator::database_change`]) and what SQL broadcasts ([`Emulator::database_broadcast`]) whoever drives it
+//! says. Policies on topics are a list of role, topic pattern, read and write instead of SQL. One
 //! tenant, one node. HS256 only; `sb_` keys are refused at connect, as by the bare server. No TLS. While it is "down",
 //! its port accepts and resets instead of refusing. Objects of more than 32 keys come out sorted. `select` in
 //! subscriptions is ignored.
@@ -52,6 +53,7 @@ mod machine;
 mod message;
 mod presence;
 mod rate;
+mod rest;
 mod shell;
 mod stats;
 mod timers;
@@ -61,13 +63,14 @@ mod token;
 mod tests;
 
 pub use codec::{Frame, OutFrame, Version};
-pub use config::{Clock, Config, Limits, Policy, Table};
+pub use config::{Clock, Config, Limits, Policy};
 pub use connect::{UpgradeRequest, is_socket_path};
 pub use database::{ChangeKind, DatabaseBroadcast, DatabaseChange};
 pub use fault::{Fault, FaultKind, Who};
 pub use http::{BODY_MAX, HttpRequest};
 pub use machine::{Admission, ConnId, Emulator, HttpAnswer, Out, WAITING_MAX};
-pub use shell::{Handle, serve};
+pub use rest::{Column, ColumnDefault, Key, Kind, Table};
+pub use shell::{Handle, serve, serve_with_database};
 pub use stats::Stats;
 pub use token::{BadToken, Claims, Secret};
 

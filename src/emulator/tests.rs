@@ -51,12 +51,9 @@ fn origin() -> Instant {
 fn server(limits: Limits, now: Instant) -> (Emulator, String) {
     let secret = Secret::new("s");
     let key = secret.mint(&Claims::of("anon", 4_000_000_000));
-    let tables = vec![Table {
-        schema: "public".to_owned(),
-        name: "frames".to_owned(),
-        columns: vec!["id".to_owned()],
-    }];
-    let config = Config { limits, tables, ..Config::new(secret) };
+    let tables = vec![Table::parse("frames(id int primary key)").unwrap()];
+    let table_policies = vec![super::Policy::parse("anon:frames:r").unwrap()];
+    let config = Config { limits, tables, table_policies, ..Config::new(secret) };
     (Emulator::new(config, 1, Clock { at: now, unix_ms: 1_000_000_000_000 }), key)
 }
 

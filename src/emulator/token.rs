@@ -168,6 +168,12 @@ impl BadToken {
     }
 }
 
+/// The claims of a token that was checked, as the JSON text that they are.
+pub(super) fn body_text(token: &str) -> String {
+    let body = token.split('.').nth(1).and_then(|body| URL_SAFE_NO_PAD.decode(body).ok());
+    body.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_else(|| "{}".to_owned())
+}
+
 fn section(text: &str) -> Option<Json> {
     let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
     Json::parse(std::str::from_utf8(&bytes).ok()?).ok()

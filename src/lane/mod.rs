@@ -74,6 +74,8 @@ pub enum Source {
     Stalled,
     /// Over the plan's budget; rejoining later.
     Quota,
+    /// The plan's budget, shared by so many pods, lets publishes go too far apart.
+    Spaced,
     /// Joined and read back.
     Ready,
 }
@@ -126,6 +128,8 @@ pub enum Reason {
     SideStalled,
     /// Over the plan's budget.
     Quota,
+    /// The plan's budget allows too few publishes a second for anybody to wait for one.
+    Spacing,
     /// Hot needs the mirror.
     MirrorOff,
     /// Hot needs what it publishes read back.
@@ -138,7 +142,7 @@ pub enum Reason {
 
 impl Reason {
     /// The reasons that are not the rollout's own, in the order in which they are asked.
-    pub const OWN: [Self; 12] = [
+    pub const OWN: [Self; 13] = [
         Self::NoSupabase,
         Self::ForcedOpen,
         Self::BreakerOpen,
@@ -148,6 +152,7 @@ impl Reason {
         Self::SideStalled,
         Self::RealtimeNotReady,
         Self::Quota,
+        Self::Spacing,
         Self::MirrorOff,
         Self::NoReadBack,
         Self::NextConnection,
@@ -166,6 +171,7 @@ impl Reason {
             Self::RealtimeNotReady => "realtime_not_ready",
             Self::SideStalled => "side_stalled",
             Self::Quota => "quota",
+            Self::Spacing => "spacing",
             Self::MirrorOff => "mirror_off",
             Self::NoReadBack => "no_read_back",
             Self::NativeNotOffered => "native_not_offered",
@@ -272,6 +278,7 @@ fn needs(lane: RealtimeLane, inputs: &Inputs<'_>) -> Result<(), Reason> {
         Source::Stalled => return Err(Reason::SideStalled),
         Source::NotJoined | Source::Unproven => return Err(Reason::RealtimeNotReady),
         Source::Quota => return Err(Reason::Quota),
+        Source::Spaced => return Err(Reason::Spacing),
     }
     match lane {
         RealtimeLane::Hot if !inputs.mirror.on => Err(Reason::MirrorOff),

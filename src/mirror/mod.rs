@@ -5,12 +5,13 @@
 //! thousand sockets the same thing sends a thousand frames. And some sessions are *hot*: their client gets a message
 //! only when it has come back from Realtime, so what they wait for cannot sit in a queue for two seconds.
 //!
-//! **Decision.** Five pure machines in a row, driven by one shell on the side thread:
+//! **Decision.** Six pure machines in a row, driven by one shell on the side thread:
 //! * [`classify`]: event type and class, by rule, else by measured frequency;
 //! * [`redact`]: secrets go before anything else sees the bytes;
 //! * [`batch`]: what a hot session awaits is served first and at once, in one queue of its own, so that all `down`
 //!   messages of a hot session keep their order; everything else waits for the age or count of its class, and
 //!   identical messages travel once with the list of those they stand for;
+//! * [`governor`]: gives or withholds each publish, so that the plan's limit is kept;
 //! * [`publish`]: at most four unacknowledged broadcasts; what comes back is compared with what was sent (recipients,
 //!   length, checksum) and only that settles ledger tokens; what does not come back is published again under the
 //!   same name;
@@ -33,7 +34,10 @@
 //! shed as `too_large`; `part` is kept for the day it is split. Payload memory is paid for by the pod's budget until
 //! the last token is settled; encoded bytes live from encoding to the socket, four broadcasts at most.
 //!
-//! **Not here.** Sockets and clocks (the shell), the spool, the governor (it gives or withholds slots), whether
+//! **Spool.** With one, what would be shed because Realtime cannot be used is given away instead, and comes back as
+//! a batch of the backlog ([`stored`]).
+//!
+//! **Not here.** Sockets and clocks (the shell), the disk, the governor (it gives or withholds slots), whether
 //! Realtime may be used (the breaker).
 
 pub mod batch;
@@ -42,6 +46,7 @@ pub mod classify;
 pub mod event_type;
 pub mod flight;
 pub mod frequency;
+pub mod governor;
 mod lane;
 pub mod publish;
 pub mod record;
@@ -51,6 +56,8 @@ pub mod rules;
 mod secret_names;
 mod secret_spans;
 pub mod settings;
+pub mod shard;
+pub mod stored;
 pub mod tally;
 
 #[cfg(test)]

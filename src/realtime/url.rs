@@ -165,6 +165,12 @@ impl Endpoint {
         url.into()
     }
 
+    /// Where rows of `table` are posted: PostgREST beside Realtime. A bare server has none beside it.
+    #[must_use]
+    pub fn rows(&self, table: &str) -> Option<Url> {
+        (self.layout == Layout::Gateway).then(|| self.at(&format!("/rest/v1/{table}")))
+    }
+
     /// The header fields that a broadcast over HTTP needs, besides the content type.
     #[must_use]
     pub fn http_headers(&self, key: &ApiKey) -> Vec<(&'static str, String)> {

@@ -14,12 +14,16 @@
 //! the reading socket: nothing may be confirmed that did not arrive as it was sent. At the end the faults are
 //! cleared, the breaker must close, every session be hot again, every token settled, every byte given back.
 //!
+//! `quota.rs` runs the same chain for minutes against the emulator's own rate counting, with the governor and without.
+//!
 //! **Limits.** Upward messages, compression, draining and lost wake-ups are not in it.
 //!
 //! A failing seed is printed; put it into `seeds.txt`, which is replayed first.
 
 mod life;
 mod oracle;
+mod outage;
+mod quota;
 mod script;
 mod session;
 mod wire;

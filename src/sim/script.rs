@@ -80,6 +80,17 @@ impl Script {
         self.writes.push(Write { at_ms, bytes });
     }
 
+    /// A service that says something of its own every so often.
+    pub(super) fn steady(session: usize, every_ms: u64, length_ms: u64, dice: &mut Dice) -> Self {
+        let mut script = Self::default();
+        let mut at_ms = dice.number(every_ms);
+        while at_ms < length_ms {
+            script.message(at_ms, unique(session, script.bodies.len(), 40), true, dice);
+            at_ms += every_ms;
+        }
+        script
+    }
+
     fn ping(&mut self, dice: &mut Dice) -> Vec<u8> {
         let kind = if dice.one_in(3) { FrameKind::Pong } else { FrameKind::Ping };
         let ping = frame(kind, format!("p{}", self.control.len()).as_bytes(), None);

@@ -41,12 +41,11 @@ impl Session {
     pub(super) fn new(
         (sessions, tap, script): (&Sessions, &Tap, Script),
         (hot, sabotage): (hot::Config, Option<Sabotage>),
-        slow: bool,
+        (slow, follows): (bool, Follows),
         now: Instant,
     ) -> Self {
         let no = sessions.take_number();
         let path: Arc<str> = "/feed".into();
-        let follows = Follows::Share { bucket: 0, share: 100_000 };
         let verdict = Verdict { lane: Lane::Hot, reason: "sim", mirrored: true, follows, subject: None };
         let id = SessionId::from_bits(u128::from(no.0) + 7);
         let cell = Rc::new(SessionCell::new(no, id, Arc::clone(&path), verdict, now));

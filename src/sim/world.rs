@@ -6,25 +6,27 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::oracle::Witness;
-use super::script::{Dice, faults, scripts};
+use super::script::{Dice, Script, faults, scripts};
 use super::session::Session;
 use super::wire::Wire;
 use super::{Sabotage, UNIX};
 use crate::app::figures::SideFigures;
 use crate::app::ops::{Links, Ops, WORDS_MAX, Word, first_view};
-use crate::app::side::{Book, Intake, Side, TOPIC};
+use crate::app::side::{ACKED_TOPIC, Acked, Book, Intake, Side, TOPIC};
 use crate::breaker::{self, Breaker, Step};
 use crate::budget::Budget;
-use crate::emulator::{self, Claims, Clock, Emulator, Secret};
+use crate::emulator::{self, Claims, Clock, Emulator, Fault, Secret};
 use crate::hot;
 use crate::ledger::Ledger;
 use crate::mirror::batch::{BATCH_BYTES_MAX, Batcher, Limits};
 use crate::mirror::classify::Classifier;
 use crate::mirror::flight::Epoch;
+use crate::mirror::governor::{Governor, Plan, Terms};
 use crate::mirror::publish::Publisher;
 use crate::mirror::redact::{Redactor, Scope};
 use crate::mirror::settings::Settings;
-use crate::proxy::{Policy, SessionCounters, Sessions, WorkerHandle, WorkerMessage};
+use crate::mirror::shard::{Sampling, Shard};
+use crate::proxy::{Follows, Policy, SessionCounters, Sessions, WorkerHandle, WorkerMessage};
 use crate::realtime::key::ApiKey;
 use crate::realtime::link::{Config as LinkConfig, Join};
 use crate::realtime::message::Vsn;
@@ -33,13 +35,46 @@ use crate::tap::{self, Tap};
 
 /// The worker's tick, as in `proxy::sessions`.
 const TICK: Duration = Duration::from_millis(20);
-const TOPIC_NAME: &str = "crossfade:sim:pod";
+const NAMES: (&str, &str) = ("sim", "pod");
+
+/// A session of the cohort.
+const COHORT: Follows = Follows::Share { bucket: 0, share: 100_000 };
+
+/// What a world is set up with besides what its dice say.
+pub(super) struct Scene {
+    pub(super) scripts: Vec<Script>,
+    pub(super) faults: Vec<Fault>,
+    pub(super) sampling: Sampling,
+    /// Messages per second that the plan allows, for the governor and for the emulator.
+    pub(super) limit: u32,
+    pub(super) governor: Option<crate::mirror::governor::Sabotage>,
+    /// The sessions follow the hot lane.
+    pub(super) hot: bool,
+}
+
+impl Scene {
+    /// The scene of a life. Its dice are its own, so that older seeds mean what they meant.
+    fn of(seed: u64) -> Self {
+        let mut dice = Dice::new(seed ^ 0x5CE4);
+        let sampling = match dice.number(4) {
+            0 => Sampling::Hot,
+            1 => Sampling::Sessions(50_000),
+            _ => Sampling::All,
+        };
+        let limit = if dice.one_in(6) { 100 } else { GENEROUS };
+        Self { scripts: Vec::new(), faults: Vec::new(), sampling, limit, governor: None, hot: true }
+    }
+}
+
+/// A limit that never gets in the way.
+const GENEROUS: u32 = 1_000_000;
 
 /// See the module.
 pub(super) struct World {
     pub(super) begin: Instant,
     pub(super) now: Instant,
     pub(super) dice: Dice,
+    tap: Tap,
     pub(super) sabotage: Option<Sabotage>,
     pub(super) sessions: Vec<Session>,
     pub(super) book: Sessions,
@@ -47,6 +82,8 @@ pub(super) struct World {
     pub(super) wires: [Wire; 2],
     pub(super) emulator: Emulator,
     pub(super) side: Side,
+    /// Where the spool is, for worlds with one.
+    pub(super) disk: Option<crate::spool::disk::Worker>,
     pub(super) ops: Ops,
     pub(super) witness: Witness,
     pub(super) ledger: Arc<Ledger>,
@@ -65,6 +102,30 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(seed: u64, sabotage: Option<Sabotage>, begin: Instant) -> Self {
+        let mut world = Self::with(seed, sabotage, begin, &Scene::of(seed));
+        let scripts = scripts(&mut world.dice);
+        world.populate(scripts, COHORT);
+        if world.dice.one_in(8) {
+            let from = begin + Duration::from_millis(world.dice.between(500, 6_000));
+            world.hangs.push((from, from + Duration::from_millis(world.dice.between(50, 3_000))));
+        }
+        for fault in faults(&mut world.dice) {
+            world.emulator.inject(fault, begin);
+        }
+        world
+    }
+
+    /// A world of this scene, with its own scripts and faults.
+    pub(super) fn of(seed: u64, scene: Scene, begin: Instant) -> Self {
+        let mut world = Self::with(seed, None, begin, &scene);
+        world.populate(scene.scripts, if scene.hot { COHORT } else { Follows::Never });
+        scene.faults.into_iter().for_each(|fault| {
+            world.emulator.inject(fault, begin);
+        });
+        world
+    }
+
+    fn with(seed: u64, sabotage: Option<Sabotage>, begin: Instant, scene: &Scene) -> Self {
         let mut dice = Dice::new(seed);
         let ledger = Ledger::new();
         let budget = Budget::new(if dice.one_in(10) { 20_000 } else { 32 << 20 });
@@ -72,24 +133,25 @@ impl World {
         let counters = Arc::new(SessionCounters::default());
         let book = Sessions::new(0, 1, Some(tap.clone()), Arc::clone(&counters));
         let (handle, inbox) = WorkerHandle::for_tests(1_024);
-        let (wires, handles) = wires(&mut dice, begin);
+        let (wires, handles) = wires(&mut dice, scene.sampling, begin);
         let breaker = Breaker::new(numbers(), dice.bits(), begin);
-        let view = watch::Sender::new(first_view(&breaker, begin));
+        let view = watch::Sender::new(first_view(&breaker, 1, begin));
         let policy = watch::Sender::new(Policy::PASSTHROUGH);
         let (words, heard) = mpsc::channel(WORDS_MAX);
         let (ask, asked) = mpsc::channel(4);
         let epoch = Epoch { at: begin, unix_ms: UNIX * 1_000 };
-        let mut publisher = Publisher::new(Settings::new("pod-sim", dice.bits()), epoch);
-        if let Some(Sabotage::Mirror(by)) = sabotage {
-            publisher.sabotage = Some(by);
-        }
+        let publisher = publisher(sabotage, &mut dice, epoch);
         let redactor = Redactor::new(if dice.one_in(4) { Scope::Off } else { Scope::Up });
+        let machines = (Classifier::default(), redactor);
+        let intake = Intake::new(machines, Arc::clone(&budget), epoch, scene.sampling);
         let [publish, readback] = handles;
         let mut side = Side {
             tap: receiver,
-            intake: Intake::new(Classifier::default(), redactor, Arc::clone(&budget), epoch),
+            intake,
             batcher: Batcher::new(Limits { bytes: if dice.one_in(10) { 4_000 } else { 32 << 20 } }),
             publisher,
+            acked: acked(scene.sampling, epoch),
+            governor: governor(scene, begin),
             publish,
             readback,
             links: Links::default(),
@@ -101,12 +163,13 @@ impl World {
             figures: Arc::new(SideFigures::default()),
             stop: Arc::new(Notify::new()),
             key_file: None,
+            spool: None,
             state: Book::default(),
         };
         side.begin();
         let seen = policy.subscribe();
         let ops = ops(breaker, (heard, ask), (view, policy), Arc::clone(&counters));
-        let mut world = Self {
+        Self {
             begin,
             now: begin,
             sabotage,
@@ -114,8 +177,9 @@ impl World {
             book,
             counters,
             wires,
-            emulator: emulator(&mut dice, begin),
+            emulator: emulator(&mut dice, scene.limit, begin),
             side,
+            disk: None,
             ops,
             witness: Witness::default(),
             ledger,
@@ -129,28 +193,20 @@ impl World {
             was_joined: false,
             steps: 0,
             dice,
-        };
-        world.populate(&tap);
-        world
+            tap,
+        }
     }
 
-    fn populate(&mut self, tap: &Tap) {
+    fn populate(&mut self, scripts: Vec<Script>, follows: Follows) {
         let begin = self.begin;
-        for script in scripts(&mut self.dice) {
+        for script in scripts {
             let mut hot = hot::Config::default();
             if self.dice.one_in(5) {
                 hot.waiting_bytes_max = 2_000;
             }
             let slow = self.dice.one_in(3);
-            let parts = (&self.book, tap, script);
-            self.sessions.push(Session::new(parts, (hot, self.sabotage), slow, begin));
-        }
-        if self.dice.one_in(8) {
-            let from = begin + Duration::from_millis(self.dice.between(500, 6_000));
-            self.hangs.push((from, from + Duration::from_millis(self.dice.between(50, 3_000))));
-        }
-        for fault in faults(&mut self.dice) {
-            self.emulator.inject(fault, begin);
+            let parts = (&self.book, &self.tap, script);
+            self.sessions.push(Session::new(parts, (hot, self.sabotage), (slow, follows), begin));
         }
     }
 
@@ -194,6 +250,10 @@ impl World {
                 self.side.send_probe(probe, now);
             }
             self.side.turn(now);
+            if let Some(disk) = &mut self.disk {
+                let ms = u64::try_from((now - self.begin).as_millis()).unwrap_or(0);
+                disk.turn(None, UNIX * 1_000 + ms);
+            }
         }
         self.shuttle();
         while let Ok(word) = self.ops.words.try_recv() {
@@ -258,7 +318,8 @@ impl World {
 
     fn wake(&self) -> Instant {
         let soon = self.now + Duration::from_millis(1);
-        let later = self.now + Duration::from_secs(1);
+        // With a spool the side thread's idle tick matters: reports of the disk wake nobody here.
+        let later = self.now + if self.disk.is_some() { TICK } else { Duration::from_secs(1) };
         let busy = !self.wires.iter().all(Wire::is_still)
             || !self.side.tap.is_drained()
             || !self.ops.words.is_empty()
@@ -279,7 +340,11 @@ impl World {
     }
 }
 
-fn wires(dice: &mut Dice, begin: Instant) -> ([Wire; 2], [crate::realtime::client::Handle; 2]) {
+fn wires(
+    dice: &mut Dice,
+    sampling: Sampling,
+    begin: Instant,
+) -> ([Wire; 2], [crate::realtime::client::Handle; 2]) {
     let exp = i64::try_from(UNIX).unwrap_or(0) + 10 * 365 * 86_400;
     let key = ApiKey::new(&Secret::new(SECRET).mint(&Claims::of("service_role", exp)));
     let mut config =
@@ -290,21 +355,46 @@ fn wires(dice: &mut Dice, begin: Instant) -> ([Wire; 2], [crate::realtime::clien
     let latency = Duration::from_millis(dice.between(1, 25));
     let mut one = |receive: bool| {
         let (wire, handle) = Wire::new(config.clone(), dice.bits(), latency, begin);
-        let join = Join { ack: !receive, ..Join::new(TOPIC_NAME, true) };
-        handle.commands().try_join(TOPIC, join).expect("a fresh queue has room");
+        let join = |shard: Shard| Join { ack: !receive, ..Join::new(&shard.topic(NAMES.0, NAMES.1), true) };
+        handle.commands().try_join(TOPIC, join(Shard::ReadBack)).expect("a fresh queue has room");
+        if sampling.splits() && !receive {
+            handle.commands().try_join(ACKED_TOPIC, join(Shard::Acked)).expect("a fresh queue has room");
+        }
         (wire, handle)
     };
     let ((a, publish), (b, readback)) = (one(false), one(true));
     ([a, b], [publish, readback])
 }
 
+fn publisher(sabotage: Option<Sabotage>, dice: &mut Dice, epoch: Epoch) -> Publisher {
+    let mut publisher = Publisher::new(Settings::new("pod-sim", dice.bits()), epoch);
+    if let Some(Sabotage::Mirror(by)) = sabotage {
+        publisher.sabotage = Some(by);
+    }
+    publisher
+}
+
+fn acked(sampling: Sampling, epoch: Epoch) -> Option<Acked> {
+    let settings = Settings { readback: false, ..Settings::new("pod-sim", 2) };
+    sampling.splits().then(|| Acked {
+        batcher: Batcher::new(Limits::default()),
+        publisher: Publisher::new(settings, epoch),
+    })
+}
+
+fn governor(scene: &Scene, begin: Instant) -> Governor {
+    let plan = Plan { messages_per_second: scene.limit, ..Plan::CUSTOM };
+    let mut governor = Governor::new(Terms { plan, pods: 1, readers: 0 }, begin);
+    governor.sabotage = scene.governor;
+    governor
+}
+
 const SECRET: &str = "a secret of at least thirty-two characters";
 
-fn emulator(dice: &mut Dice, begin: Instant) -> Emulator {
+fn emulator(dice: &mut Dice, limit: u32, begin: Instant) -> Emulator {
     let mut config = emulator::Config::new(Secret::new(SECRET));
-    if !dice.one_in(6) {
-        config.limits = emulator::Limits::generous();
-    }
+    dice.one_in(6); // drawn for what the scene decides now, so that what follows is as it was
+    config.limits = emulator::Limits { events_per_second: limit, ..emulator::Limits::generous() };
     let clock = Clock { at: begin, unix_ms: i64::try_from(UNIX * 1_000).unwrap_or(0) };
     Emulator::new(config, dice.bits(), clock)
 }
@@ -347,6 +437,8 @@ fn ops(
         returned_us: Arc::default(),
         links: Links::default(),
         quota_until: None,
+        spacing: None,
+        pods: 1,
         left_at: None,
         trips: [0; breaker::Trigger::ALL.len()],
         last_trip: None,

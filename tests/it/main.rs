@@ -21,4 +21,6 @@ mod metrics;
 mod native;
 mod process;
 mod raw;
+mod spool;
 mod stage;
+mod table;

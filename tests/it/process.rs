@@ -49,6 +49,14 @@ impl Process {
         Self::of(Command::new(env!("CARGO_BIN_EXE_crossfade")).args(args).stdin(Stdio::null()), env)
     }
 
+    /// As [`start`](Self::start), and no file may grow beyond so many blocks of 512 bytes: a disk that is full.
+    pub(crate) fn start_limited(blocks: u32, args: &[&str], env: &[(&str, &str)]) -> Self {
+        let mut command = Command::new("sh");
+        command.args(["-c", "trap '' XFSZ; ulimit -f \"$0\"; exec \"$@\"", &blocks.to_string()]);
+        command.arg(env!("CARGO_BIN_EXE_crossfade")).args(args).stdin(Stdio::null());
+        Self::of(&mut command, env)
+    }
+
     /// Starts this command with nothing but this environment.
     pub(crate) fn of(command: &mut Command, env: &[(&str, &str)]) -> Self {
         let what = format!("{command:?}");
@@ -138,11 +146,17 @@ pub(crate) struct Emulator {
 impl Emulator {
     /// Starts it with limits that no test reaches, and these faults.
     pub(crate) fn start(faults: &[&str]) -> Self {
+        Self::start_with(faults, &[])
+    }
+
+    /// As [`start`](Self::start), with these arguments besides.
+    pub(crate) fn start_with(faults: &[&str], more: &[&str]) -> Self {
         let mut args = vec!["emulator", "--listen", "127.0.0.1:0", "--events-per-second", "1000000"];
         args.extend(["--joins-per-second", "100000", "--users", "100000"]);
         for fault in faults {
             args.extend(["--fault", fault]);
         }
+        args.extend(more);
         let process = Process::start(&args, &[]);
         let value = |name: &str| process.line(|line| line.strip_prefix(name).map(str::to_owned));
         let url = value("SUPABASE_URL=");
@@ -150,6 +164,9 @@ impl Emulator {
         Self { process, url, service_key, anon_key }
     }
 }
+
+/// How the process is started, with this environment.
+pub(crate) type Start<'a> = &'a dyn Fn(&[(&str, &str)]) -> Process;
 
 /// `crossfade run`, listening on ports that the system chose.
 pub(crate) struct Proxy {
@@ -161,6 +178,15 @@ pub(crate) struct Proxy {
 
 impl Proxy {
     pub(crate) fn start(upstream: SocketAddr, emulator: Option<&Emulator>, more: &[(&str, &str)]) -> Self {
+        Self::start_by(&|env| Process::start(&["run"], env), upstream, emulator, more)
+    }
+
+    pub(crate) fn start_by(
+        start: Start<'_>,
+        upstream: SocketAddr,
+        emulator: Option<&Emulator>,
+        more: &[(&str, &str)],
+    ) -> Self {
         let upstream = format!("ws://{upstream}");
         let mut env = vec![
             ("CROSSFADE_UPSTREAM", upstream.as_str()),
@@ -172,9 +198,10 @@ impl Proxy {
         ];
         if let Some(emulator) = emulator {
             env.extend([("SUPABASE_URL", emulator.url.as_str()), ("SUPABASE_KEY", &emulator.service_key)]);
+            env.push(("CROSSFADE_PLAN", "custom:1000000"));
         }
         env.extend(more);
-        Self::of(Process::start(&["run"], &env))
+        Self::of(start(&env))
     }
 
     /// One that was started otherwise.

@@ -20,9 +20,9 @@ mod desk;
 mod events;
 mod guard;
 pub mod model;
-mod problem;
 #[cfg(test)]
 mod openapi_tests;
+mod problem;
 #[cfg(test)]
 mod tests;
 

@@ -79,7 +79,14 @@ fn breaker() -> Breaker {
 }
 
 fn tier() -> Tier {
-    Tier { tier: "env", configured: true, state: "known", age_s: Some(1.5), percent: Some(25.0), decides: true }
+    Tier {
+        tier: "env",
+        configured: true,
+        state: "known",
+        age_s: Some(1.5),
+        percent: Some(25.0),
+        decides: true,
+    }
 }
 
 fn status() -> Status {
@@ -170,14 +177,11 @@ fn list<T: serde::Serialize + Default>(name: &str, one: T) -> Value {
 fn rows() -> Vec<Row> {
     let row = |method, path, summary, answered| Row { method, path, summary, sent: None, answered };
     let changed = || {
-        let full = Changed {
-            before: json!({}),
-            after: json!({}),
-            warnings: vec!["what to know".to_owned()],
-        };
+        let full = Changed { before: json!({}), after: json!({}), warnings: vec!["what to know".to_owned()] };
         json!({ "schema": schema(&[&json!(full)]), "example": full })
     };
-    let change = |method, path, summary, sent| Row { method, path, summary, sent: Some(sent), answered: changed() };
+    let change =
+        |method, path, summary, sent| Row { method, path, summary, sent: Some(sent), answered: changed() };
     let point = Point {
         legacy_p95_ms: Some(2.5),
         realtime_p95_ms: Some(4.5),
@@ -187,8 +191,7 @@ fn rows() -> Vec<Row> {
     let history = History { step_s: 5, points: vec![point, Point::default()] };
     let setting = Setting { value: Some("info".to_owned()), source: "default", ..Setting::default() };
     let page = SessionList { sessions: vec![SessionRow::default()], next: Some(100) };
-    let wanted =
-        json!({ "percent": 25.0, "lane": "hot", "rules": [], "confirm": "25", "reason": "step 2 of the plan" });
+    let wanted = json!({ "percent": 25.0, "lane": "hot", "rules": [], "confirm": "25", "reason": "step 2 of the plan" });
     let preview = Preview {
         quota_ratio: Some(0.5),
         month_cost_usd: Some(25.0),
@@ -199,7 +202,12 @@ fn rows() -> Vec<Row> {
         row("get", "/api/v1/openapi.json", "This document", json!({ "schema": {} })),
         row("get", "/api/v1/status", "The whole process at this moment", of(status())),
         row("get", "/api/v1/history", "The last 15 minutes", of(history)),
-        row("get", "/api/v1/config", "Every variable as it applies, without secrets", list("settings", setting)),
+        row(
+            "get",
+            "/api/v1/config",
+            "Every variable as it applies, without secrets",
+            list("settings", setting),
+        ),
         row("get", "/api/v1/audit", "What people did, newest first", list("entries", audit())),
         row("get", "/api/v1/sessions", "Open sessions; query: lane, limit (1 to 500), after", of(page)),
         row("get", "/api/v1/sessions/{id}", "Why is it here?", of(session())),
@@ -269,11 +277,15 @@ fn document() -> Value {
         let methods = paths.entry(row.path).or_insert_with(|| json!({}));
         methods[row.method] = operation;
     }
-    paths.insert("/api/v1/events".to_owned(), json!({ "get": {
-        "summary": "Server-sent events: status (each second), breaker, audit",
-        "responses": { "200": { "description": "A stream", "content": { "text/event-stream": {} } } },
-    }}));
-    let problem = json!({ "error": { "code": "invalid_value", "message": "what is wrong", "field": "percent" } });
+    paths.insert(
+        "/api/v1/events".to_owned(),
+        json!({ "get": {
+            "summary": "Server-sent events: status (each second), breaker, audit",
+            "responses": { "200": { "description": "A stream", "content": { "text/event-stream": {} } } },
+        }}),
+    );
+    let problem =
+        json!({ "error": { "code": "invalid_value", "message": "what is wrong", "field": "percent" } });
     json!({
         "openapi": "3.1.0",
         "info": { "title": "crossfade admin API", "version": "1", "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" } },

@@ -5,15 +5,19 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::shards::Queues;
+use crate::app::table::TableOffer;
 use crate::budget::{Budget, Payload};
+use crate::envelope::Class;
 use crate::envelope::SessionNote;
 use crate::hot::Direct;
 use crate::ledger::Shed;
-use crate::mirror::batch::Batcher;
 use crate::mirror::classify::{Classifier, Fate, Sample};
 use crate::mirror::flight::Epoch;
+use crate::mirror::governor::Relief;
 use crate::mirror::record::{Facts, Record};
 use crate::mirror::redact::Redactor;
+use crate::mirror::shard::Sampling;
 use crate::session::{Key, SessionNo};
 use crate::tap::{Message, Opened, Tapped};
 
@@ -29,40 +33,82 @@ pub(crate) struct Intake {
     redactor: Redactor,
     budget: Arc<Budget>,
     epoch: Epoch,
+    sampling: Sampling,
     sessions: HashMap<SessionNo, SessionNote<'static>>,
     repeated: (u32, Instant),
+    table: Option<TableOffer>,
+    /// Whether what finds no room is kept for the disk …
+    spools: bool,
+    /// … here, until the end of the turn.
+    overflow: Vec<Record>,
 }
 
 impl Intake {
-    pub(crate) fn new(classifier: Classifier, redactor: Redactor, budget: Arc<Budget>, epoch: Epoch) -> Self {
+    pub(crate) fn new(
+        (classifier, redactor): (Classifier, Redactor),
+        budget: Arc<Budget>,
+        epoch: Epoch,
+        sampling: Sampling,
+    ) -> Self {
         let repeated = (0, epoch.at);
-        Self { classifier, redactor, budget, epoch, sessions: HashMap::new(), repeated }
+        Self {
+            classifier,
+            redactor,
+            budget,
+            epoch,
+            sampling,
+            sessions: HashMap::new(),
+            repeated,
+            table: None,
+            spools: false,
+            overflow: Vec::new(),
+        }
+    }
+
+    /// Also offers what it takes in to the table.
+    pub(crate) fn with_table(mut self, table: Option<TableOffer>) -> Self {
+        self.table = table;
+        self
+    }
+
+    /// Whether messages are wanted although Realtime may not be used.
+    pub(crate) const fn has_table(&self) -> bool {
+        self.table.is_some()
+    }
+
+    pub(crate) const fn set_spools(&mut self, spools: bool) {
+        self.spools = spools;
+    }
+
+    /// What found no room in the batcher.
+    pub(crate) fn take_overflow(&mut self) -> Vec<Record> {
+        std::mem::take(&mut self.overflow)
     }
 
     /// Takes one item in. Returns an awaited message that will not travel, and why.
     pub(crate) fn take(
         &mut self,
         item: Tapped,
-        batcher: &mut Batcher,
+        queues: &mut Queues<'_>,
         now: Instant,
     ) -> Option<(Key, Direct)> {
         match item {
-            Tapped::Message(message) => self.message(message, batcher, now),
+            Tapped::Message(message) => self.message(message, queues, now),
             Tapped::Opened(opened) => {
-                self.opened(&opened, batcher, now);
+                self.opened(&opened, queues, now);
                 None
             }
             Tapped::Closed(no) => {
                 if let Some(mut note) = self.sessions.remove(&no) {
                     note.end_ms = Some(self.epoch.unix_ms(now));
-                    batcher.announce(note, now);
+                    queues.notes().announce(note, now);
                 }
                 None
             }
         }
     }
 
-    fn opened(&mut self, opened: &Opened, batcher: &mut Batcher, now: Instant) {
+    fn opened(&mut self, opened: &Opened, queues: &mut Queues<'_>, now: Instant) {
         let note = SessionNote {
             session: opened.no,
             id: Cow::Owned(opened.id.to_string()),
@@ -73,23 +119,23 @@ impl Intake {
         if self.sessions.len() < SESSIONS_MAX {
             self.sessions.insert(opened.no, note.clone());
         }
-        batcher.announce(note, now);
+        queues.notes().announce(note, now);
     }
 
     /// Announces a sixtieth of the open sessions again, once a second.
-    pub(crate) fn repeat_notes(&mut self, batcher: &mut Batcher, now: Instant) {
+    pub(crate) fn repeat_notes(&mut self, queues: &mut Queues<'_>, now: Instant) {
         let (turn, at) = self.repeated;
         if now.saturating_duration_since(at) < Duration::from_secs(1) {
             return;
         }
         self.repeated = ((turn + 1) % REPEAT, now);
         for note in self.sessions.values().filter(|note| note.session.0 % REPEAT == turn) {
-            batcher.announce(note.clone(), now);
+            queues.notes().announce(note.clone(), now);
         }
     }
 
-    fn message(&mut self, message: Message, batcher: &mut Batcher, now: Instant) -> Option<(Key, Direct)> {
-        let Message { captured, entry, path, hot } = message;
+    fn message(&mut self, message: Message, queues: &mut Queues<'_>, now: Instant) -> Option<(Key, Direct)> {
+        let Message { captured, mut entry, path, hot } = message;
         let key = entry.key();
         let away = |why| hot.then_some((key, why));
         let payload = match captured.body {
@@ -105,6 +151,13 @@ impl Intake {
             entry.shed(Shed::Skipped);
             return away(Direct::Skipped);
         };
+        if class == Class::Low
+            && !hot
+            && queues.relief(self.sampling.shard(key.session, hot)) == Relief::ShedLow
+        {
+            entry.shed(Shed::Quota);
+            return None;
+        }
         let redacted = match self.redactor.redact(key.dir, captured.op, &payload) {
             Cow::Borrowed(_) => None,
             Cow::Owned(bytes) => Some(bytes),
@@ -129,10 +182,27 @@ impl Intake {
             shared,
             redacted: was_redacted,
         };
+        if let Some(table) = &self.table {
+            let id = self.sessions.get(&key.session).map(|note| &*note.id);
+            table.offer(&payload, &facts, &mut entry, id);
+        }
         let awaited = hot && !was_redacted;
-        if let Err(refused) = batcher.push(Record::new(payload, facts, entry, awaited), now) {
+        if awaited {
+            queues.governor.handle_awaited(now);
+        }
+        let shard = self.sampling.shard(key.session, awaited);
+        let record = Record::new(payload, facts, entry, awaited);
+        if let Err(mut refused) = queues.of(shard).push(record, now) {
+            // A queue that is full because publishes are spaced is the plan's doing.
+            if refused.why == Shed::QueueFull && queues.relief(shard) != Relief::None {
+                refused.why = Shed::Quota;
+            }
             let why = if refused.why == Shed::TooLarge { Direct::TooLarge } else { Direct::Shed };
-            refused.shed();
+            if matches!(refused.why, Shed::QueueFull | Shed::Quota) && self.spools {
+                self.overflow.push(refused.record);
+            } else {
+                refused.shed();
+            }
             return away(why);
         }
         if was_redacted { away(Direct::Redacted) } else { None }

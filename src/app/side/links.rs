@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::{EVENT, From, Side};
+use super::{ACKED_TOPIC, EVENT, From, Side};
 use crate::app::ops::Word;
 use crate::breaker::OwnFault;
 use crate::mirror::report::{Ack, Refusal};
+use crate::mirror::shard::Shard;
 use crate::realtime::key::ApiKey;
 use crate::realtime::link::{Broadcast, LinkEvent, Outcome, PushRef};
 use crate::realtime::reason::{Cause, Reason};
@@ -17,11 +18,18 @@ impl Side {
             return self.link_lost(from, now);
         };
         match event {
+            LinkEvent::Joined { topic } if topic == ACKED_TOPIC => {
+                self.parts(Shard::Acked).1.handle_link_up(now)
+            }
             LinkEvent::Joined { .. } => self.joined(from, now),
             LinkEvent::Up => self.state.was_up[from as usize] = true,
-            LinkEvent::Left { reason, .. } => {
-                self.link_lost(from, now);
-                self.blame(reason);
+            LinkEvent::Left { topic, reason, .. } => {
+                if topic == ACKED_TOPIC {
+                    self.parts(Shard::Acked).1.handle_link_down(now);
+                } else {
+                    self.channel_lost(from, now);
+                }
+                self.blame(reason, now);
             }
             LinkEvent::Down { reason, .. } => {
                 self.link_lost(from, now);
@@ -35,7 +43,7 @@ impl Side {
             {
                 self.publisher.handle_readback(&payload, now);
             }
-            LinkEvent::System { reason: Some(reason), .. } => self.blame(reason),
+            LinkEvent::System { reason: Some(reason), .. } => self.blame(reason, now),
             LinkEvent::TokenExpiring { left } => self.renew_key(from, left),
             LinkEvent::GiveUp { reason, .. } => {
                 tracing::error!(
@@ -80,7 +88,15 @@ impl Side {
         self.say(Word::Links(self.links));
     }
 
+    /// The socket is gone, with every channel on it.
     fn link_lost(&mut self, from: From, now: Instant) {
+        if from == From::Publish && self.acked.is_some() {
+            self.parts(Shard::Acked).1.handle_link_down(now);
+        }
+        self.channel_lost(from, now);
+    }
+
+    fn channel_lost(&mut self, from: From, now: Instant) {
         let joined = match from {
             From::Publish => &mut self.links.publish,
             From::ReadBack => &mut self.links.readback,
@@ -94,9 +110,12 @@ impl Side {
     }
 
     /// A reason that is not the socket's: quota, an announced restart.
-    fn blame(&mut self, reason: Reason) {
+    fn blame(&mut self, reason: Reason, now: Instant) {
         if reason.cause() == Cause::Quota {
             self.say(Word::Quota);
+        }
+        if reason == Reason::TooManyMessages {
+            self.governor.handle_quota(now);
         }
         tracing::warn!(reason = reason.as_str(), advice = reason.advice(), "Realtime ended our channel");
     }
@@ -114,7 +133,7 @@ impl Side {
     }
 
     fn acked(&mut self, push: PushRef, outcome: Outcome, now: Instant) {
-        let Some(batch) = self.state.pushes.remove(&push) else { return };
+        let Some((shard, batch)) = self.state.pushes.remove(&push) else { return };
         let ack = match outcome {
             Outcome::Accepted => {
                 self.figures.acknowledged(self.state.unacked.remove(&batch).unwrap_or(0));
@@ -128,6 +147,6 @@ impl Side {
             Outcome::TimedOut => Ack::Timeout,
             Outcome::Lost(_) => return, // the end of the channel is told by an event of its own
         };
-        self.publisher.handle_ack(batch, ack, now);
+        self.parts(shard).1.handle_ack(batch, ack, now);
     }
 }

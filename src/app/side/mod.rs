@@ -1,13 +1,16 @@
 //! The side thread: everything behind the tap, in one loop on a runtime of its own.
 //!
 //! The machines decide (classifier, batcher, publisher, both links); this loop carries bytes and time between them:
-//! tap → records → batches → publish link, and read-back link → publisher → windows, ledger, breaker. It drains the
+//! tap → records → batches → governor → publish link, and read-back link → publisher → windows, ledger, breaker. It drains the
 //! tap on a short tick and is woken only by messages that a hot session awaits. It beats on every turn; if it
 //! dies or hangs, the data threads notice the missing beat and pass their sessions on without it.
 
+mod disk;
 mod intake;
 mod links;
 mod outcome;
+mod shards;
+mod spool;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -21,23 +24,25 @@ use crate::breaker::{OwnFault, Probe, ProbeEnd, Publish};
 use crate::hot::Direct;
 use crate::ledger::Shed;
 use crate::mirror::batch::{Batch, Batcher};
+use crate::mirror::governor::{Governor, Spacing};
 use crate::mirror::publish::Publisher;
+use crate::mirror::shard::Shard;
 use crate::proxy::{News, Notice, Sessions, WorkerHandle, WorkerMessage};
 use crate::realtime::client::Handle;
-use crate::realtime::link::{Push, PushRef, TopicNo};
-use crate::realtime::message::Encoding;
+use crate::realtime::link::PushRef;
 use crate::session::Key;
 use crate::tap::TapReceiver;
 
 use super::figures::SideFigures;
 use super::ops::{Links, View, Word};
+pub(crate) use disk::Spool;
 pub(crate) use intake::Intake;
 use outcome::Samples;
+use shards::Queues;
+pub(crate) use shards::{ACKED_TOPIC, Acked, TOPIC};
 
 /// The event of every broadcast that carries an envelope.
 pub(crate) const EVENT: &str = "messages";
-/// The one channel of each link.
-pub(crate) const TOPIC: TopicNo = TopicNo(0);
 
 /// How often the tap is looked at while messages flow …
 const TICK_BUSY: Duration = Duration::from_millis(2);
@@ -54,6 +59,9 @@ pub(crate) struct Side {
     pub(crate) intake: Intake,
     pub(crate) batcher: Batcher,
     pub(crate) publisher: Publisher,
+    /// The shard that is not read back, where not everything is.
+    pub(crate) acked: Option<Acked>,
+    pub(crate) governor: Governor,
     pub(crate) publish: Handle,
     pub(crate) readback: Handle,
     pub(crate) links: Links,
@@ -66,6 +74,8 @@ pub(crate) struct Side {
     pub(crate) stop: Arc<Notify>,
     /// Where the key was read from, to read it again when it expires.
     pub(crate) key_file: Option<PathBuf>,
+    /// Where there is one: what cannot be published goes to the disk.
+    pub(crate) spool: Option<Spool>,
     pub(crate) state: Book,
 }
 
@@ -77,11 +87,13 @@ pub(crate) struct Book {
     notices: Vec<Vec<Notice>>,
     /// Messages in batches that were not acknowledged yet.
     unacked: HashMap<Ulid, u64>,
-    pushes: HashMap<PushRef, Ulid>,
+    pushes: HashMap<PushRef, (Shard, Ulid)>,
     next_push: u64,
     probes: HashMap<Ulid, Probe>,
     samples: Samples,
     last_sample: Option<Instant>,
+    /// What the ops thread knows of the spacing.
+    spacing_told: Option<Option<Spacing>>,
     /// A socket of the publish or read-back link has been open since its last attempt.
     was_up: [bool; 2],
 }
@@ -104,9 +116,14 @@ impl Side {
             let now = clock();
             self.tap.beat(now);
             let busy = self.turn(now);
-            let idle = self.batcher.is_empty() && self.publisher.is_empty() && self.tap.is_drained();
-            if deadline.is_some_and(|at| idle || at <= now) {
+            let idle = self.is_at_rest() && self.tap.is_drained();
+            if deadline.is_some() {
+                self.stop_backlog();
+            }
+            if deadline.is_some_and(|at| (idle && self.is_spooled()) || at <= now) {
                 self.settle_rest(Shed::Shutdown, now);
+                self.close_spool().await;
+                self.settle_rest(Shed::Shutdown, clock());
                 return;
             }
             let wake = self.next_wake(now, busy);
@@ -138,13 +155,21 @@ impl Side {
             self.heard(From::Publish, Some(event), now);
         }
         let drained = self.drain_tap(now);
+        self.repeat_notes(now);
+        if self.state.mode == Some(Publish::Nothing) && !self.spools() {
+            self.shed_waiting(Shed::BreakerOpen);
+        }
         self.sentinel(now);
         self.publisher.handle_timeout(now);
-        self.fill(now);
+        self.acked.iter_mut().for_each(|acked| acked.publisher.handle_timeout(now));
+        self.governor.handle_timeout(now);
+        self.publish_due(now);
+        self.spool_turn(now);
         self.transmit(now);
         self.report(now);
         self.post_notices();
-        self.figures.note(&self.publisher, self.links);
+        self.tell_spacing();
+        self.figures.note(&self.publisher, self.links, self.governor.figures(now));
         drained > 0
     }
 
@@ -156,18 +181,22 @@ impl Side {
 
     /// When one of the machines has something to do.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let batch = self.batcher.poll_timeout().filter(|_| self.may_fill());
-        [batch, self.publisher.poll_timeout(), self.state.samples.poll_timeout()].into_iter().flatten().min()
+        let acked = self.acked.as_ref().and_then(|acked| acked.publisher.poll_timeout());
+        let (publisher, samples) = (self.publisher.poll_timeout(), self.state.samples.poll_timeout());
+        let all =
+            [self.publish_at(), publisher, acked, samples, self.governor.poll_timeout(), self.backlog_at()];
+        all.into_iter().flatten().min()
     }
 
     /// What the breaker says about publishing; an opening settles everything that waits.
     fn follow_view(&mut self, now: Instant) {
-        let mode = self.view.borrow_and_update().publish;
+        let View { publish: mode, pods, .. } = *self.view.borrow_and_update();
+        self.governor.set_pods(pods, now);
         if self.state.mode == Some(mode) {
             return;
         }
         self.state.mode = Some(mode);
-        self.tap.set_open(mode != Publish::Nothing);
+        self.tap.set_open(mode != Publish::Nothing || self.intake.has_table() || self.spools());
         if mode == Publish::Nothing {
             self.settle_rest(Shed::BreakerOpen, now);
         }
@@ -176,78 +205,55 @@ impl Side {
     /// Settles everything that is on the way: nothing may be left unaccounted for.
     fn settle_rest(&mut self, why: Shed, now: Instant) {
         self.drain_tap(now);
-        for key in self.batcher.shed_all(why) {
-            self.tell(key, News::TurnedAway(Direct::Shed));
+        if self.spools() {
+            self.unawait(); // what waits goes to the disk
+        } else {
+            self.shed_waiting(why);
         }
         self.publisher.abandon(why);
+        if let Some(acked) = &mut self.acked {
+            acked.publisher.abandon(why);
+        }
         self.report(now);
         self.state.probes.clear();
         self.state.samples.clear();
         self.post_notices();
-        self.figures.note(&self.publisher, self.links);
+        self.figures.note(&self.publisher, self.links, self.governor.figures(now));
+    }
+
+    /// Settles what waits for a batch. Where the table has it, or will have it, that decides.
+    fn shed_waiting(&mut self, why: Shed) {
+        for key in self.batcher.shed_all(why) {
+            self.tell(key, News::TurnedAway(Direct::Shed));
+        }
+        if let Some(acked) = &mut self.acked {
+            acked.batcher.shed_all(why);
+        }
     }
 
     fn drain_tap(&mut self, now: Instant) -> usize {
         for drained in 0..DRAIN_MAX {
             let Some(item) = self.tap.poll_next() else { return drained };
-            if let Some((key, why)) = self.intake.take(item, &mut self.batcher, now) {
+            let mut queues = Queues {
+                read_back: &mut self.batcher,
+                acked: self.acked.as_mut().map(|acked| &mut acked.batcher),
+                governor: &mut self.governor,
+            };
+            if let Some((key, why)) = self.intake.take(item, &mut queues, now) {
                 self.tell(key, News::TurnedAway(why));
             }
         }
         DRAIN_MAX
     }
 
+    fn repeat_notes(&mut self, now: Instant) {
+        let (governor, acked) = (&mut self.governor, self.acked.as_mut().map(|acked| &mut acked.batcher));
+        let mut queues = Queues { read_back: &mut self.batcher, acked, governor };
+        self.intake.repeat_notes(&mut queues, now);
+    }
+
     fn may_fill(&self) -> bool {
         self.state.mode == Some(Publish::All) && self.publisher.slots_free() > 0
-    }
-
-    /// Closes batches while the publisher has room for them.
-    fn fill(&mut self, now: Instant) {
-        self.intake.repeat_notes(&mut self.batcher, now);
-        while self.may_fill() {
-            let slots = self.publisher.slots_free();
-            let Some(batch) = self.batcher.take(slots, self.limit_bytes, now) else { break };
-            let mut messages = 0;
-            let awaited: Vec<Key> =
-                batch.records().iter().filter(|r| r.is_awaited()).flat_map(|r| r.keys()).collect();
-            for record in batch.records() {
-                messages += record.keys().count() as u64;
-            }
-            for key in awaited {
-                self.tell(key, News::Published);
-            }
-            let id = self.publisher.submit(batch, now);
-            self.state.unacked.insert(id, messages);
-        }
-        while let Some(refused) = self.batcher.poll_refused() {
-            for key in refused.shed() {
-                self.tell(key, News::TurnedAway(Direct::TooLarge));
-            }
-        }
-    }
-
-    fn transmit(&mut self, now: Instant) {
-        while let Some(push) = self.publisher.poll_transmit(now) {
-            let reference = PushRef(self.state.next_push);
-            self.state.next_push += 1;
-            let batch = push.batch;
-            self.figures.batch();
-            let push = Push {
-                id: reference,
-                topic: TOPIC,
-                event: EVENT.to_owned(),
-                body: push.body,
-                encoding: Encoding::Json,
-            };
-            match self.publish.try_push(push) {
-                Ok(()) => {
-                    self.state.pushes.insert(reference, batch);
-                    self.publisher.handle_sent(batch);
-                }
-                // The link's queue is full or its task gone: as if the link were down until it says otherwise.
-                Err(_) => return self.publisher.handle_link_down(now),
-            }
-        }
     }
 
     pub(crate) fn send_probe(&mut self, probe: Probe, now: Instant) {

@@ -1,7 +1,7 @@
 //! What is copied to Realtime, and how.
 
-use crate::config::choices::{Readback, Redact, Text};
-use crate::config::numbers::{Percent, Size};
+use crate::config::choices::{Readback, Redact, Table, Text};
+use crate::config::numbers::{Count, Percent, Size};
 use crate::config::var::{About, Group, Var};
 
 /// The mirrored share.
@@ -16,7 +16,7 @@ pub static MIRROR_PERCENT: Var<Percent> = Var::new(
 pub static READBACK: Var<Readback> = Var::new(
     Group::Mirror,
     "CROSSFADE_READBACK",
-    "What the sidecar reads back to prove delivery. Not in effect yet: everything is read back.",
+    "What is read back to prove delivery, besides what hot sessions await. The rest is acked_only and cheaper.",
 )
 .default("all")
 .example("sample:10");
@@ -61,6 +61,32 @@ pub static INFLATE_BUFFER: Var<Size> = Var::new(
     "Memory to read compressed sessions: 32 KiB a direction, 56 KiB more while it talks. Beyond it: not mirrored.",
 )
 .default("64MiB");
+/// What goes into the table.
+pub static TABLE: Var<Table> = Var::new(
+    Group::Mirror,
+    "CROSSFADE_TABLE",
+    "Classes that are also stored in the table monitoring_events; apply deploy/supabase/migrations first.",
+)
+.default("off")
+.example("critical");
+
+/// The table's rate.
+pub static TABLE_RATE: Var<Count> = Var::new(
+    Group::Mirror,
+    "CROSSFADE_TABLE_RATE",
+    "Rows that this pod adds to the table, at most. Beyond it they wait, then are left out and counted.",
+)
+.default("100")
+.unit("rows/s");
+
+/// Rows that the table refuses.
+pub static TABLE_QUARANTINE: Var<Text> = Var::new(
+    Group::Mirror,
+    "CROSSFADE_TABLE_QUARANTINE",
+    "File for rows that the table refuses, payload included, at most 16 MiB.",
+)
+.unset("such rows are counted and named in the log")
+.example("/var/lib/crossfade/quarantine.jsonl");
 
 /// In the order of the table.
 pub(super) static ALL: &[&About] = &[
@@ -71,4 +97,7 @@ pub(super) static ALL: &[&About] = &[
     &BUFFER.about,
     &MESSAGE_MAX.about,
     &INFLATE_BUFFER.about,
+    &TABLE.about,
+    &TABLE_RATE.about,
+    &TABLE_QUARANTINE.about,
 ];

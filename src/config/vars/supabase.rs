@@ -1,8 +1,9 @@
 //! The project and the plan.
 
-use crate::config::choices::{Plan, Vsn};
-use crate::config::numbers::Count;
+use crate::config::choices::Vsn;
+use crate::config::numbers::{Count, CountOrZero};
 use crate::config::places::ProjectUrl;
+use crate::config::plan::Plan;
 use crate::config::secret::{PublicKey, Secret};
 use crate::config::var::{About, Group, Var};
 
@@ -50,18 +51,25 @@ pub static REALTIME_VSN: Var<Vsn> = Var::new(
 pub static PLAN: Var<Plan> = Var::new(
     Group::Supabase,
     "CROSSFADE_PLAN",
-    "The plan's message budget: 100, 500, 2500, 2500 messages/s. Not in effect yet: there is no governor.",
+    "The plan, whose limits the governor keeps. What custom does not tell is Team's; see docs/quota.md.",
 )
-.default("free");
+.default("free")
+.example("custom:5000,joins=2500,channels=100,payload=3MiB,included=20000000,price=2.50");
 
 /// Pods that share the budget.
-pub static PODS: Var<Count> = Var::new(
+pub static PODS: Var<Count> =
+    Var::new(Group::Supabase, "CROSSFADE_PODS", "How many pods share the plan's message budget.")
+        .unit("pods")
+        .default("1");
+
+/// Subscribers of our topics.
+pub static READERS: Var<CountOrZero> = Var::new(
     Group::Supabase,
-    "CROSSFADE_PODS",
-    "How many pods share the plan's message budget. Not in effect yet: there is no governor.",
+    "CROSSFADE_READERS",
+    "Subscribers of each pod's topics besides its own read-back: each is one delivery of every broadcast.",
 )
-.unit("pods")
-.default("1");
+.unit("subscribers")
+.default("0");
 
 /// In the order of the table.
 pub(super) static ALL: &[&About] = &[
@@ -72,4 +80,5 @@ pub(super) static ALL: &[&About] = &[
     &REALTIME_VSN.about,
     &PLAN.about,
     &PODS.about,
+    &READERS.about,
 ];

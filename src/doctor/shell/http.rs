@@ -1,20 +1,24 @@
 //! One HTTP request on a connection of its own, with or without asking for a WebSocket.
-//! Of the answer only the status and the date are kept.
+//! Of the answer only the status, the date and the rate limit are kept, and of a small body what is judged.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::Request;
 use http::header::{CONNECTION, DATE, HOST, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
-use http_body_util::Empty;
+use http_body_util::{BodyExt as _, Empty, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 
 use crate::doctor::judge::Answer;
+use crate::doctor::judge_rows::Reply;
 use crate::proxy::{Dialer, Io, Target, Tcp};
 
 /// Nobody checks that it is random, and here nothing depends on it (RFC 6455 section 1.3 uses the same).
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+
+/// Most of a body that is looked at.
+const BODY_MAX: usize = 64 * 1024;
 
 /// Asks `target` for `path`.
 pub(super) async fn ask(target: Target, path: &str, upgrade: bool, patience: Duration) -> Answer {
@@ -41,6 +45,44 @@ pub(super) async fn ask(target: Target, path: &str, upgrade: bool, patience: Dur
         Err(error) => return Answer::Unreachable(error.to_string()),
     };
     tokio::time::timeout(patience, exchange(io, request)).await.ok().flatten().unwrap_or(Answer::NoHttp)
+}
+
+/// Sends one request to `url`; nothing when no HTTP comes back.
+pub(super) async fn send(
+    (method, url): (&str, &str),
+    headers: Vec<(&'static str, String)>,
+    body: Bytes,
+    patience: Duration,
+) -> Option<Reply> {
+    let (place, query) = url.split_once('?').unwrap_or((url, ""));
+    let target = Target::with_path(place).ok()?;
+    let path = if query.is_empty() { target.path().to_owned() } else { format!("{}?{query}", target.path()) };
+    let mut request = Request::builder().method(method).uri(path).header(CONNECTION, "close");
+    if !headers.iter().any(|(name, _)| *name == "host") {
+        request = request.header(HOST, target.host_field());
+    }
+    for (name, value) in headers {
+        request = request.header(name, value);
+    }
+    let request = request.body(Full::new(body)).ok()?;
+    let exchange = async {
+        let io = Dialer::new(target, None, patience, Tcp::default()).ok()?.dial().await.ok()?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(io)).await.ok()?;
+        let answered = async {
+            let answer = sender.send_request(request).await.ok()?;
+            let (status, rate) = (answer.status().as_u16(), answer.headers().get("x-rate-limit").cloned());
+            let rate = rate.and_then(|rate| rate.to_str().ok()?.parse().ok());
+            let body = Limited::new(answer.into_body(), BODY_MAX).collect().await.ok()?.to_bytes();
+            Some(Reply { status, rate, body: String::from_utf8_lossy(&body).into_owned() })
+        };
+        let mut answered = std::pin::pin!(answered);
+        tokio::select! {
+            biased;
+            reply = &mut answered => reply,
+            _ = connection => answered.await,
+        }
+    };
+    tokio::time::timeout(patience, exchange).await.ok().flatten()
 }
 
 async fn exchange(io: Io, request: Request<Empty<Bytes>>) -> Option<Answer> {

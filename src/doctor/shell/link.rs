@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::doctor::finding::Check;
 use crate::realtime::client::{self, Handle};
-use crate::realtime::link::{Config, Join, LinkEvent, Outcome, Push, PushRef, TopicNo};
+use crate::realtime::link::{Changes, Config, Join, LinkEvent, Outcome, Push, PushRef, TopicNo};
 use crate::realtime::message::Encoding;
 use crate::realtime::reason::Reason;
 
@@ -53,6 +53,29 @@ pub(super) async fn examine(config: Config, topic: &str, patience: Duration) -> 
         ((), ()) = async { tokio::join!(publisher, reader) } => None,
     };
     Ended { why, ..ended }
+}
+
+/// Subscribes to the changes of a table, on a private channel, and hears what the server says of it.
+pub(super) async fn subscribe(
+    config: Config,
+    topic: &str,
+    table: &str,
+    patience: Duration,
+) -> Option<Result<(), Reason>> {
+    let (mut handle, shell) = client::start(client::Config::new(config, seed()));
+    let changes =
+        Changes { event: "*".to_owned(), schema: "public".to_owned(), table: table.to_owned(), filter: None };
+    let join = Join { changes: vec![changes], ..Join::new(topic, true) };
+    handle.commands().try_join(TOPIC, join).ok()?;
+    let ready = |event: &LinkEvent| matches!(event, LinkEvent::System { extension, reason: None, .. } if extension == "postgres_changes");
+    let said = tokio::select! {
+        said = until(&mut handle, patience, ready) => said,
+        () = shell => Err(None),
+    };
+    match said {
+        Ok(()) => Some(Ok(())),
+        Err(reason) => reason.map(Err),
+    }
 }
 
 /// `Err(None)` when nothing comes in time.

@@ -3,6 +3,7 @@
 
 mod http;
 mod link;
+mod rows;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -14,13 +15,23 @@ use crate::proxy::Target;
 use crate::realtime::key::ApiKey;
 use crate::realtime::link::Config as LinkConfig;
 
-/// Looks at everything that `config` names. `path` is where the service is asked for a WebSocket, `patience` how
-/// long each step may take.
-pub async fn examine(config: &Config, path: &str, patience: Duration) -> Report {
+/// What a person asks for beside what the configuration names.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// Where the service is asked for a WebSocket.
+    pub path: &'a str,
+    /// A table of the schema `public` that rows should go to.
+    pub table: Option<&'a str>,
+    /// How long each step may take.
+    pub patience: Duration,
+}
+
+/// Looks at everything that `config` names.
+pub async fn examine(config: &Config, asked: Asked<'_>) -> Report {
     let mut findings = vec![configuration(config)];
-    findings.push(upstream(config, path, patience).await);
+    findings.push(upstream(config, asked.path, asked.patience).await);
     match &config.supabase {
-        Some(supabase) => findings.extend(project(config, supabase, patience).await),
+        Some(supabase) => findings.extend(project(config, supabase, asked).await),
         None => findings.extend(skip_after(Check::Upstream, "no Supabase settings")),
     }
     Report { findings }
@@ -54,7 +65,7 @@ fn skip_after(last: Check, why: &str) -> impl Iterator<Item = Finding> {
     rest.map(move |check| Finding::skipped(check, why))
 }
 
-async fn project(config: &Config, supabase: &Supabase, patience: Duration) -> Vec<Finding> {
+async fn project(config: &Config, supabase: &Supabase, asked: Asked<'_>) -> Vec<Finding> {
     let link = match app::link(supabase) {
         Ok(link) => link,
         Err(error) => {
@@ -69,13 +80,13 @@ async fn project(config: &Config, supabase: &Supabase, patience: Duration) -> Ve
     let anon = supabase.anon_key.as_ref().map(|anon| ApiKey::new(anon.secret.expose()));
     let native = config.rollout.lane == RolloutLane::Native;
     let anon = judge::anon_key(anon.as_ref(), native, layout, unix_secs);
-    let clock = clock(supabase, patience).await;
+    let clock = clock(supabase, asked.patience).await;
     let key_failed = key.failed();
     let mut findings = vec![judge::url(&link.endpoint, &supabase.url), key, anon, clock];
     if key_failed {
         findings.extend(skip_after(Check::Clock, "needs another key"));
     } else {
-        findings.extend(realtime(config, link, patience).await);
+        findings.extend(realtime(config, link, asked).await);
     }
     findings
 }
@@ -95,9 +106,10 @@ async fn clock(supabase: &Supabase, patience: Duration) -> Finding {
     }
 }
 
-async fn realtime(config: &Config, link: LinkConfig, patience: Duration) -> Vec<Finding> {
+async fn realtime(config: &Config, link: LinkConfig, asked: Asked<'_>) -> Vec<Finding> {
+    let patience = asked.patience;
     let topic = app::topic(config);
-    let ended = link::examine(link, &topic, patience).await;
+    let ended = link::examine(link.clone(), &topic, patience).await;
     let steps = [Check::Connect, Check::Join, Check::RoundTrip];
     let mut findings = vec![];
     for check in steps {
@@ -114,8 +126,9 @@ async fn realtime(config: &Config, link: LinkConfig, patience: Duration) -> Vec<
             None => judge::silent(check, patience),
         });
         findings.extend(skip_after(check, "needs the step before"));
-        break;
+        return findings;
     }
+    findings.extend(rows::examine(&link, &topic, asked.table, patience).await);
     findings
 }
 

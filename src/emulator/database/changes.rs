@@ -5,8 +5,9 @@ use super::super::channel::PREFIX;
 use super::super::codec;
 use super::super::json::{Json, write_text};
 use super::super::machine::{ConnId, Emulator};
+use super::super::rest::Table;
 use super::{matches_table, read_filter, subscription_id};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Instant;
 
 /// What happened to the row.
@@ -56,8 +57,18 @@ pub struct DatabaseChange {
 impl Emulator {
     /// A row changed. Channels whose subscription works by now are told; others miss it.
     pub fn database_change(&mut self, change: &DatabaseChange, now: Instant) {
+        self.database_change_for(change, None, now);
+    }
+
+    /// As [`database_change`](Self::database_change), where somebody else has found out whose tokens may see the row.
+    pub(in super::super) fn database_change_for(
+        &mut self,
+        change: &DatabaseChange,
+        seen: Option<&HashSet<String>>,
+        now: Instant,
+    ) {
         self.handle_timeout(now);
-        let told = self.subscribers(change);
+        let told = self.subscribers(change, seen);
         let count = u64::try_from(told.len()).unwrap_or(u64::MAX);
         let over = self.rates.changes.tripped(self.config.limits.events_per_second, now);
         self.rates.changes.count(count, now);
@@ -75,12 +86,39 @@ impl Emulator {
         }
     }
 
+    /// The tokens of the channels that would be told if they may.
+    pub(in super::super) fn listeners(&self, change: &DatabaseChange) -> HashSet<String> {
+        let channels = self.conns.values().flat_map(|conn| conn.channels.values());
+        let asking = channels.filter(|channel| {
+            let covers = |asked| matches_table(asked, &change.schema, &change.table);
+            channel.subscribed && channel.asked.changes.iter().any(covers)
+        });
+        asking.map(|channel| channel.token.clone()).collect()
+    }
+
+    /// The tables that can be subscribed to are others now.
+    pub(in super::super) fn set_tables(&mut self, tables: Vec<Table>) {
+        self.config.tables = tables;
+    }
+
     /// Channels to tell, in the order they joined, with the ids of their subscriptions that match.
-    fn subscribers(&self, change: &DatabaseChange) -> Vec<(u64, ConnId, String, Vec<u32>)> {
+    fn subscribers(
+        &self,
+        change: &DatabaseChange,
+        seen: Option<&HashSet<String>>,
+    ) -> Vec<(u64, ConnId, String, Vec<u32>)> {
         let row = change.record.as_ref().or(change.old_record.as_ref()).and_then(|row| Json::parse(row).ok());
         let mut told = Vec::new();
         for (id, conn) in &self.conns {
             for channel in conn.channels.values().filter(|channel| channel.subscribed) {
+                // Deletes carry the key alone and are told to everybody.
+                let may = match seen {
+                    Some(tokens) => tokens.contains(&channel.token),
+                    None => self.may_use(channel.claims.role(), &change.table).0,
+                };
+                if change.kind != ChangeKind::Delete && !may {
+                    continue;
+                }
                 let matching =
                     channel.asked.changes.iter().filter(|asked| wants(asked, change, row.as_ref()));
                 let ids: Vec<u32> = matching.map(subscription_id).collect();

@@ -1,20 +1,26 @@
 //! What a client sees of the database: subscriptions to tables, row changes, broadcasts sent from SQL, replay.
-//! There is no database here: rows are not stored, and whoever drives the emulator says what changed.
+//! Rows are not here: `rest` has them, or a PostgreSQL has, or whoever drives the emulator says what changed.
 
 use super::channel::{Notice, PREFIX, REPLAY_MAX, Room};
 use super::codec::{Broadcast, UserBroadcast};
-use super::config::Table;
 use super::fault::Effects;
 use super::json::{Json, write_members};
 use super::machine::{ConnId, Emulator};
+use super::rest::Table;
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 mod changes;
+mod decoded;
 
 pub use changes::{ChangeKind, DatabaseChange};
+pub(super) use decoded::{Decoder, Row};
 
+/// A row whose JSON is longer is told of without its large columns (recording 09; the server's setting).
+pub(super) const RECORD_MAX: usize = 1_048_576;
+/// In such a row, columns that take more bytes than this are left out, and nulls.
+pub(super) const SMALL_MAX: usize = 64;
 /// Most stored broadcasts; beyond it the oldest is dropped.
 pub(super) const STORED_MAX: usize = 10_000;
 /// How long a stored broadcast can be replayed.
@@ -171,7 +177,8 @@ fn failure(change: &BTreeMap<String, Json>, tables: &[Table]) -> Option<String> 
     });
     let parameters =
         format!("[event: {event}, schema: {schema}, table: {name}, filters: [{shown}], select: nil]");
-    let table = tables.iter().find(|table| matches_table(change, &table.schema, &table.name));
+    let covered = |table: &&Table| table.published && matches_table(change, &table.schema, &table.name);
+    let table = tables.iter().find(covered);
     let Some(table) = table else {
         return Some(format!(
             "Unable to subscribe to changes with given parameters. Please check Realtime is enabled for the given \
@@ -179,7 +186,7 @@ fn failure(change: &BTreeMap<String, Json>, tables: &[Table]) -> Option<String> 
         ));
     };
     let (column, _, _) = filter?;
-    (!table.columns.contains(&column)).then(|| {
+    table.column(&column).is_none().then(|| {
         format!(
             "Unable to subscribe to changes with given parameters. An exception happened so please check your \
              connect parameters: {parameters}. Exception: ERROR P0001 (raise_exception) invalid column for filter \

@@ -61,6 +61,9 @@ pub(super) struct Parcel {
 impl Emulator {
     /// Answers a plain HTTP request.
     pub fn http(&mut self, request: &HttpRequest, now: Instant) -> HttpAnswer {
+        if request.path.starts_with(super::rest::PREFIX) {
+            return self.rest(request, now);
+        }
         self.handle_timeout(now);
         if self.life != Life::Up {
             return text(503, "Service Unavailable");

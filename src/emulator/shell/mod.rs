@@ -1,11 +1,13 @@
 //! The emulator on a TCP port: hyper for HTTP and upgrades, one task per connection, the machine behind one lock.
 //! The lock is held only while the machine works, never across a wait; what it transmits goes to bounded queues.
 
+use self::postgres::Postgres;
 use super::config::{Clock, Config};
 use super::connect::{UpgradeRequest, is_socket_path};
 use super::fault::Fault;
 use super::http::{BODY_MAX, HttpRequest};
 use super::machine::{Admission, ConnId, Emulator, HttpAnswer, Out};
+use super::rest::PREFIX as REST;
 use super::stats::Stats;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -18,6 +20,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
+mod follow;
+mod postgres;
 mod socket;
 
 #[cfg(test)]
@@ -92,9 +96,36 @@ pub fn serve(
     config: Config,
     seed: u64,
 ) -> std::io::Result<(Handle, impl Future<Output = ()> + Send + 'static)> {
+    start(listener, config, seed, None)
+}
+
+/// As [`serve`], with the rows in the PostgreSQL at `url`: `/rest/v1` runs SQL there, and `postgres_changes` tells of
+/// what its write-ahead log says of the tables in the publication `supabase_realtime`, where `wal_level` is `logical`.
+///
+/// # Errors
+/// A sentence when the database cannot be reached.
+pub async fn serve_with_database(
+    listener: TcpListener,
+    config: Config,
+    seed: u64,
+    url: &str,
+) -> Result<(Handle, impl Future<Output = ()> + Send + 'static), String> {
+    let postgres = Postgres::reach(url, config.max_rows).await?;
+    // The tables are the database's.
+    let config = Config { tables: Vec::new(), ..config };
+    start(listener, config, seed, Some(postgres)).map_err(|error| error.to_string())
+}
+
+fn start(
+    listener: TcpListener,
+    config: Config,
+    seed: u64,
+    postgres: Option<Postgres>,
+) -> std::io::Result<(Handle, impl Future<Output = ()> + Send + 'static)> {
     let addr = listener.local_addr()?;
     let emulator = Emulator::new(config, seed, wall_clock());
     let shared = Arc::new(Shared {
+        postgres,
         machine: Mutex::new(Machine { emulator, sinks: HashMap::new(), answers: HashMap::new(), made: 0 }),
         wake: Notify::new(),
         stop: watch::Sender::new(false),
@@ -120,6 +151,8 @@ pub(super) struct Shared {
     /// The machine's next timeout may have changed.
     wake: Notify,
     stop: watch::Sender<bool>,
+    /// Where rows are, unless they are in the machine's memory.
+    postgres: Option<Postgres>,
 }
 
 struct Machine {
@@ -202,6 +235,7 @@ async fn run(listener: TcpListener, shared: Arc<Shared>) {
     let mut stop = shared.stop.subscribe();
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(keep_time(Arc::clone(&shared)));
+    tasks.spawn(follow::follow(Arc::clone(&shared)));
     loop {
         tokio::select! {
             () = stopped(&mut stop) => return,
@@ -292,7 +326,13 @@ async fn respond(request: Request<hyper::body::Incoming>, shared: Arc<Shared>) -
         headers,
         body,
     };
-    Ok(response(&shared.with(|emulator, now| emulator.http(&request, now))))
+    let Some(postgres) = shared.postgres.as_ref().filter(|_| request.path.starts_with(REST)) else {
+        return Ok(response(&shared.with(|emulator, now| emulator.http(&request, now))));
+    };
+    match shared.with(|emulator, now| emulator.rest_caller(&request, now)) {
+        Ok(caller) => Ok(response(&postgres.respond(&request, &caller).await)),
+        Err(answer) => Ok(response(&answer)),
+    }
 }
 
 fn lowered(headers: &http::HeaderMap) -> Vec<(String, String)> {

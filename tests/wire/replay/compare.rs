@@ -19,6 +19,14 @@ pub fn sequences(entry: &Entry, lines: &[Line], heard: &[Heard]) -> Result<usize
     for heard in heard.iter().filter(|heard| !entry.closes_only || matches!(heard.what, What::Close(_))) {
         said.entry(&heard.conn).or_default().push(heard);
     }
+    for (name, wanted) in &entry.frames {
+        let frames =
+            |heard: &&Heard| heard.conn == *name && matches!(heard.what, What::Text(_) | What::Binary(_));
+        let counted = heard.iter().filter(frames).count();
+        if counted != *wanted {
+            return Err(format!("{name} heard {counted} frames instead of {wanted}"));
+        }
+    }
     let mut values = Values::default();
     let mut compared = 0;
     for (name, lines) in &recorded {

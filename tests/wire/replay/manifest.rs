@@ -2,7 +2,7 @@
 
 use super::recording;
 use serde::Deserialize;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -35,6 +35,9 @@ pub struct Entry {
     /// The recorder left lines out: only closes are compared.
     #[serde(default)]
     pub closes_only: bool,
+    /// How many frames each connection received, where the recorder counted instead of writing them down.
+    #[serde(default)]
+    pub frames: BTreeMap<String, usize>,
     /// The recorder wrote down the server's answers to the client's close frames.
     #[serde(default = "yes")]
     pub answers_to_close: bool,

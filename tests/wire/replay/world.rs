@@ -306,7 +306,11 @@ fn config(entry: &Entry) -> Config {
     config.limits =
         changed(&LimitChange { events_per_second: setup.events_per_second, ..LimitChange::default() });
     config.policies = setup.policies.iter().map(|line| Policy::parse(line).expect("a policy")).collect();
-    config.tables = setup.tables.iter().map(|line| table(line)).collect();
+    config.tables = setup.tables.iter().map(|line| Table::parse(line).expect("a table")).collect();
+    // The recorded tables had no row-level security.
+    config.table_policies = ["anon", "authenticated"]
+        .map(|role| Policy::parse(&format!("{role}:*:rw")).expect("a policy"))
+        .to_vec();
     config.first_subscription = Duration::from_millis(setup.first_subscription_ms.unwrap_or(5));
     config
 }
@@ -361,11 +365,4 @@ fn row(line: &Line) -> DatabaseChange {
         errors: raw("errors").expect("errors"),
         commit_timestamp: text("commit_timestamp"),
     }
-}
-
-fn table(line: &str) -> Table {
-    let (name, columns) = line.trim_end_matches(')').split_once('(').expect("schema.table(columns)");
-    let (schema, name) = name.split_once('.').expect("schema.table(columns)");
-    let columns = columns.split(',').map(str::to_owned).collect();
-    Table { schema: schema.to_owned(), name: name.to_owned(), columns }
 }

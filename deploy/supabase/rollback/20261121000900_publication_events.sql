@@ -1,0 +1,13 @@
+-- Undoes the migration of the same name.
+drop publication if exists crossfade_events;
+do $$
+begin
+  if exists (
+    select from pg_catalog.pg_publication_rel as member
+    join pg_catalog.pg_publication as publication on publication.oid = member.prpubid
+    where publication.pubname = 'supabase_realtime' and member.prrelid = to_regclass('public.monitoring_events')
+  ) then
+    alter publication supabase_realtime drop table public.monitoring_events;
+  end if;
+end
+$$;
