@@ -53,7 +53,7 @@ use crate::rollout::Percent;
 use crate::tap::{self, TapReceiver};
 
 use behind::{Behind, runtime};
-use console::{Console, Names};
+use console::Console;
 use decide::Decider;
 use figures::SideFigures;
 pub use flags::Hand;
@@ -201,10 +201,8 @@ impl App {
         (running, flags): (Arc<Running>, FlagBook),
         parts: Parts,
     ) -> Result<Self, StartError> {
-        let figures = Arc::new(SideFigures::default());
-        let table = Arc::new(TableFigures::default());
-        let disk = Arc::new(crate::spool::disk::Figures::default());
-        let returned_us = Arc::new(AtomicU64::new(0));
+        let (figures, table) = <(Arc<SideFigures>, Arc<TableFigures>)>::default();
+        let (disk, returned_us) = <(Arc<crate::spool::disk::Figures>, Arc<AtomicU64>)>::default();
         let eyes = Eyes {
             shared: running.shared(),
             view: parts.view.subscribe(),
@@ -264,15 +262,7 @@ impl App {
                 Some(behind.start(&running, book, Arc::clone(&stop_side))?)
             }
         };
-        let console = Console {
-            names: Names::new(config, parts.epoch),
-            eyes: eyes.clone(),
-            words: words.clone(),
-            workers: running.workers().to_vec(),
-            decider: parts.decider,
-            drain: running.drain_signal(),
-            pulse: std::sync::Mutex::default(),
-        };
+        let console = Console::new((config, parts.epoch), &eyes, &words, (&running, parts.decider));
         let admin = control::start(config, tuning, &running, console)?;
         let machine = (machine, words.clone());
         let (ops, metrics) = start_ops(config, tuning, machine, (&running, &eyes), Arc::clone(&stop_ops))?;

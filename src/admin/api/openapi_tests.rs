@@ -55,6 +55,14 @@ fn counts(words: &[&'static str]) -> Counts {
     words.iter().enumerate().map(|(at, word)| (*word, at as u64)).collect()
 }
 
+fn quota() -> Option<Quota> {
+    Some(Quota { hot_refused: Some("why".to_owned()), month_cost_usd: Some(25.0), ..Quota::default() })
+}
+
+fn spool() -> Option<Spool> {
+    Some(Spool { state: "ok", limit_bytes: Some(1), oldest_age_s: Some(1.5), ..Spool::default() })
+}
+
 fn breaker() -> Breaker {
     Breaker {
         state: "half_open",
@@ -112,6 +120,8 @@ fn status() -> Status {
         },
         mirror: Some(Mirror { spooled: Some(0), shed: counts(&["budget"]), ..Mirror::default() }),
         latency: Latency { legacy: Some(quantiles), realtime: Some(quantiles) },
+        quota: quota(),
+        spool: spool(),
         tiers: vec![tier(), Tier::default()],
         ..Status::default()
     }
@@ -175,13 +185,13 @@ fn list<T: serde::Serialize + Default>(name: &str, one: T) -> Value {
 }
 
 fn rows() -> Vec<Row> {
+    let mut rows = views();
+    rows.extend(changes());
+    rows
+}
+
+fn views() -> Vec<Row> {
     let row = |method, path, summary, answered| Row { method, path, summary, sent: None, answered };
-    let changed = || {
-        let full = Changed { before: json!({}), after: json!({}), warnings: vec!["what to know".to_owned()] };
-        json!({ "schema": schema(&[&json!(full)]), "example": full })
-    };
-    let change =
-        |method, path, summary, sent| Row { method, path, summary, sent: Some(sent), answered: changed() };
     let point = Point {
         legacy_p95_ms: Some(2.5),
         realtime_p95_ms: Some(4.5),
@@ -191,13 +201,6 @@ fn rows() -> Vec<Row> {
     let history = History { step_s: 5, points: vec![point, Point::default()] };
     let setting = Setting { value: Some("info".to_owned()), source: "default", ..Setting::default() };
     let page = SessionList { sessions: vec![SessionRow::default()], next: Some(100) };
-    let wanted = json!({ "percent": 25.0, "lane": "hot", "rules": [], "confirm": "25", "reason": "step 2 of the plan" });
-    let preview = Preview {
-        quota_ratio: Some(0.5),
-        month_cost_usd: Some(25.0),
-        warnings: vec!["what to know".to_owned()],
-        ..Preview::default()
-    };
     vec![
         row("get", "/api/v1/openapi.json", "This document", json!({ "schema": {} })),
         row("get", "/api/v1/status", "The whole process at this moment", of(status())),
@@ -211,6 +214,28 @@ fn rows() -> Vec<Row> {
         row("get", "/api/v1/audit", "What people did, newest first", list("entries", audit())),
         row("get", "/api/v1/sessions", "Open sessions; query: lane, limit (1 to 500), after", of(page)),
         row("get", "/api/v1/sessions/{id}", "Why is it here?", of(session())),
+        row("get", "/api/v1/rollout", "The rollout's settings; ETag is the version", of(rollout())),
+        row("get", "/api/v1/breaker", "The breaker and what it looks at", of(breaker())),
+        row("get", "/api/v1/quota", "The plan's budget and its use; null without Supabase", of(quota())),
+        row("get", "/api/v1/spool", "The disk queue; null without one", of(spool())),
+    ]
+}
+
+fn changes() -> Vec<Row> {
+    let changed = || {
+        let full = Changed { before: json!({}), after: json!({}), warnings: vec!["what to know".to_owned()] };
+        json!({ "schema": schema(&[&json!(full)]), "example": full })
+    };
+    let change =
+        |method, path, summary, sent| Row { method, path, summary, sent: Some(sent), answered: changed() };
+    let wanted = json!({ "percent": 25.0, "lane": "hot", "rules": [], "confirm": "25", "reason": "step 2 of the plan" });
+    let preview = Preview {
+        quota_ratio: Some(0.5),
+        month_cost_usd: Some(25.0),
+        warnings: vec!["what to know".to_owned()],
+        ..Preview::default()
+    };
+    vec![
         change(
             "post",
             "/api/v1/sessions/{id}/move",
@@ -223,7 +248,6 @@ fn rows() -> Vec<Row> {
             "Closes it with this code",
             json!({ "code": 1012, "reason": "a look" }),
         ),
-        row("get", "/api/v1/rollout", "The rollout's settings; ETag is the version", of(rollout())),
         change("put", "/api/v1/rollout", "Changes it; needs If-Match; raising needs confirm", wanted.clone()),
         Row {
             method: "post",
@@ -238,7 +262,6 @@ fn rows() -> Vec<Row> {
             "Everybody on legacy, or no longer as far as the API is concerned",
             json!({ "on": true, "reason": "a drill" }),
         ),
-        row("get", "/api/v1/breaker", "The breaker and what it looks at", of(breaker())),
         change(
             "post",
             "/api/v1/breaker",
