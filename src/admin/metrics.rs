@@ -95,6 +95,8 @@ pub struct Snapshot {
     pub realtime_connected: bool,
     /// The effective share of the users on the Realtime side, in percent.
     pub rollout_percent: f64,
+    /// See the family; `None` without an open keyed session.
+    pub rollout_live_percent: Option<f64>,
     /// The plan's budget; `None` without Supabase settings.
     pub quota: Option<super::Quota>,
 }
@@ -326,6 +328,12 @@ static FAMILIES: &[Family] = &[
         "",
         "Effective share of the users on the Realtime side, in percent.",
         |s| one(s.snapshot.rollout_percent),
+    ),
+    gauge(
+        "crossfade_rollout_live_percent",
+        "",
+        "Share of the open sessions with a rollout key that Realtime feeds, in percent.",
+        |s| Samples::One(s.snapshot.rollout_live_percent),
     ),
     counter(
         "crossfade_log_suppressed_total",
