@@ -68,6 +68,15 @@ impl Emulator {
         now: Instant,
     ) {
         self.handle_timeout(now);
+        self.tell_change(change, seen, now);
+    }
+
+    pub(super) fn tell_change(
+        &mut self,
+        change: &DatabaseChange,
+        seen: Option<&HashSet<String>>,
+        now: Instant,
+    ) {
         let told = self.subscribers(change, seen);
         let count = u64::try_from(told.len()).unwrap_or(u64::MAX);
         let over = self.rates.changes.tripped(self.config.limits.events_per_second, now);
