@@ -36,7 +36,9 @@ pub(super) fn insert(
     if call.body.rows.is_empty() {
         return Ok((Done { resolved: target.is_some(), ..Done::default() }, Vec::new()));
     }
-    if !terms.writes || (call.wants_rows() && !terms.reads) {
+    // To look for a duplicate, or to show rows, is to read.
+    let reads = call.wants_rows() || target.is_some();
+    if !terms.writes || (reads && !terms.reads) {
         return Err(forbidden(store));
     }
     let mut plan = Plan::default();
