@@ -201,8 +201,9 @@ fn failure(change: &BTreeMap<String, Json>, tables: &[Table]) -> Option<String> 
     let shown = filter.as_ref().map_or_else(String::new, |(column, operator, value)| {
         format!("{{\"{column}\", \"{operator}\", \"{value}\", false}}")
     });
+    let select = changes::selected(change).map_or("nil".to_owned(), |columns| format!("{columns:?}"));
     let parameters =
-        format!("[event: {event}, schema: {schema}, table: {name}, filters: [{shown}], select: nil]");
+        format!("[event: {event}, schema: {schema}, table: {name}, filters: [{shown}], select: {select}]");
     let covered = |table: &&Table| table.published && matches_table(change, &table.schema, &table.name);
     let table = tables.iter().find(covered);
     let Some(table) = table else {
