@@ -5,13 +5,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::tls;
 use crate::config::{self, BreakerMode, KeySource, RolloutLane};
 use crate::mirror::governor::{Plan, Terms};
 use crate::mirror::shard::{Sampling, Shard};
 use crate::proxy::native::{AnonKey, Native};
 use crate::proxy::{Network, Target, Trusted};
 use crate::rollout::{Flags, Identity, KeyChain, KeyHasher, Percent, RealtimeLane, Tiers};
-use crate::{breaker, hot, mirror, proxy, realtime, sinks, ws};
+use crate::{breaker, hot, mirror, proxy, realtime, sinks, spool, ws};
 
 /// A setting that a room refuses although its variable could be read.
 #[derive(Debug, thiserror::Error)]
@@ -34,18 +35,33 @@ fn wrong(variable: &'static str) -> impl FnOnce(&dyn std::fmt::Display) -> Setti
 pub fn load(strings: &config::Strings) -> Result<config::Config, config::Problems> {
     let loaded = config::Config::load(strings);
     let rules = strings.text("CROSSFADE_CLASSIFY").map(mirror::rules::Rule::parse_list);
-    let Some(Err(error)) = rules else { return loaded };
+    let files = loaded.as_ref().ok().and_then(|config| tls::open(config).err()).unwrap_or_default();
+    let mut more: Vec<_> = files.into_iter().map(unusable).collect();
+    if let Some(Err(error)) = rules {
+        more.push(config::Problem {
+            name: "CROSSFADE_CLASSIFY".to_owned(),
+            what: error.to_string(),
+            example: "for example CROSSFADE_CLASSIFY=event=alert:critical;path=/health:low".to_owned(),
+        });
+    }
+    if more.is_empty() {
+        return loaded;
+    }
     let mut problems = loaded.err().unwrap_or(config::Problems(Vec::new()));
-    problems.0.push(config::Problem {
-        name: "CROSSFADE_CLASSIFY".to_owned(),
-        what: error.to_string(),
-        example: "for example CROSSFADE_CLASSIFY=event=alert:critical;path=/health:low".to_owned(),
-    });
+    problems.0.extend(more);
     Err(problems)
 }
 
+fn unusable(problem: proxy::tls::TlsProblem) -> config::Problem {
+    config::Problem {
+        name: problem.variable.to_owned(),
+        what: problem.sentence(),
+        example: "for example a certificate that begins with -----BEGIN CERTIFICATE-----".to_owned(),
+    }
+}
+
 /// The proxy's settings.
-pub(super) fn proxy(config: &config::Config) -> Result<proxy::Config, SettingError> {
+pub(crate) fn proxy(config: &config::Config) -> Result<proxy::Config, SettingError> {
     let own = &config.proxy;
     let upstream = Target::service(&own.upstream.to_string()).map_err(|e| wrong("CROSSFADE_UPSTREAM")(&e))?;
     let mut settings = proxy::Config::new(upstream);
@@ -61,6 +77,21 @@ pub(super) fn proxy(config: &config::Config) -> Result<proxy::Config, SettingErr
     settings.limits.head_bytes = usize::try_from(own.header_bytes_max).unwrap_or(usize::MAX);
     settings.limits.head_fields = own.headers_max as usize;
     settings.lane_header = own.lane_header;
+    let sides = tls::open(config).map_err(|problems| {
+        let first = problems.first();
+        wrong(first.map_or("CROSSFADE_TLS_CERT", |problem| problem.variable))(
+            &problems.iter().map(proxy::tls::TlsProblem::sentence).collect::<Vec<_>>().join("; "),
+        )
+    })?;
+    settings.tls = sides.clients;
+    settings.upstream_tls = sides.upstream;
+    settings.upstream_name = config.tls.upstream_name.clone();
+    settings.proxy_protocol = config.tls.proxy_protocol == config::ProxyProtocol::Accept;
+    settings.announce = match config.tls.upstream_proxy_protocol {
+        config::UpstreamProxyProtocol::Off => None,
+        config::UpstreamProxyProtocol::V1 => Some(proxy::proxy_protocol::Version::V1),
+        config::UpstreamProxyProtocol::V2 => Some(proxy::proxy_protocol::Version::V2),
+    };
     let networks = own.trusted_proxies.iter().map(|block| {
         format!("{}/{}", block.address, block.prefix)
             .parse::<Network>()
@@ -153,6 +184,24 @@ pub(super) fn mirror(
         config::Redact::Off => mirror::redact::Scope::Off,
     };
     Ok((mirror::classify::Classifier::new(rules), mirror::redact::Redactor::new(scope)))
+}
+
+/// The spool's settings.
+pub(super) fn spool(
+    config: &config::Config,
+    instance: &str,
+) -> Result<Option<spool::disk::Settings>, SettingError> {
+    let Some(own) = &config.spool else { return Ok(None) };
+    let seal = own.key.as_ref().map(|key| {
+        let seal = spool::seal::Seal::parse(key.secret.expose());
+        seal.ok_or_else(|| wrong("CROSSFADE_SPOOL_KEY")(&"is not a key of 64 hex digits"))
+    });
+    Ok(Some(spool::disk::Settings {
+        dir: own.dir.clone(),
+        limits: spool::index::Limits::of(own.max),
+        seal: seal.transpose()?,
+        instance: instance.to_owned(),
+    }))
 }
 
 /// The links' settings: one for publishing, one for reading back.
@@ -267,6 +316,15 @@ pub struct Addresses {
     pub metrics: Option<SocketAddr>,
     /// The admin listener.
     pub admin: Option<SocketAddr>,
+}
+
+impl Addresses {
+    pub(super) fn tell(self) {
+        tracing::info!(listener = "proxy", addr = %self.proxy, "listening");
+        if let Some(addr) = self.metrics {
+            tracing::info!(listener = "metrics", %addr, "listening");
+        }
+    }
 }
 
 #[cfg(test)]
