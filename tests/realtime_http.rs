@@ -1,14 +1,16 @@
 //! The `realtime` room alone, from outside: broadcasts over HTTP and a link that reads them back, on a live emulator.
 //! A 202 is no proof: what the policies forbid is dropped behind it, and only the read-back shows it.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::time::Duration;
 
 use bytes::Bytes;
-use crossfade::emulator::{Claims, Config as ServerConfig, Limits, Policy, Secret, serve};
+use crossfade::emulator::{Claims, Config as ServerConfig, DatabaseBroadcast, Limits, Policy, Secret, serve};
 use crossfade::realtime::client::{self, Handle};
 use crossfade::realtime::http::{self, Next, Outgoing, Post, Refused};
 use crossfade::realtime::key::ApiKey;
-use crossfade::realtime::link::{self, Join, LinkEvent, TopicNo};
+use crossfade::realtime::link::{self, Join, LinkEvent, Replay, TopicNo};
 use crossfade::realtime::message::Encoding;
 use crossfade::realtime::reason::Reason;
 use crossfade::realtime::url::Endpoint;
@@ -102,4 +104,44 @@ async fn what_is_dropped_behind_a_202_is_noticed_by_the_read_back_alone() {
     let single = http::single(&endpoint, &key("authenticated"), &message(5, true), Encoding::Json);
     let refused = Refused { reason: Reason::Unauthorized, next: Next::Stop };
     assert_eq!(taken(send(&single).await), (403, Err(refused)));
+}
+
+/// What SQL sent is replayed after the join, oldest first and marked so; on a public channel that is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_sql_sent_before_the_join_is_replayed() {
+    let secret = Secret::new("only for tests");
+    let key = ApiKey::new(&secret.mint(&Claims::of("service_role", 4_000_000_000)));
+    let config = ServerConfig { limits: Limits::generous(), ..ServerConfig::new(secret) };
+    let (server, run) = serve(TcpListener::bind("127.0.0.1:0").await.unwrap(), config, 1).unwrap();
+    tokio::spawn(run);
+    for n in 1..=3 {
+        let sent = DatabaseBroadcast {
+            topic: "room".to_owned(),
+            event: "e".to_owned(),
+            private: true,
+            id: None,
+            json: true,
+            payload: Bytes::from(format!("{{\"n\":{n}}}")),
+        };
+        server.with(|emulator, now| emulator.database_broadcast(sent, now));
+    }
+    let endpoint = Endpoint::parse(&format!("http://{}", server.addr())).unwrap();
+    let (mut handle, run) = client::start(client::Config::new(link::Config::new(endpoint, key), 7));
+    tokio::spawn(run);
+    let join = |name: &str, private| Join {
+        replay: Some(Replay { since: 0, limit: 2 }),
+        ..Join::new(name, private)
+    };
+    handle.commands().try_join(TopicNo(1), join("room", true)).unwrap();
+    let mut told = Vec::new();
+    while told.len() < 2 {
+        if let LinkEvent::Broadcast(broadcast) = next(&mut handle).await {
+            told.push((broadcast.payload, String::from_utf8(broadcast.meta.to_vec()).unwrap()));
+        }
+    }
+    assert_eq!((&told[0].0[..], &told[1].0[..]), (&b"{\"n\":2}"[..], &b"{\"n\":3}"[..]), "the newest two");
+    assert!(told.iter().all(|(_, meta)| meta.contains("\"replayed\":true")), "{told:?}");
+    handle.commands().try_join(TopicNo(2), join("lobby", false)).unwrap();
+    let refused = LinkEvent::GiveUp { topic: Some(TopicNo(2)), reason: Reason::ReplayRefused };
+    while next(&mut handle).await != refused {}
 }
