@@ -57,6 +57,8 @@ pub struct Snapshot {
     pub inflate_bytes: u64,
     /// Decompressors put to sleep.
     pub hibernated: u64,
+    /// Bytes of them, and what they stand for.
+    pub published: super::Published,
     /// Upgrade requests by outcome.
     pub upgrades: Vec<(&'static str, u64)>,
     /// Data messages that the tap saw pass, by direction.
@@ -158,7 +160,11 @@ pub(super) const fn gauge(
 
 /// Every family, in the order of the document.
 pub(super) fn families() -> impl Iterator<Item = &'static Family> {
-    FAMILIES.iter().chain(&super::quota::FAMILIES).chain(&super::spool::FAMILIES)
+    FAMILIES
+        .iter()
+        .chain(&super::quota::FAMILIES)
+        .chain(&super::spool::FAMILIES)
+        .chain(&super::published::FAMILIES)
 }
 
 static FAMILIES: &[Family] = &[

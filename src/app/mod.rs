@@ -29,7 +29,7 @@ pub(crate) mod figures;
 pub(crate) mod flags;
 mod life;
 pub(crate) mod ops;
-mod settings;
+pub(crate) mod settings;
 pub(crate) mod side;
 mod status;
 pub(crate) mod table;

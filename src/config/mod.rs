@@ -46,7 +46,7 @@ pub use plan::{CustomPlan, Plan};
 pub use reader::{Problem, Problems};
 pub use secret::{Credential, PublicKey, SealKey, Secret};
 pub use sections::{Breaker, Drain, Hot, Log, Mirror, Ops, Proxy, Rollout, Service, Spool, Supabase};
-pub use strings::{Strings, read_secret_file};
+pub use strings::{Strings, TextOrFile, read_secret_file};
 pub use tls::{CertificateName, ClientAuth, ProxyProtocol, Tls, UpstreamProxyProtocol};
 pub use var::{About, Group, Value, Var};
 
