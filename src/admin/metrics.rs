@@ -167,6 +167,7 @@ pub(super) fn families() -> impl Iterator<Item = &'static Family> {
         .chain(&super::quota::FAMILIES)
         .chain(&super::spool::FAMILIES)
         .chain(&super::published::FAMILIES)
+        .chain(&super::process::FAMILIES)
 }
 
 static FAMILIES: &[Family] = &[
@@ -350,19 +351,6 @@ static FAMILIES: &[Family] = &[
     gauge("crossfade_build_info", "version", "Always 1; the label tells the version.", |_| {
         Samples::Labelled(vec![(env!("CARGO_PKG_VERSION"), 1.0)])
     }),
-    counter("process_cpu_seconds_total", "", "CPU time of user and kernel.", |s| {
-        Samples::One(s.process.cpu_seconds)
-    }),
-    gauge("process_start_time_seconds", "", "Start of the process, as Unix time.", |s| {
-        Samples::One(s.process.start_time_seconds)
-    }),
-    gauge("process_threads", "", "Threads of the operating system.", |s| Samples::One(s.process.threads)),
-    gauge("process_virtual_memory_bytes", "", "Virtual memory.", |s| Samples::One(s.process.virtual_bytes)),
-    gauge("process_resident_memory_bytes", "", "Resident memory.", |s| {
-        Samples::One(s.process.resident_bytes)
-    }),
-    gauge("process_open_fds", "", "Open file descriptors.", |s| Samples::One(s.process.open_fds)),
-    gauge("process_max_fds", "", "Limit of open file descriptors.", |s| Samples::One(s.process.max_fds)),
 ];
 
 pub(super) fn one(value: f64) -> Samples {

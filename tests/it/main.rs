@@ -24,6 +24,7 @@ mod metrics;
 mod native;
 mod process;
 mod raw;
+mod rotation;
 #[path = "../../src/proxy/tests/shim.rs"]
 #[expect(dead_code, reason = "only clients are secured here")]
 mod shim;
