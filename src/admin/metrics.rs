@@ -81,6 +81,8 @@ pub struct Snapshot {
     pub rollout_percent: f64,
     /// The plan's budget; `None` without Supabase settings.
     pub quota: Option<super::Quota>,
+    /// See the family; `None` without an open keyed session.
+    pub rollout_live_percent: Option<f64>,
 }
 
 impl Snapshot {
@@ -271,6 +273,12 @@ static FAMILIES: &[Family] = &[
         "",
         "Effective share of the users on the Realtime side, in percent.",
         |s| one(s.snapshot.rollout_percent),
+    ),
+    gauge(
+        "crossfade_rollout_live_percent",
+        "",
+        "Share of the open sessions with a rollout key that Realtime feeds, in percent.",
+        |s| Samples::One(s.snapshot.rollout_live_percent),
     ),
     counter(
         "crossfade_log_suppressed_total",

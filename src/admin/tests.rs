@@ -35,6 +35,7 @@ fn full() -> Snapshot {
         realtime_connected: true,
         rollout_percent: 12.5,
         quota: Some(Quota { messages: vec![("send", 5)], month_cost: Some(2.5), ..Quota::default() }),
+        rollout_live_percent: Some(12.0),
         ..Snapshot::default()
     }
     .with_account(&Ledger::new().account())

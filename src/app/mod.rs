@@ -23,6 +23,7 @@
 //! moment, and windows release by their own clocks. One publish and one read-back link; at most two topics per pod.
 
 mod behind;
+mod console;
 mod control;
 mod decide;
 pub(crate) mod figures;
@@ -36,7 +37,7 @@ pub(crate) mod table;
 
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -52,6 +53,7 @@ use crate::rollout::Percent;
 use crate::tap::{self, TapReceiver};
 
 use behind::{Behind, runtime};
+use console::{Console, Names};
 use decide::Decider;
 use figures::SideFigures;
 pub use flags::Hand;
@@ -98,6 +100,7 @@ pub struct Eyes {
     returned_us: Arc<AtomicU64>,
     standing: watch::Receiver<Arc<Standing>>,
     mirrors: bool,
+    reachable: Arc<AtomicBool>,
 }
 
 /// A running process.
@@ -205,6 +208,7 @@ impl App {
             returned_us: Arc::clone(&returned_us),
             standing: flags.subscribe(),
             mirrors: config.supabase.is_some(),
+            reachable: Arc::default(),
         };
         let (words, heard) = parts.words;
         let (ask, asked) = parts.probes;
@@ -229,6 +233,7 @@ impl App {
             left_at: None,
             trips: [0; crate::breaker::Trigger::ALL.len()],
             last_trip: None,
+            tripped: std::collections::VecDeque::new(),
         };
         let (stop_side, stop_ops) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let side = match &config.supabase {
@@ -243,7 +248,15 @@ impl App {
                 Some(behind.start(&running, book, Arc::clone(&stop_side))?)
             }
         };
-        let admin = control::start(config, tuning, &running)?;
+        let console = Console {
+            names: Names::new(config, parts.epoch),
+            eyes: eyes.clone(),
+            words: words.clone(),
+            running: running.workers().to_vec(),
+            drain: running.drain_signal(),
+            pulse: std::sync::Mutex::default(),
+        };
+        let admin = control::start(config, tuning, &running, console)?;
         let machine = (machine, words.clone());
         let (ops, metrics) = start_ops(config, tuning, machine, (&running, &eyes), Arc::clone(&stop_ops))?;
         let at = admin.as_ref().map(|listener| listener.address);

@@ -42,7 +42,7 @@ pub use lists::{Cidr, Cidrs, KeyChain, KeySource};
 pub use numbers::{CloseCode, Count, CountOrZero, Percent, Ratio, Size, Timeout, Workers};
 pub use places::{ProjectUrl, Upstream};
 pub use plan::{CustomPlan, Plan};
-pub use reader::{Problem, Problems};
+pub use reader::{Problem, Problems, Shown};
 pub use secret::{Credential, PublicKey, Secret};
 pub use sections::{Breaker, Drain, Hot, Log, Mirror, Ops, Proxy, Rollout, Service, Supabase};
 pub use strings::{Strings, read_secret_file};
@@ -77,6 +77,8 @@ pub struct Config {
     pub ops: Ops,
     /// What is logged, and how.
     pub log: Log,
+    /// Every variable with what applies, secrets hidden.
+    pub shown: Vec<Shown>,
 }
 
 impl Config {
@@ -141,7 +143,9 @@ fn build(r: &Reader<'_>) -> Result<Config, Problem> {
             metrics_listen: r.value(&vars::METRICS_LISTEN)?,
             admin_listen: r.value(&vars::ADMIN_LISTEN)?,
             admin_token: r.credential(&vars::ADMIN_TOKEN)?,
+            admin_view_token: r.credential(&vars::ADMIN_VIEW_TOKEN)?,
         },
         log: log_settings(r)?,
+        shown: r.shown(),
     })
 }

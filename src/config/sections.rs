@@ -156,6 +156,8 @@ pub struct Ops {
     pub admin_listen: std::net::SocketAddr,
     /// What changes must present; `None` makes the API read-only.
     pub admin_token: Option<Credential>,
+    /// What views must present; `None` lets loopback view without.
+    pub admin_view_token: Option<Credential>,
 }
 
 /// Settings of the log.

@@ -171,6 +171,7 @@ impl Proxy {
             ("CROSSFADE_UPSTREAM", upstream.as_str()),
             ("CROSSFADE_LISTEN", "127.0.0.1:0"),
             ("CROSSFADE_METRICS_LISTEN", "127.0.0.1:0"),
+            ("CROSSFADE_ADMIN_LISTEN", "127.0.0.1:0"),
             ("CROSSFADE_LOG_FORMAT", "json"),
             ("CROSSFADE_POD", "test-0"),
         ];

@@ -1,0 +1,56 @@
+//! The counter between the listener and the process: what can be asked, and the function that answers.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::problem::Problem;
+
+/// Nobody waits longer for an answer.
+pub const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What can be asked of the process. Access was judged before.
+#[derive(Clone, Debug)]
+pub enum Ask {
+    /// The whole process at this moment.
+    Status,
+    /// The breaker alone.
+    Breaker,
+    /// The variables, without secrets.
+    Config,
+    /// The last quarter of an hour.
+    History,
+}
+
+/// An answer, or why there is none.
+pub type Reply = Result<serde_json::Value, Problem>;
+/// The way to an answer.
+pub type Answer = Pin<Box<dyn Future<Output = Reply> + Send>>;
+
+/// Answers what is asked. Handed in by the wiring.
+#[derive(Clone)]
+pub struct Desk(Arc<dyn Fn(Ask) -> Answer + Send + Sync>);
+
+impl Desk {
+    /// A desk at which this function answers.
+    pub fn new(answer: impl Fn(Ask) -> Answer + Send + Sync + 'static) -> Self {
+        Self(Arc::new(answer))
+    }
+
+    /// Asks, and waits no longer than [`PATIENCE`].
+    ///
+    /// # Errors
+    /// What the process says, or 503 when it says nothing in time.
+    pub async fn ask(&self, ask: Ask) -> Reply {
+        tokio::time::timeout(PATIENCE, (self.0)(ask))
+            .await
+            .unwrap_or_else(|_| Err(Problem::busy("crossfade")))
+    }
+}
+
+impl fmt::Debug for Desk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Desk")
+    }
+}

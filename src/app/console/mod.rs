@@ -1,0 +1,119 @@
+//! What the admin API asks, answered: from snapshots where there are any, by a question to the owner where not.
+//!
+//! **Problem.** The API must show and change what other threads own, and nothing that it does may be felt there.
+//!
+//! **Decision.** The console lives on the admin thread. Figures come from the same atomics and watch channels as the
+//! metrics. The breaker is asked by a word to the ops thread, sessions by a question in a worker's inbox; both are
+//! bounded and never waited for when full (503), and both answer over a oneshot in a turn of their own. Rates and
+//! the history come from one beat a second ([`pulse`]), whether anybody listens or not: there are no counters
+//! for the sake of pictures.
+//!
+//! **Limits.** Rates are averages over five seconds, latencies over a minute, the history is a quarter of an hour
+//! in steps of five seconds. What no room measures is null.
+
+mod pulse;
+mod status;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::Eyes;
+use super::ops::{Look, Word};
+use super::side::clock;
+use crate::admin::api::{Ask, Problem, Reply, model};
+use crate::config::Config;
+use crate::mirror::flight::Epoch;
+use crate::proxy::{Drain, WorkerHandle};
+use pulse::Pulse;
+pub(super) use pulse::quantile_ms;
+
+/// How often the figures are taken.
+const BEAT: Duration = Duration::from_secs(1);
+
+/// What does not change while the process lives.
+pub(super) struct Names {
+    service: String,
+    pod: String,
+    instance: String,
+    upstream: String,
+    buffer: u64,
+    began: Epoch,
+    settings: Vec<model::Setting>,
+}
+
+impl Names {
+    pub(super) fn new(config: &Config, began: Epoch) -> Self {
+        let setting = |shown: &crate::config::Shown| model::Setting {
+            name: shown.name,
+            group: shown.group,
+            value: shown.value.clone(),
+            source: shown.source,
+            secret: shown.secret,
+            doc: shown.doc,
+        };
+        Self {
+            service: config.service.name.clone(),
+            pod: config.service.pod.clone(),
+            instance: format!("{:x}", began.unix_ms),
+            upstream: config.proxy.upstream.to_string(),
+            buffer: config.mirror.buffer,
+            began,
+            settings: config.shown.iter().map(setting).collect(),
+        }
+    }
+}
+
+/// See the module.
+pub(super) struct Console {
+    pub(super) names: Names,
+    pub(super) eyes: Eyes,
+    pub(super) words: mpsc::Sender<Word>,
+    pub(super) running: Vec<WorkerHandle>,
+    pub(super) drain: Drain,
+    pub(super) pulse: Mutex<Pulse>,
+}
+
+impl Console {
+    /// Answers one question.
+    pub(super) async fn answer(self: Arc<Self>, ask: Ask) -> Reply {
+        match ask {
+            Ask::Status => json(&self.status().await?),
+            Ask::Breaker => json(&self.breaker().await?),
+            Ask::Config => {
+                json(&self.names.settings).map(|settings| serde_json::json!({ "settings": settings }))
+            }
+            Ask::History => json(&self.pulse().history()),
+        }
+    }
+
+    /// Takes the figures once a second, for ever.
+    pub(super) async fn beat(self: Arc<Self>) {
+        let mut beat = tokio::time::interval(BEAT);
+        beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            beat.tick().await;
+            let now = clock();
+            let sample = self.sample(now);
+            self.pulse().take(sample, now);
+        }
+    }
+
+    fn pulse(&self) -> std::sync::MutexGuard<'_, Pulse> {
+        self.pulse.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn look(&self) -> Result<Look, Problem> {
+        let (answer, answered) = oneshot::channel();
+        self.words.try_send(Word::Look(answer)).map_err(|_| Problem::busy("the ops thread"))?;
+        answered.await.map_err(|_| Problem::busy("the ops thread"))
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> Reply {
+    serde_json::to_value(value).map_err(|error| {
+        let status = axum::http::StatusCode::INTERNAL_SERVER_ERROR;
+        Problem::new(status, "internal", format!("the answer cannot be written as JSON ({error})"))
+    })
+}
