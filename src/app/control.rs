@@ -50,6 +50,7 @@ pub(super) fn start(
     let desk = Arc::clone(&console);
     let desk = Desk::new(move |ask| Box::pin(Arc::clone(&desk).answer(ask)));
     let api = Api::new(Arc::clone(&access), desk);
+    let pump = api.events.clone().pump(api.desk.clone());
     let router = admin::Control { access, drain }.router().merge(api.router());
     let stop = Arc::new(Notify::new());
     let stopped = Arc::clone(&stop);
@@ -57,11 +58,13 @@ pub(super) fn start(
     let life = move || {
         runtime.block_on(async move {
             let beat = tokio::spawn(console.beat());
+            let pump = tokio::spawn(pump);
             match tokio::net::TcpListener::from_std(listener) {
                 Ok(listener) => admin::serve(listener, router, stopped.notified()).await,
                 Err(error) => tracing::error!(%error, "the admin listener cannot be used"),
             }
             beat.abort();
+            pump.abort();
         });
     };
     let thread =

@@ -127,6 +127,7 @@ struct Parts {
     view: watch::Sender<View>,
     breaker: Breaker,
     epoch: Epoch,
+    decider: Decider,
 }
 
 impl App {
@@ -178,8 +179,8 @@ impl App {
         };
         let words = mpsc::channel(WORDS_MAX);
         let probes = mpsc::channel(4);
-        let parts = Parts { ledger, budget, receiver, words, probes, policy, view, breaker, epoch };
-        let (proxy, decide) = (settings::proxy(config)?, decider.into_fn());
+        let (proxy, decide) = (settings::proxy(config)?, decider.clone().into_fn());
+        let parts = Parts { ledger, budget, receiver, words, probes, policy, view, breaker, epoch, decider };
         let running = match listener {
             Some(listener) => Server::start_on(listener, proxy, decide, mirroring)?,
             None => Server::start(proxy, decide, mirroring)?,
@@ -252,7 +253,8 @@ impl App {
             names: Names::new(config, parts.epoch),
             eyes: eyes.clone(),
             words: words.clone(),
-            running: running.workers().to_vec(),
+            workers: running.workers().to_vec(),
+            decider: parts.decider,
             drain: running.drain_signal(),
             pulse: std::sync::Mutex::default(),
         };

@@ -58,6 +58,7 @@ mod headers;
 mod inflaters;
 #[cfg(test)]
 mod inflaters_tests;
+mod inquiry;
 mod io;
 mod leg;
 pub mod native;
@@ -88,6 +89,7 @@ pub use drain::{Drain, DrainPlan, DrainReport, Phase};
 pub use error::{Cause, ConnectionError, Fault, Side, Stage};
 pub use forwarded::{Network, NotANetwork, Trusted};
 pub use handed::{HandedOverError, handed_over};
+pub use inquiry::{Facts, Inquiry, Moved, Refused, Tally, Wish};
 pub use io::Io;
 pub use native::{AnonKey, KeyError, Native};
 pub use server::{Running, Server, StartError};

@@ -6,7 +6,7 @@
 //! only leave by a new connection, are told so a few at a time ([`CLOSES_A_TICK`]). The clocks of all windows
 //! hang on one tick of the worker, which runs only while something waits.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -290,6 +290,16 @@ impl Sessions {
         }
     }
 
+    /// The open sessions. To be let go before anything else is done with the book.
+    pub(super) fn cells(&self) -> Ref<'_, HashMap<SessionNo, Rc<SessionCell>>> {
+        self.cells.borrow()
+    }
+
+    /// What holds for open sessions.
+    pub(super) fn policy(&self) -> Policy {
+        self.policy.get()
+    }
+
     /// Sessions open on this worker.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -350,7 +360,7 @@ impl Sessions {
 
     /// Counts what has passed: bytes and messages, before and now.
     pub(super) fn count(&self, cell: &SessionCell, dir: Direction, then: (u64, u64), now: (u64, u64)) {
-        cell.stir();
+        cell.pass(dir, now);
         add(&self.counters.bytes[dir as usize], now.0 - then.0);
         add(&self.counters.messages[dir as usize], now.1 - then.1);
     }

@@ -11,7 +11,7 @@ use super::problem::Problem;
 pub const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What can be asked of the process. Access was judged before.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum Ask {
     /// The whole process at this moment.
     Status,
@@ -21,6 +21,66 @@ pub enum Ask {
     Config,
     /// The last quarter of an hour.
     History,
+    /// A page of sessions: the query as an object.
+    Sessions(serde_json::Value),
+    /// Why is it here?
+    Session {
+        /// Its id, as it was asked for.
+        id: String,
+        /// Whoever asks may see the name of its key.
+        with_key: bool,
+    },
+    /// The rollout's settings.
+    Rollout,
+    /// What another rollout would move.
+    Preview(serde_json::Value),
+    /// A person wants something changed.
+    Change(Change),
+}
+
+/// What can be changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// `PUT /rollout`.
+    Rollout,
+    /// `POST /rollout/emergency-off`.
+    Emergency,
+    /// `POST /breaker`.
+    Breaker,
+    /// `POST /breaker/reset`.
+    BreakerReset,
+    /// `POST /sessions/{id}/move`.
+    MoveSession,
+    /// `POST /sessions/{id}/close`.
+    CloseSession,
+}
+
+impl What {
+    /// The word in the audit trail.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Rollout => "rollout",
+            Self::Emergency => "emergency_off",
+            Self::Breaker => "breaker",
+            Self::BreakerReset => "breaker_reset",
+            Self::MoveSession => "session_move",
+            Self::CloseSession => "session_close",
+        }
+    }
+}
+
+/// A change as it was asked for.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// Of what kind.
+    pub what: What,
+    /// Of which one, where there are several.
+    pub subject: Option<String>,
+    /// What was sent.
+    pub body: serde_json::Value,
+    /// `If-Match`.
+    pub if_match: Option<String>,
 }
 
 /// An answer, or why there is none.

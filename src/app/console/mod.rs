@@ -11,8 +11,12 @@
 //! **Limits.** Rates are averages over five seconds, latencies over a minute, the history is a quarter of an hour
 //! in steps of five seconds. What no room measures is null.
 
+mod breaker;
 mod pulse;
+mod rollout;
+mod sessions;
 mod status;
+mod why;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -20,9 +24,10 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Eyes;
+use super::decide::Decider;
 use super::ops::{Look, Word};
 use super::side::clock;
-use crate::admin::api::{Ask, Problem, Reply, model};
+use crate::admin::api::{Ask, Change, Problem, Reply, What, model};
 use crate::config::Config;
 use crate::mirror::flight::Epoch;
 use crate::proxy::{Drain, WorkerHandle};
@@ -70,7 +75,8 @@ pub(super) struct Console {
     pub(super) names: Names,
     pub(super) eyes: Eyes,
     pub(super) words: mpsc::Sender<Word>,
-    pub(super) running: Vec<WorkerHandle>,
+    pub(super) decider: Decider,
+    pub(super) workers: Vec<WorkerHandle>,
     pub(super) drain: Drain,
     pub(super) pulse: Mutex<Pulse>,
 }
@@ -85,6 +91,24 @@ impl Console {
                 json(&self.names.settings).map(|settings| serde_json::json!({ "settings": settings }))
             }
             Ask::History => json(&self.pulse().history()),
+            Ask::Sessions(query) => self.sessions(query).await,
+            Ask::Session { id, with_key } => self.session(&id, with_key).await,
+            Ask::Rollout => json(&self.rollout()),
+            Ask::Preview(body) => self.preview(body).await,
+            Ask::Change(change) => self.change(change).await,
+        }
+    }
+
+    async fn change(&self, change: Change) -> Reply {
+        let Change { what, subject, body, if_match } = change;
+        let subject = subject.unwrap_or_default();
+        match what {
+            What::Rollout => self.change_rollout(body, if_match.as_deref()).await,
+            What::Emergency => self.emergency(body).await,
+            What::Breaker => self.force(body).await,
+            What::BreakerReset => self.reset(body).await,
+            What::MoveSession => self.move_session(&subject, body).await,
+            What::CloseSession => self.close_session(&subject, body).await,
         }
     }
 
@@ -109,6 +133,19 @@ impl Console {
         self.words.try_send(Word::Look(answer)).map_err(|_| Problem::busy("the ops thread"))?;
         answered.await.map_err(|_| Problem::busy("the ops thread"))
     }
+}
+
+/// Reads what was sent. Says which field is wrong, and never repeats a value.
+fn body<T: serde::de::DeserializeOwned>(body: serde_json::Value) -> Result<T, Problem> {
+    let body = if body.is_null() { serde_json::json!({}) } else { body };
+    serde_json::from_value(body).map_err(|error| {
+        // Of what serde says, unknown and missing fields name no value; the rest may.
+        let what = error.to_string();
+        let told = what.starts_with("unknown field") || what.starts_with("missing field");
+        let what = if told { what } else { "a field has a wrong type".to_owned() };
+        let status = axum::http::StatusCode::UNPROCESSABLE_ENTITY;
+        Problem::new(status, "invalid_body", format!("the body cannot be used: {what}"))
+    })
 }
 
 fn json(value: &impl serde::Serialize) -> Reply {
