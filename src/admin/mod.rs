@@ -25,6 +25,7 @@ mod metrics;
 mod process;
 mod quota;
 mod server;
+pub mod ui;
 
 #[cfg(test)]
 mod tests;
