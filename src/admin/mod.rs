@@ -25,6 +25,7 @@ mod metrics;
 mod process;
 mod quota;
 mod server;
+mod spool;
 pub mod ui;
 
 #[cfg(test)]
@@ -37,3 +38,4 @@ pub use histogram::{EDGES, Histogram, Readings};
 pub use metrics::{LABELS_MAX, SERIES_MAX, Snapshot};
 pub use quota::Quota;
 pub use server::{CONNECTIONS_MAX, Ops, REQUEST_TIMEOUT, serve};
+pub use spool::SpoolReadings;

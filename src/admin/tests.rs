@@ -34,8 +34,8 @@ fn full() -> Snapshot {
         readback: histogram.readings(),
         realtime_connected: true,
         rollout_percent: 12.5,
-        quota: Some(Quota { messages: vec![("send", 5)], month_cost: Some(2.5), ..Quota::default() }),
         rollout_live_percent: Some(12.0),
+        quota: Some(Quota { messages: vec![("send", 5)], month_cost: Some(2.5), ..Quota::default() }),
         ..Snapshot::default()
     }
     .with_account(&Ledger::new().account())

@@ -64,8 +64,11 @@ pub(crate) struct Receipt {
     /// Only if this version still holds; `None`: whatever holds.
     pub(crate) expected: Option<u64>,
     /// The new version, or the one that holds instead of the expected one.
-    pub(crate) answer: oneshot::Sender<Result<u64, u64>>,
+    pub(crate) answer: oneshot::Sender<Held>,
 }
+
+/// The new version, or the one that holds instead of the expected one.
+pub(crate) type Held = Result<u64, u64>;
 
 /// See the module.
 #[derive(Debug)]
@@ -147,7 +150,7 @@ impl FlagBook {
 }
 
 /// Whoever asked may have gone.
-fn tell(answered: Option<(oneshot::Sender<Result<u64, u64>>, Result<u64, u64>)>) {
+fn tell(answered: Option<(oneshot::Sender<Held>, Held)>) {
     if let Some((to, what)) = answered {
         to.send(what).unwrap_or_default();
     }

@@ -53,7 +53,7 @@ use crate::rollout::Percent;
 use crate::tap::{self, TapReceiver};
 
 use behind::{Behind, runtime};
-use console::{Console, Names};
+use console::Console;
 use decide::Decider;
 use figures::SideFigures;
 pub use flags::Hand;
@@ -101,6 +101,8 @@ pub struct Eyes {
     standing: watch::Receiver<Arc<Standing>>,
     mirrors: bool,
     reachable: Arc<AtomicBool>,
+    /// Where there is a spool.
+    disk: Option<Arc<crate::spool::disk::Figures>>,
 }
 
 /// A running process.
@@ -153,7 +155,10 @@ impl App {
         let budget = Budget::new(config.mirror.buffer);
         let (tap, receiver) = tap::channel(Arc::clone(&budget), Arc::clone(&ledger), epoch.at);
         let numbers = tuning.breaker.clone().unwrap_or_else(|| settings::breaker(config));
-        let breaker = Breaker::new(numbers, seed(), epoch.at);
+        let mut breaker = Breaker::new(numbers, seed(), epoch.at);
+        if let Some(force) = settings::force(config.breaker.mode) {
+            breaker.force(force, epoch.at);
+        }
         let pods = config.supabase.as_ref().map_or(1, |supabase| supabase.pods);
         let view = watch::Sender::new(ops::first_view(&breaker, pods, epoch.at));
         let policy = watch::Sender::new(Policy::PASSTHROUGH);
@@ -196,14 +201,14 @@ impl App {
         (running, flags): (Arc<Running>, FlagBook),
         parts: Parts,
     ) -> Result<Self, StartError> {
-        let figures = Arc::new(SideFigures::default());
-        let table = Arc::new(TableFigures::default());
-        let returned_us = Arc::new(AtomicU64::new(0));
+        let (figures, table) = <(Arc<SideFigures>, Arc<TableFigures>)>::default();
+        let (disk, returned_us) = <(Arc<crate::spool::disk::Figures>, Arc<AtomicU64>)>::default();
         let eyes = Eyes {
             shared: running.shared(),
             view: parts.view.subscribe(),
             figures: Arc::clone(&figures),
             table: Arc::clone(&table),
+            disk: config.spool.is_some().then(|| Arc::clone(&disk)),
             ledger: Arc::clone(&parts.ledger),
             budget: Arc::clone(&parts.budget),
             returned_us: Arc::clone(&returned_us),
@@ -211,15 +216,10 @@ impl App {
             mirrors: config.supabase.is_some(),
             reachable: Arc::default(),
         };
-        let (words, heard) = parts.words;
-        let (ask, asked) = parts.probes;
-        let mut breaker = parts.breaker;
-        if let Some(force) = settings::force(config.breaker.mode) {
-            breaker.force(force, parts.epoch.at);
-        }
+        let ((words, heard), (ask, asked)) = (parts.words, parts.probes);
         let view = parts.view.subscribe();
         let machine = Ops {
-            breaker,
+            breaker: parts.breaker,
             flags,
             words: heard,
             probes: ask,
@@ -236,37 +236,39 @@ impl App {
             last_trip: None,
             tripped: std::collections::VecDeque::new(),
         };
-        let (stop_side, stop_ops) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (stop_side, stop_ops) = <(Arc<Notify>, Arc<Notify>)>::default();
         let side = match &config.supabase {
             None => None,
             Some(supabase) => {
                 let link = settings::link(supabase)?;
                 let (terms, limit_bytes) = (settings::terms(supabase), settings::batch_bytes(supabase));
+                let ledger = Arc::clone(&parts.ledger);
                 let words = words.clone();
-                let behind =
-                    Behind { config, tuning, link, words, view, asked, figures, terms, limit_bytes, table };
-                let book = (parts.receiver, Arc::clone(&parts.budget), parts.epoch);
+                let behind = Behind {
+                    config,
+                    tuning,
+                    link,
+                    words,
+                    view,
+                    asked,
+                    figures,
+                    terms,
+                    limit_bytes,
+                    table,
+                    ledger,
+                    disk,
+                };
+                let book = (parts.receiver, parts.budget, parts.epoch);
                 Some(behind.start(&running, book, Arc::clone(&stop_side))?)
             }
         };
-        let console = Console {
-            names: Names::new(config, parts.epoch),
-            eyes: eyes.clone(),
-            words: words.clone(),
-            workers: running.workers().to_vec(),
-            decider: parts.decider,
-            drain: running.drain_signal(),
-            pulse: std::sync::Mutex::default(),
-        };
+        let console = Console::new((config, parts.epoch), &eyes, &words, (&running, parts.decider));
         let admin = control::start(config, tuning, &running, console)?;
         let machine = (machine, words.clone());
         let (ops, metrics) = start_ops(config, tuning, machine, (&running, &eyes), Arc::clone(&stop_ops))?;
         let at = admin.as_ref().map(|listener| listener.address);
         let addresses = Addresses { proxy: running.local_addr(), metrics, admin: at };
-        tracing::info!(listener = "proxy", addr = %addresses.proxy, "listening");
-        if let Some(addr) = addresses.metrics {
-            tracing::info!(listener = "metrics", %addr, "listening");
-        }
+        addresses.tell();
         Ok(Self { running, addresses, eyes, words, ops, side, stop_side, stop_ops, admin })
     }
 

@@ -26,6 +26,7 @@ fn activated(
         // Must not be used: nobody may listen on port 1 here.
         ("CROSSFADE_LISTEN", "192.0.2.1:1"),
         ("CROSSFADE_METRICS_LISTEN", "127.0.0.1:0"),
+        ("CROSSFADE_ADMIN_LISTEN", "127.0.0.1:0"),
         ("CROSSFADE_DRAIN_SETTLE", "0s"),
     ];
     env.extend(more);

@@ -5,6 +5,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, its own functions included")]
 
+mod admin;
+mod admin_rollout;
 mod configuration;
 mod drain;
 mod emergency;
@@ -19,5 +21,6 @@ mod metrics;
 mod native;
 mod process;
 mod raw;
+mod spool;
 mod stage;
 mod table;

@@ -15,6 +15,10 @@ pub const PATIENCE: Duration = Duration::from_secs(2);
 pub enum Ask {
     /// The whole process at this moment.
     Status,
+    /// The plan's budget and its use; null without Supabase settings.
+    Quota,
+    /// The disk queue; null without one.
+    Spool,
     /// The breaker alone.
     Breaker,
     /// The variables, without secrets.

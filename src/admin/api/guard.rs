@@ -138,7 +138,7 @@ impl Access {
 ///
 /// # Errors
 /// 421.
-pub fn is_direct(headers: &HeaderMap) -> Result<Authority, Problem> {
+pub(in crate::admin) fn is_direct(headers: &HeaderMap) -> Result<Authority, Problem> {
     let host = headers.get(header::HOST).and_then(|host| Authority::try_from(host.as_bytes()).ok());
     let direct = host.filter(|host| {
         let name = host.host().trim_start_matches('[').trim_end_matches(']');

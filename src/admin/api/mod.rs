@@ -20,6 +20,8 @@ mod desk;
 mod events;
 mod guard;
 pub mod model;
+#[cfg(test)]
+mod openapi_tests;
 mod problem;
 #[cfg(test)]
 mod tests;
@@ -98,6 +100,8 @@ impl Api {
             .route("/api/v1/openapi.json", get(openapi))
             .route("/api/v1/status", get(status))
             .route("/api/v1/events", get(events))
+            .route("/api/v1/quota", get(quota))
+            .route("/api/v1/spool", get(spool))
             .route("/api/v1/audit", get(audit))
             .route("/api/v1/sessions", get(sessions))
             .route("/api/v1/sessions/{id}", get(session))
@@ -154,6 +158,14 @@ async fn status(State(api): State<Api>) -> Response {
 
 async fn breaker(State(api): State<Api>) -> Response {
     answer(&api.desk, Ask::Breaker).await
+}
+
+async fn quota(State(api): State<Api>) -> Response {
+    answer(&api.desk, Ask::Quota).await
+}
+
+async fn spool(State(api): State<Api>) -> Response {
+    answer(&api.desk, Ask::Spool).await
 }
 
 async fn config(State(api): State<Api>) -> Response {

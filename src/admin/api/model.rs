@@ -41,10 +41,10 @@ pub struct Status {
     pub latency: Latency,
     /// The validator.
     pub r#match: Option<serde_json::Value>,
-    /// The plan's limits.
-    pub quota: Option<serde_json::Value>,
-    /// The disk queue.
-    pub spool: Option<serde_json::Value>,
+    /// The plan's limits; null without Supabase settings.
+    pub quota: Option<Quota>,
+    /// The disk queue; null without one.
+    pub spool: Option<Spool>,
     /// Where the rollout's settings come from, highest first.
     pub tiers: Vec<Tier>,
 }
@@ -478,4 +478,46 @@ pub struct Audit {
     pub reason: Option<String>,
     /// `done`, or the word of the refusal.
     pub outcome: &'static str,
+}
+
+/// See [`Status::quota`] and `GET /api/v1/quota`.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Quota {
+    /// As configured.
+    pub plan: String,
+    /// This pod's.
+    pub budget_per_s: f64,
+    /// This pod's, over a minute.
+    pub used_per_s: f64,
+    /// Of this pod's equal share of the plan's limit.
+    pub used_ratio: f64,
+    /// From one publish to the next at full use.
+    pub spacing_ms: f64,
+    /// `Too many messages per second`, since the start.
+    pub refusals: u64,
+    /// Batches withheld, since the start.
+    pub deferred: u64,
+    /// The arithmetic, while the hot lane is refused because publishes are too far apart.
+    pub hot_refused: Option<String>,
+    /// Of the project at this rate, if all pods are alike.
+    pub month_messages: f64,
+    /// Beyond the included ones; null where the plan sells none.
+    pub month_cost_usd: Option<f64>,
+}
+
+/// See [`Status::spool`] and `GET /api/v1/spool`.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Spool {
+    /// `ok`, `full`, `broken` or `sealed`.
+    pub state: &'static str,
+    /// Messages on disk.
+    pub records: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// At most.
+    pub limit_bytes: Option<u64>,
+    /// Of the oldest one.
+    pub oldest_age_s: Option<f64>,
+    /// Records skipped as damaged.
+    pub damaged: u64,
 }

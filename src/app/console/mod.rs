@@ -30,7 +30,7 @@ use super::side::clock;
 use crate::admin::api::{Ask, Change, Problem, Reply, What, model};
 use crate::config::Config;
 use crate::mirror::flight::Epoch;
-use crate::proxy::{Drain, WorkerHandle};
+use crate::proxy::{Drain, Running, WorkerHandle};
 use pulse::Pulse;
 pub(super) use pulse::quantile_ms;
 
@@ -38,18 +38,22 @@ pub(super) use pulse::quantile_ms;
 const BEAT: Duration = Duration::from_secs(1);
 
 /// What does not change while the process lives.
-pub(super) struct Names {
+struct Names {
     service: String,
     pod: String,
     instance: String,
     upstream: String,
     buffer: u64,
+    /// The spool's limit, where there is one.
+    spool: Option<u64>,
+    /// The plan as it was configured.
+    plan: String,
     began: Epoch,
     settings: Vec<model::Setting>,
 }
 
 impl Names {
-    pub(super) fn new(config: &Config, began: Epoch) -> Self {
+    fn new(config: &Config, began: Epoch) -> Self {
         let setting = |shown: &crate::config::Shown| model::Setting {
             name: shown.name,
             group: shown.group,
@@ -64,6 +68,13 @@ impl Names {
             instance: format!("{:x}", began.unix_ms),
             upstream: config.proxy.upstream.to_string(),
             buffer: config.mirror.buffer,
+            spool: config.spool.as_ref().map(|spool| spool.max),
+            plan: config
+                .shown
+                .iter()
+                .find(|one| one.name == "CROSSFADE_PLAN")
+                .and_then(|one| one.value.clone())
+                .unwrap_or_default(),
             began,
             settings: config.shown.iter().map(setting).collect(),
         }
@@ -72,20 +83,40 @@ impl Names {
 
 /// See the module.
 pub(super) struct Console {
-    pub(super) names: Names,
-    pub(super) eyes: Eyes,
-    pub(super) words: mpsc::Sender<Word>,
-    pub(super) decider: Decider,
-    pub(super) workers: Vec<WorkerHandle>,
-    pub(super) drain: Drain,
-    pub(super) pulse: Mutex<Pulse>,
+    names: Names,
+    eyes: Eyes,
+    words: mpsc::Sender<Word>,
+    decider: Decider,
+    workers: Vec<WorkerHandle>,
+    drain: Drain,
+    pulse: Mutex<Pulse>,
 }
 
 impl Console {
+    /// A console of this process.
+    pub(super) fn new(
+        (config, began): (&Config, Epoch),
+        eyes: &Eyes,
+        words: &mpsc::Sender<Word>,
+        (running, decider): (&Running, Decider),
+    ) -> Self {
+        Self {
+            names: Names::new(config, began),
+            eyes: eyes.clone(),
+            words: words.clone(),
+            decider,
+            workers: running.workers().to_vec(),
+            drain: running.drain_signal(),
+            pulse: Mutex::default(),
+        }
+    }
+
     /// Answers one question.
     pub(super) async fn answer(self: Arc<Self>, ask: Ask) -> Reply {
         match ask {
             Ask::Status => json(&self.status().await?),
+            Ask::Quota => json(&self.quota(&self.eyes.status(clock()))),
+            Ask::Spool => json(&self.spool()),
             Ask::Breaker => json(&self.breaker().await?),
             Ask::Config => {
                 json(&self.names.settings).map(|settings| serde_json::json!({ "settings": settings }))

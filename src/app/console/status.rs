@@ -44,8 +44,8 @@ impl Console {
             mirror: self.eyes.mirrors.then(|| self.mirror(&seen)),
             latency: model::Latency { legacy: None, realtime: pulse.realtime() },
             r#match: None,
-            quota: None,
-            spool: None,
+            quota: self.quota(&seen),
+            spool: self.spool(),
             tiers: self.tiers(now),
         })
     }
@@ -85,7 +85,7 @@ impl Console {
             confirmed: account.confirmed,
             acked_only: account.acked_only,
             in_flight: account.in_flight,
-            spooled: None,
+            spooled: self.eyes.disk.as_ref().map(|disk| disk.messages().iter().sum()),
             unconfirmed: account.shed(Shed::Unconfirmed),
             shed: account.shed_by_reason().map(|(why, n)| (why.as_str(), n)).collect(),
             imbalance: account.imbalance(),
@@ -94,6 +94,38 @@ impl Console {
             batches: seen.mirror.batches,
             unacked: u64::from(seen.mirror.waiting),
         }
+    }
+
+    /// `None` without Supabase settings.
+    pub(super) fn quota(&self, seen: &Status) -> Option<model::Quota> {
+        let governor = &seen.quota.governor;
+        self.eyes.mirrors.then(|| model::Quota {
+            plan: self.names.plan.clone(),
+            budget_per_s: governor.budget,
+            used_per_s: governor.per_second,
+            used_ratio: governor.used,
+            spacing_ms: governor.spacing.as_secs_f64() * 1000.0,
+            refusals: governor.refusals,
+            deferred: governor.deferred,
+            hot_refused: seen.quota.hot_refused.as_ref().map(ToString::to_string),
+            month_messages: governor.forecast.per_month,
+            month_cost_usd: governor.forecast.cost,
+        })
+    }
+
+    /// `None` without a spool.
+    pub(super) fn spool(&self) -> Option<model::Spool> {
+        let disk = self.eyes.disk.as_ref()?;
+        let records = disk.messages().iter().sum();
+        let age_ms = disk.oldest_age_ms(crate::spool::disk::unix_ms());
+        Some(model::Spool {
+            state: disk.state().as_str(),
+            records,
+            bytes: disk.bytes(),
+            limit_bytes: self.names.spool,
+            oldest_age_s: (records > 0).then(|| age_ms as f64 / 1000.0),
+            damaged: disk.damaged(),
+        })
     }
 
     fn rollout_brief(&self, breaker: Option<&model::Breaker>, now: Instant) -> model::RolloutBrief {
