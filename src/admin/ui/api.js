@@ -1,6 +1,8 @@
 // The way to the API: the token (in this tab's memory only), requests, and the stream of events.
 
 const KEY = "crossfade-token";
+/** The stream says something each second; after this without a word it is opened anew. */
+const SILENCE = 10_000;
 let token = sessionStorage.getItem(KEY) ?? "";
 let role = "";
 const hearers = new Set();
@@ -51,8 +53,18 @@ export const get = async (path) => read(await send("GET", path));
 export const post = async (path, body = {}) => read(await send("POST", path, body));
 export const put = async (path, body, headers) => read(await send("PUT", path, body, headers));
 
+let paths = null;
+
+/** Whether this build of crossfade has such a path, by its own description. */
+async function has(path) {
+  paths ??= get("openapi.json").then((document) => Object.keys(document?.paths ?? {}), () => []);
+  const known = await paths;
+  return !known.length || known.some((one) => one.replace(/^\/api\/v1/, "") === `/${path}`);
+}
+
 /** Null where this build of crossfade has no such path yet; other refusals are thrown. */
 export async function maybe(path) {
+  if (!(await has(path))) return null;
   try {
     return await get(path);
   } catch (refusal) {
@@ -72,7 +84,21 @@ function parse(block) {
 }
 
 /** Reads `GET /events` until it ends. `fetch` and not EventSource: that one cannot send a token. */
-async function stream(hear, signal) {
+async function stream(hear) {
+  const stop = new AbortController();
+  let timer = setTimeout(() => stop.abort(new Error("no word for ten seconds")), SILENCE);
+  try {
+    return await listen(hear, stop.signal, () => {
+      clearTimeout(timer);
+      timer = setTimeout(() => stop.abort(new Error("no word for ten seconds")), SILENCE);
+    });
+  } finally {
+    clearTimeout(timer);
+    stop.abort();
+  }
+}
+
+async function listen(hear, signal, alive) {
   const answer = await send("GET", "events", undefined, { Accept: "text/event-stream" }, signal);
   if (!answer.ok) return read(answer);
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -80,6 +106,7 @@ async function stream(hear, signal) {
   for (;;) {
     const { value, done } = await reader.read();
     if (done) return null;
+    alive();
     const blocks = (rest + value).replaceAll("\r\n", "\n").split("\n\n");
     rest = blocks.pop();
     for (const event of blocks.map(parse)) if (event.data) hear(event.type, JSON.parse(event.data));
@@ -94,11 +121,11 @@ export async function follow(hear, trouble) {
   for (;;) {
     try {
       hear("status", await get("status"));
-      if (streams) await stream(hear, undefined);
+      if (streams) await stream(hear);
       else await pause(1000);
     } catch (error) {
-      if (streams && [404, 405, 429, 503].includes(error.status)) streams = error.status !== 404 && error.status !== 405;
-      else trouble(error);
+      if (error.status === 404 || error.status === 405) streams = false;
+      else if (error.status !== 429 && error.status !== 503) trouble(error);
       await pause(1000);
     }
   }

@@ -50,7 +50,7 @@ export function fader(ask) {
 
   function sentence() {
     if (!seen) return;
-    const parts = [h("strong", {}, `Wanted ${percent(seen.percent)}`)];
+    const parts = [h("strong", {}, `Wanted ${percent(seen.percent)}`), typeof seen.live_percent === "number" ? ` · live ${percent(seen.live_percent)}` : " · nobody to move yet"];
     if (seen.effective_percent !== seen.percent) parts.push(` · effective ${percent(seen.effective_percent)}`);
     parts.push(` · lane ${seen.lane} · decided by ${words(seen.tier)} · `, seen.scope === "fleet" ? "the whole fleet" : "this pod only");
     show(line, parts);
@@ -116,8 +116,8 @@ export function fader(ask) {
       moves && ["to Realtime", int(found.moves_to_realtime), `of ${int(found.of_open)} open`],
       moves && ["to legacy", int(found.moves_to_legacy), "inside their open sockets"],
       ["more messages", `${found.messages_per_s_more >= 0 ? "+" : ""}${rate(found.messages_per_s_more)}`, "per second"],
-      ["of the quota", ratio(found.quota_ratio), "afterwards"],
-      found.month_cost_usd !== null && found.month_cost_usd !== undefined && ["a month", usd(found.month_cost_usd), "estimated"],
+      typeof found.quota_ratio === "number" && ["of the quota", ratio(found.quota_ratio), "afterwards"],
+      typeof found.month_cost_usd === "number" && ["a month", usd(found.month_cost_usd), "estimated"],
     ].filter(Boolean);
     return [h("p", { class: "sentence" }, found.sentence ?? `From ${percent(seen.percent)} to ${percent(to)}.`),
       h("ul", { class: "tiles" }, tiles.map(([name, value, note]) => h("li", {}, h("b", {}, value), h("span", {}, name), h("small", {}, note)))),

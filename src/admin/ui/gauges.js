@@ -144,8 +144,8 @@ export function quota() {
     update({ quota: found }) {
       if (!found) return show(body, unknown(), h("p", { class: "dim" }, "This process does not report its share of the plan."));
       show(body, h("p", { class: "big" }, ratio(found.used_ratio), h("span", { class: "verdict" }, words(found.plan))), bar(found.used_ratio, "share of the budget in use", found.used_ratio > 0.8 ? "mismatch" : ""),
-        h("p", { class: "dim" }, `${num(found.used_per_s)} of ${num(found.budget_per_s)} messages/s; the plan allows ${num(found.limit_per_s)}`),
-        facts([["this month", found.month_messages === null ? null : `${int(found.month_messages)} messages`], ["cost", found.month_cost_usd === null ? null : usd(found.month_cost_usd)]]));
+        h("p", { class: "dim" }, `${num(found.used_per_s)} of ${num(found.budget_per_s)} messages/s${found.limit_per_s ? `; the plan allows ${num(found.limit_per_s)}` : ""}`),
+        facts([["a month at this rate", typeof found.month_messages === "number" ? int(found.month_messages) : null, "messages"], ["its cost", typeof found.month_cost_usd === "number" ? usd(found.month_cost_usd) : null]]));
     },
   };
 }

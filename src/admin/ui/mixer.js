@@ -24,9 +24,8 @@ function deck(side) {
       disc.update(here, all, flows);
       const leg = status.latency[side];
       const split = side === "realtime" ? lanes.filter((lane) => lane in open).map((lane) => `${lane} ${int(open[lane])}`).join(" · ") : `upstream ${status.upstream.reachable ? "reachable" : "not reachable"}`;
-      show(body, facts([
-        ["median", leg ? ms(leg.p50_ms) : null], ["95 %", leg ? ms(leg.p95_ms) : null], ["99 %", leg ? ms(leg.p99_ms) : null],
-      ]), h("p", { class: "split" }, split));
+      const rows = leg ? [["median", ms(leg.p50_ms)], ["95 %", ms(leg.p95_ms)], ["99 %", ms(leg.p99_ms)]] : [["latency", null]];
+      show(body, facts(rows), h("p", { class: "split" }, split));
     },
   };
 }
@@ -70,10 +69,10 @@ export function mixer({ askToken }) {
   const slide = fader(askToken);
   const middle = centre();
   const parts = [deck("legacy"), middle, deck("realtime"), slide, match(), legs(), ledger(), spool(), quota(), tiers()];
-  const [left, , right, , proved, line, ...rest] = parts;
+  const [left, , right, , proved, line, book, disk, plan, who] = parts;
   const element = h("div", { class: "mixer" },
     h("div", { class: "plate" }, h("div", { class: "decks" }, left.element, middle.element, right.element), slide.element),
-    h("div", { class: "wide" }, line.element, proved.element), h("div", { class: "panels" }, rest.map((part) => part.element)));
+    h("div", { class: "wide" }, line.element, proved.element), h("div", { class: "panels" }, book.element, h("div", { class: "pile" }, plan.element, disk.element), who.element));
   return {
     element,
     update(status) { for (const part of parts) part.update(status); },
