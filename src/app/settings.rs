@@ -61,6 +61,7 @@ pub(super) fn proxy(config: &config::Config) -> Result<proxy::Config, SettingErr
     settings.limits.head_bytes = usize::try_from(own.header_bytes_max).unwrap_or(usize::MAX);
     settings.limits.head_fields = own.headers_max as usize;
     settings.lane_header = own.lane_header;
+    settings.lane_endpoint = own.lane_endpoint;
     let networks = own.trusted_proxies.iter().map(|block| {
         format!("{}/{}", block.address, block.prefix)
             .parse::<Network>()

@@ -74,23 +74,23 @@ export function fader(ask) {
   }
 
   let timer = 0;
-  function preview() {
+  function preview(said) {
     clearTimeout(timer);
     const [mine, to] = [++asked, wanted];
     timer = setTimeout(async () => {
       const found = await post("rollout/preview", { percent: to }).catch((refusal) => ({ refusal }));
-      if (mine === asked && wanted === to) form(to, found);
+      if (mine === asked && wanted === to) form(to, found, said);
     }, 180);
   }
 
-  function form(to, found) {
+  function form(to, found, said) {
     const typed = panel.querySelector("[name=confirm]")?.value ?? "";
     const reason = panel.querySelector("[name=reason]")?.value ?? "";
     const text = String(to);
     const go = h("button", { type: "submit", class: "go", disabled: typed.trim() !== text }, `Move to ${percent(to)}`);
     const input = h("input", { name: "confirm", id: "confirm", autocomplete: "off", inputmode: "decimal", size: "8", value: typed,
       oninput: (event) => { go.disabled = event.target.value.trim() !== text; } });
-    const refused = h("p", { class: "refused", role: "alert", hidden: true });
+    const refused = h("p", { class: "refused", role: "alert", hidden: !said }, said);
     panel.hidden = false;
     show(panel, []);
     panel.append(h("div", { class: "preview", "aria-live": "polite" }, foresight(to, found)));
@@ -105,7 +105,7 @@ export function fader(ask) {
     }
     panel.onsubmit = (event) => {
       event.preventDefault();
-      if (!go.disabled) commit(to, input.value, panel.querySelector("[name=reason]").value, refused, go);
+      if (!go.disabled) commit({ to, version: found.version ?? seen.version }, input.value, panel.querySelector("[name=reason]").value, refused, go);
     };
   }
 
@@ -124,11 +124,12 @@ export function fader(ask) {
       (found.warnings ?? []).map((warning) => h("p", { class: "warn" }, warning))];
   }
 
-  async function commit(to, confirm, reason, refused, go) {
+  /** The version is that of the preview: what was looked at is what is confirmed. */
+  async function commit({ to, version: looked }, confirm, reason, refused, go) {
     go.disabled = true;
     const body = { percent: to, lane: seen.lane, confirm: confirm.trim(), reason: reason.trim() || undefined };
     try {
-      const now = await put("rollout", body, { "If-Match": `"${seen.version}"`, "Idempotency-Key": crypto.randomUUID?.() ?? String(Math.random()) });
+      const now = await put("rollout", body, { "If-Match": `"${looked}"`, "Idempotency-Key": crypto.randomUUID?.() ?? String(Math.random()) });
       const { percent: stands = to, lane = seen.lane, version = seen.version } = now?.after ?? {};
       seen = { ...seen, percent: stands, lane, version };
       announce(`Confirmed: ${percent(to)} of the users on Realtime`);
@@ -138,6 +139,7 @@ export function fader(ask) {
       refused.hidden = false;
       refused.textContent = await explain(refusal);
       go.disabled = false;
+      if (refusal.status === 412) preview(refused.textContent);
     }
   }
 

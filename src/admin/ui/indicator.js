@@ -1,7 +1,7 @@
 // crossfade's data source indicator, for the service's own pages:
 //   <script src="/.crossfade/indicator.js" defer data-path="/feed"></script>
-// Shows which lane feeds the page. data-path: where the page opens its WebSocket; data-query: what of the page's
-// query belongs to it; data-every: seconds (30). Style it as `crossfade-lane[lane=hot]`. Without an answer it hides.
+// Shows which lane feeds the page. data-path: where the page opens its WebSocket; data-query: the
+// query that it adds; data-every: seconds (30). Style it as `crossfade-lane[lane=hot]`. Without an answer it hides.
 (() => {
   const { path = "/", query = "", every = "30" } = document.currentScript?.dataset ?? {};
   const names = { legacy: "Legacy", hot: "Realtime", cold: "Realtime", native: "Supabase" };
@@ -11,9 +11,7 @@
   const look = async () => {
     if (document.hidden) return;
     try {
-      const ask = new URLSearchParams(query);
-      ask.set("path", path);
-      const answer = await fetch(`/.crossfade/lane?${ask}`, { cache: "no-store" });
+      const answer = await fetch(`/.crossfade/lane?path=${path}&${query}`, { cache: "no-store" });
       const { lane } = answer.ok ? await answer.json() : {};
       const changed = place.getAttribute("lane") !== lane;
       place.hidden = !names[lane];
