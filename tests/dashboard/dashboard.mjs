@@ -54,7 +54,7 @@ try {
     await show.stop();
   });
 
-  const show = await demo("--clients", "220");
+  const show = await demo("--clients", "120");
   started.push(show);
   const { page, faults, forgive, close } = await open(chrome, show.url, { viewport: { width: 1440, height: 900 } });
   await page.waitForSelector(".deck .count:not(:empty)");
@@ -181,7 +181,7 @@ try {
     await page.click('#nav a[href="#/sessions"]');
     await page.waitForSelector(".sessions tbody tr");
     assert.equal(await page.locator(".sessions tbody tr").count(), 50);
-    await until("the total", async () => /1 to 50 of 220/.test(await page.textContent(".sessions > .dim")));
+    await until("the total", async () => /1 to 50 of 120/.test(await page.textContent(".sessions > .dim")));
     await page.click(".pages button:last-child");
     await until("the second page", async () => /51 to 100/.test(await page.textContent(".sessions > .dim")));
     await page.selectOption("#lane", "legacy");
@@ -222,6 +222,8 @@ try {
           await look.page.setViewportSize(viewport);
         }
         assert.deepEqual(look.faults, []);
+        await look.page.evaluate(() => { document.querySelector(".panel h2").style.color = getComputedStyle(document.body).getPropertyValue("--line"); });
+        assert.equal((await look.page.evaluate(faint)).length, 1, "faint text would be found");
         await look.close();
       });
     }

@@ -22,7 +22,10 @@ function open(first) {
   byId("main").replaceChildren(heading, view.element);
   document.title = `${TITLES[name] ?? "Mixer"} · crossfade`;
   for (const link of byId("nav").children) {
-    if (link.getAttribute("href") === `#/${TITLES[name] ? name : ""}`) link.setAttribute("aria-current", "page");
+    if (link.getAttribute("href") === `#/${TITLES[name] ? name : ""}`) {
+      link.setAttribute("aria-current", "page");
+      link.scrollIntoView({ inline: "center", block: "nearest" });
+    }
     else link.removeAttribute("aria-current");
   }
   if (status) view.update?.(status);

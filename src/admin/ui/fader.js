@@ -46,6 +46,7 @@ export function fader(ask) {
     live.style.left = `${share ?? 0}%`;
     live.lastChild.textContent = `live ${percent(share)}`;
     live.classList.toggle("right", share > 80);
+    live.classList.toggle("near", Math.abs(share - at) < 7);
   }
 
   function sentence() {

@@ -48,7 +48,7 @@ export function plan({ status }) {
       show(body, found === null ? none() : draw(found));
       buttons.hidden = found === null || !mayOperate();
       const judged = await maybe("gate").catch((refusal) => ({ gates: [{ name: "gate", pass: false, why: refusal.message }] }));
-      show(gate.body, judged === null ? unknown() : gates(judged.gates ? judged : found));
+      show(gate.body, judged === null ? unknown("no gate in this version") : gates(judged.gates ? judged : found));
     } catch (refusal) {
       show(body, h("p", { class: "refused" }, refusal.message));
     }
