@@ -30,10 +30,11 @@ pub(crate) mod figures;
 pub(crate) mod flags;
 mod life;
 pub(crate) mod ops;
-mod settings;
+pub(crate) mod settings;
 pub(crate) mod side;
 mod status;
 pub(crate) mod table;
+mod tls;
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -63,7 +64,7 @@ use ops::{Links, Ops, View, WORDS_MAX, Word};
 use table::TableFigures;
 
 pub use settings::{Addresses, SettingError, Tuning, load};
-pub(crate) use settings::{accepts, link, topic};
+pub(crate) use settings::{accepts, link, proxy as proxy_settings, topic};
 
 /// Why the process did not start.
 #[derive(Debug, thiserror::Error)]

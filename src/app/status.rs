@@ -144,6 +144,7 @@ impl Eyes {
             tap_panics: status.hot.tap_panics,
             buffered_bytes: status.mirror.buffered,
             batches: status.mirror.batches,
+            published: self.figures.snapshot().published,
             breaker_state: if self.mirrors { status.breaker.phase.as_str() } else { "" },
             breaker_trips: trips.map(|(why, n)| (why.as_str(), n)).collect(),
             readback: readings(&self.figures.snapshot().tally.latency),
@@ -152,7 +153,7 @@ impl Eyes {
             rollout_live_percent: self.live_percent(),
             quota: self.mirrors.then(|| quota(&status.quota)),
             spool: self.spool(),
-            ..Snapshot::default()
+            ..super::tls::figures(&self.shared)
         }
         .with_account(&status.ledger)
     }

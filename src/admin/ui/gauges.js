@@ -128,10 +128,10 @@ export function spool() {
   return {
     element,
     update({ spool: found }) {
-      if (!found) return show(body, unknown(), h("p", { class: "dim" }, "This process reports no disk queue."));
-      if (!found.configured) return show(body, h("p", {}, "Not configured."), h("p", { class: "dim" }, "An outage longer than the memory lasts sheds messages; see CROSSFADE_SPOOL_DIR."));
-      show(body, h("p", { class: "big" }, int(found.records), h("span", { class: "verdict" }, words(found.state))), bar(found.bytes / found.limit_bytes, "disk for the spool"),
-        h("p", { class: "dim" }, `${bytes(found.bytes)} of ${bytes(found.limit_bytes)} on disk`), facts([["oldest", found.oldest_age_s === null ? "nothing waits" : span(found.oldest_age_s)]]));
+      if (!found) return show(body, h("p", {}, "No disk queue."), h("p", { class: "dim" }, "What an outage makes wait must fit into memory; CROSSFADE_SPOOL_DIR sets one up."));
+      show(body, h("p", { class: "big" }, int(found.records), h("span", { class: "verdict", "data-verdict": found.state === "ok" ? "match" : "mismatch" }, words(found.state))),
+        typeof found.limit_bytes === "number" && bar(found.bytes / found.limit_bytes, "disk for the spool"), h("p", { class: "dim" }, `${bytes(found.bytes)} of ${bytes(found.limit_bytes)} on disk`),
+        facts([["oldest", typeof found.oldest_age_s === "number" ? span(found.oldest_age_s) : "nothing waits"], ["damaged records skipped", int(found.damaged)]]));
     },
   };
 }
@@ -145,7 +145,8 @@ export function quota() {
       if (!found) return show(body, unknown(), h("p", { class: "dim" }, "This process does not report its share of the plan."));
       show(body, h("p", { class: "big" }, ratio(found.used_ratio), h("span", { class: "verdict" }, words(found.plan))), bar(found.used_ratio, "share of the budget in use", found.used_ratio > 0.8 ? "mismatch" : ""),
         h("p", { class: "dim" }, `${num(found.used_per_s)} of ${num(found.budget_per_s)} messages/s${found.limit_per_s ? `; the plan allows ${num(found.limit_per_s)}` : ""}`),
-        facts([["a month at this rate", typeof found.month_messages === "number" ? int(found.month_messages) : null, "messages"], ["its cost", typeof found.month_cost_usd === "number" ? usd(found.month_cost_usd) : null]]));
+        facts([["a month at this rate", typeof found.month_messages === "number" ? int(found.month_messages) : null, "messages"], ["its cost", typeof found.month_cost_usd === "number" ? usd(found.month_cost_usd) : null], found.refusals > 0 && ["refused by Realtime", int(found.refusals)]]),
+        found.hot_refused && h("p", { class: "warn" }, found.hot_refused));
     },
   };
 }
