@@ -112,8 +112,8 @@ def main():
         plog = out / "prometheus.log"
         with plog.open("w") as err:
             prometheus = subprocess.Popen(words, stderr=err, stdout=subprocess.DEVNULL)
-        address = line(plog, r'"address":"(127\.0\.0\.1:\d+)","component":"web"|Listening on","address":"(127\.0\.0\.1:\d+)"')
-        api = f"http://{address[1] or address[2]}/api/v1"
+        address = line(plog, r'"address":"(127\.0\.0\.1:[1-9]\d*)"')
+        api = f"http://{address[1]}/api/v1"
         until("Prometheus is ready", lambda: fetch(api.replace("/api/v1", "/-/ready"), tolerant=True))
         rated = 'rate(crossfade_messages_total{direction="down"}[20s]) > 0'
         until("rates of the demo", lambda: ask(api, "query", query=rated)["result"])
