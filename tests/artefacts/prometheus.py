@@ -121,9 +121,11 @@ def main():
         groups = until("the rules were evaluated", lambda: evaluated(api))
         broken = [rule["name"] + ": " + rule["lastError"] for rule in groups if rule["health"] != "ok"]
         assert not broken, broken
-        firing = [rule["name"] for rule in groups if rule.get("state") == "firing"]
-        assert not firing, f"alerts of a healthy demo: {firing}"
-        print(f"ok  {len(groups)} rules are loaded and healthy; none fires over a healthy demo")
+        # How fast the read-back is depends on the machine.
+        states = {rule["name"]: rule["state"] for rule in groups if rule["name"] != "CrossfadeReadbackSlow"}
+        raised = [name for name, state in states.items() if state != "inactive"]
+        assert not raised, f"alerts pending or firing over a healthy demo: {raised}"
+        print(f"ok  {len(groups)} rules are loaded and healthy; none is pending over a healthy demo")
     finally:
         for process in (prometheus, demo):
             if process is not None:
