@@ -36,6 +36,14 @@ fn full() -> Snapshot {
         moves_back: vec![("breaker", 1)],
         breaker_state: "open",
         breaker_trips: vec![("stall", 1)],
+        table_rows: vec![("stored", 1)],
+        table_requests: vec![("ok", 1)],
+        spool: Some(SpoolReadings {
+            state: "open",
+            states: vec!["open"],
+            messages: vec![("critical", 1)],
+            ..SpoolReadings::default()
+        }),
         readback: histogram.readings(),
         realtime_connected: true,
         rollout_percent: 12.5,
