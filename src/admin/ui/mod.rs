@@ -11,7 +11,7 @@
 //!
 //! `indicator.js` is for the service's own pages: it tells their users which lane feeds them.
 //!
-//! **Limits.** About 60 KiB in all, uncompressed. Sessions are shown a page at a time, so that nine thousand cost
+//! **Limits.** About 90 KiB in all, uncompressed. Sessions are shown a page at a time, so that nine thousand cost
 //! no more than fifty.
 
 use axum::Router;
