@@ -194,7 +194,7 @@ impl Settings {
     pub fn rolls_out(&self, lane: RealtimeLane) -> bool {
         match &self.standing {
             Standing::Flags(flags) => {
-                flags.lane == lane || flags.rules.iter().any(|rule| rule.lane == Some(lane))
+                flags.lane == lane || flags.rules.iter().any(|rule| rule.leads_to(lane))
             }
             Standing::EmergencyOff | Standing::Unknown => false,
         }
