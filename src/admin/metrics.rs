@@ -81,6 +81,8 @@ pub struct Snapshot {
     pub rollout_percent: f64,
     /// The plan's budget; `None` without Supabase settings.
     pub quota: Option<super::Quota>,
+    /// The stores of the rollout's flags.
+    pub tiers: super::Tiers,
 }
 
 impl Snapshot {
@@ -142,7 +144,7 @@ const fn gauge(
 
 /// Every family, in the order of the document.
 pub(super) fn families() -> impl Iterator<Item = &'static Family> {
-    FAMILIES.iter().chain(&super::quota::FAMILIES)
+    FAMILIES.iter().chain(&super::quota::FAMILIES).chain(&super::flags::FAMILIES)
 }
 
 static FAMILIES: &[Family] = &[

@@ -34,6 +34,13 @@ fn full() -> Snapshot {
         readback: histogram.readings(),
         realtime_connected: true,
         rollout_percent: 12.5,
+        tiers: Tiers {
+            known: vec![("redis", 1.0)],
+            age_seconds: vec![("redis", 2.5)],
+            taken: vec![("redis", 3)],
+            refused: vec![("redis", 1)],
+            failed: vec![("redis", 2)],
+        },
         quota: Some(Quota { messages: vec![("send", 5)], month_cost: Some(2.5), ..Quota::default() }),
         ..Snapshot::default()
     }

@@ -32,6 +32,7 @@ pub(crate) mod ops;
 mod settings;
 pub(crate) mod side;
 mod status;
+mod stores;
 pub(crate) mod table;
 
 use std::net::TcpListener;
@@ -97,6 +98,7 @@ pub struct Eyes {
     budget: Arc<Budget>,
     returned_us: Arc<AtomicU64>,
     standing: watch::Receiver<Arc<Standing>>,
+    tiers: Arc<[Arc<stores::desk::TierFigures>]>,
     mirrors: bool,
 }
 
@@ -111,6 +113,7 @@ pub struct App {
     stop_side: Arc<Notify>,
     stop_ops: Arc<Notify>,
     admin: Option<control::Listener>,
+    stores: stores::Running,
 }
 
 /// Everything that the threads share before they exist.
@@ -153,8 +156,9 @@ impl App {
         let pods = config.supabase.as_ref().map_or(1, |supabase| supabase.pods);
         let view = watch::Sender::new(ops::first_view(&breaker, pods, epoch.at));
         let policy = watch::Sender::new(Policy::PASSTHROUGH);
-        let rollout = settings::rollout(config)?;
-        let flags = FlagBook::new(rollout.0, rollout.1);
+        let (identity, mut tiers) = settings::rollout(config)?;
+        let stores = stores::Stores::open(config, &identity, &mut tiers);
+        let flags = FlagBook::new(identity, tiers);
         let mirrors = config.supabase.is_some();
         let decider = Decider {
             standing: flags.subscribe(),
@@ -182,14 +186,14 @@ impl App {
             None => Server::start(proxy, decide, mirroring)?,
         };
         let running = Arc::new(running);
-        Self::start_behind(config, tuning, (running, flags), parts)
+        Self::start_behind(config, tuning, (running, flags, stores), parts)
     }
 
     /// Starts what stands behind the proxy.
     fn start_behind(
         config: &Config,
         tuning: &Tuning,
-        (running, flags): (Arc<Running>, FlagBook),
+        (running, flags, stores): (Arc<Running>, FlagBook, stores::Stores),
         parts: Parts,
     ) -> Result<Self, StartError> {
         let figures = Arc::new(SideFigures::default());
@@ -204,6 +208,7 @@ impl App {
             budget: Arc::clone(&parts.budget),
             returned_us: Arc::clone(&returned_us),
             standing: flags.subscribe(),
+            tiers: stores.figures().into(),
             mirrors: config.supabase.is_some(),
         };
         let (words, heard) = parts.words;
@@ -243,6 +248,7 @@ impl App {
                 Some(behind.start(&running, book, Arc::clone(&stop_side))?)
             }
         };
+        let stores = stores.start(&words)?;
         let admin = control::start(config, tuning, &running)?;
         let machine = (machine, words.clone());
         let (ops, metrics) = start_ops(config, tuning, machine, (&running, &eyes), Arc::clone(&stop_ops))?;
@@ -252,7 +258,7 @@ impl App {
         if let Some(addr) = addresses.metrics {
             tracing::info!(listener = "metrics", %addr, "listening");
         }
-        Ok(Self { running, addresses, eyes, words, ops, side, stop_side, stop_ops, admin })
+        Ok(Self { running, addresses, eyes, words, ops, side, stop_side, stop_ops, admin, stores })
     }
 
     /// Where it listens.
@@ -297,8 +303,8 @@ impl App {
     pub async fn drain(self, plan: DrainPlan) -> DrainReport {
         let report = self.running.drain(plan).await;
         self.stop_side.notify_one();
-        let Self { side, ops, stop_ops, words, running, admin, .. } = self;
-        drop(words);
+        let Self { side, ops, stop_ops, words, running, admin, stores, .. } = self;
+        drop((words, stores));
         let ended = tokio::task::spawn_blocking(move || {
             if side.is_some_and(|side| side.join().is_err()) {
                 tracing::error!("the side thread had panicked");

@@ -77,7 +77,7 @@ pub(super) fn proxy(config: &config::Config) -> Result<proxy::Config, SettingErr
     Ok(settings)
 }
 
-/// The rollout's settings at the start. Only the environment's tier is wired.
+/// The rollout's settings as the environment has them; the stores come on top.
 pub(super) fn rollout(config: &config::Config) -> Result<(Identity, Tiers), SettingError> {
     let own = &config.rollout;
     let words: Vec<String> = own.key.iter().map(source).collect();
@@ -88,10 +88,21 @@ pub(super) fn rollout(config: &config::Config) -> Result<(Identity, Tiers), Sett
         RolloutLane::Hot => RealtimeLane::Hot,
         RolloutLane::Native => RealtimeLane::Native,
     };
-    // The names of keys never leave the process yet, so that a secret of this process alone is enough.
-    let mut secret = [0; 32];
-    getrandom::fill(&mut secret).map_err(|e| wrong("CROSSFADE_ROLLOUT_KEY")(&e))?;
-    let identity = Identity { salt: own.salt.clone(), chain, hasher: KeyHasher::new(&secret) };
+    let hasher = match &own.key_hash_secret {
+        Some(secret) => KeyHasher::new(secret.secret.expose().as_bytes()),
+        None => {
+            let mut secret = [0; 32];
+            getrandom::fill(&mut secret).map_err(|e| wrong("CROSSFADE_KEY_HASH_SECRET")(&e))?;
+            KeyHasher::new(&secret)
+        }
+    };
+    if let Some(url) = &own.redis_url {
+        // The crate's words quote nothing of the URL, but the kind alone says enough.
+        redis::Client::open(url.secret.expose()).map_err(|_| {
+            wrong("CROSSFADE_REDIS_URL")(&"is no redis:// or rediss:// URL, for example redis://redis:6379/0")
+        })?;
+    }
+    let identity = Identity { salt: own.salt.clone(), chain, hasher };
     let tiers = Tiers { env: Flags { percent, lane, rules: Arc::from([]) }, ..Tiers::default() };
     Ok((identity, tiers))
 }

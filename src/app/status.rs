@@ -74,6 +74,21 @@ impl Eyes {
         QuotaFigures { governor: self.figures.snapshot().quota, hot_refused: self.view.borrow().spacing }
     }
 
+    fn tiers(&self, now: Instant) -> crate::admin::Tiers {
+        let standing = std::sync::Arc::clone(&self.standing.borrow());
+        let mut tiers = crate::admin::Tiers::default();
+        for one in self.tiers.iter() {
+            let label = one.tier.as_str();
+            let age = standing.tiers.slot(one.tier).and_then(|slot| slot.age(now));
+            tiers.known.push((label, f64::from(u8::from(age.is_some()))));
+            tiers.age_seconds.extend(age.map(|age| (label, age.as_secs_f64())));
+            tiers.taken.push((label, one.taken.load(Ordering::Relaxed)));
+            tiers.refused.push((label, one.refused.load(Ordering::Relaxed)));
+            tiers.failed.push((label, one.failed.load(Ordering::Relaxed)));
+        }
+        tiers
+    }
+
     fn breaker(&self, now: Instant) -> BreakerFigures {
         let returned = Some(self.returned_us.load(Ordering::Relaxed)).filter(|us| *us > 0);
         self.view.borrow().figures(returned.map(Duration::from_micros), now)
@@ -120,6 +135,7 @@ impl Eyes {
             realtime_connected: status.mirror.connected,
             rollout_percent: f64::from(status.share) / 1000.0,
             quota: self.mirrors.then(|| quota(&status.quota)),
+            tiers: self.tiers(now),
             ..Snapshot::default()
         }
         .with_account(&status.ledger)
