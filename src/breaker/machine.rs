@@ -88,6 +88,17 @@ impl Breaker {
         self.handle_timeout(now);
     }
 
+    /// The fleet has tripped: `tripped` of `live` pods, where `needed` are enough. It can only open what is not open
+    /// already, and a person's word stands above it.
+    pub fn fleet_trip(&mut self, (tripped, needed, live): (u32, u32, u32), now: Instant) {
+        self.advance(now);
+        if self.mode != Mode::Auto || matches!(self.inner, Inner::Open { .. }) {
+            return;
+        }
+        let (measured, limit) = (f64::from(tripped), f64::from(needed));
+        self.open(Trip { trigger: Trigger::Fleet, measured, limit, samples: u64::from(live) }, now);
+    }
+
     /// A probe to publish, if one is due and none is on its way.
     pub fn take_probe(&mut self, now: Instant) -> Option<Probe> {
         self.advance(now);

@@ -145,11 +145,13 @@ pub enum Trigger {
     HalfOpenExpired,
     /// A person opened it.
     Forced,
+    /// Enough breakers of other pods tripped at once.
+    Fleet,
 }
 
 impl Trigger {
     /// Every trigger, in label order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::ErrorRatio,
         Self::FastBurn,
         Self::Stall,
@@ -159,6 +161,7 @@ impl Trigger {
         Self::Probe,
         Self::HalfOpenExpired,
         Self::Forced,
+        Self::Fleet,
     ];
 
     /// The metric label and the word in reports.
@@ -174,6 +177,7 @@ impl Trigger {
             Self::Probe => "probe",
             Self::HalfOpenExpired => "half_open_expired",
             Self::Forced => "forced",
+            Self::Fleet => "fleet",
         }
     }
 }

@@ -40,6 +40,7 @@ mod document;
 mod experiment;
 mod keeper;
 mod key;
+pub mod plan;
 mod rules;
 mod tiers;
 
