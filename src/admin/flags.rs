@@ -17,6 +17,18 @@ pub struct Tiers {
     pub refused: Vec<(&'static str, u64)>,
     /// Times that the store could not be asked.
     pub failed: Vec<(&'static str, u64)>,
+    /// Live pods that share the Redis.
+    pub fleet_pods: Option<f64>,
+    /// Those that tripped within the last minute.
+    pub fleet_tripped: Option<f64>,
+    /// 1 in the pod that drives the plan.
+    pub plan_driver: Option<f64>,
+    /// The step, from 1; 0 before the start.
+    pub plan_step: Option<f64>,
+    /// 1 while it runs.
+    pub plan_running: Option<f64>,
+    /// 1 when every gate passes.
+    pub plan_gate: Option<f64>,
 }
 
 const fn family(
@@ -28,8 +40,12 @@ const fn family(
     Family { name, kind, label: "tier", help, read }
 }
 
+const fn gauge(name: &'static str, help: &'static str, read: fn(&Scrape<'_>) -> Samples) -> Family {
+    Family { name, kind: MetricType::GAUGE, label: "", help, read }
+}
+
 /// Every family of the stores; without one they have no samples.
-pub(super) static FAMILIES: [Family; 5] = [
+pub(super) static FAMILIES: [Family; 11] = [
     family(
         "crossfade_rollout_tier_known",
         MetricType::GAUGE,
@@ -57,4 +73,26 @@ pub(super) static FAMILIES: [Family; 5] = [
         "Times that the store could not be asked.",
         |s| counts(&s.snapshot.tiers.failed),
     ),
+    gauge("crossfade_fleet_pods", "Live pods that share this pod's Redis, as of its last heartbeat.", |s| {
+        Samples::One(s.snapshot.tiers.fleet_pods)
+    }),
+    gauge(
+        "crossfade_fleet_tripped_pods",
+        "Those of them whose own evidence opened their breaker within a minute.",
+        |s| Samples::One(s.snapshot.tiers.fleet_tripped),
+    ),
+    gauge("crossfade_plan_driver", "1 in the pod that drives the plan.", |s| {
+        Samples::One(s.snapshot.tiers.plan_driver)
+    }),
+    gauge("crossfade_plan_step", "The plan's step, from 1; 0 before the start.", |s| {
+        Samples::One(s.snapshot.tiers.plan_step)
+    }),
+    gauge(
+        "crossfade_plan_running",
+        "1 while the plan runs, 0 while it is paused, done or not started.",
+        |s| Samples::One(s.snapshot.tiers.plan_running),
+    ),
+    gauge("crossfade_plan_gate_pass", "1 when every gate of the plan passes.", |s| {
+        Samples::One(s.snapshot.tiers.plan_gate)
+    }),
 ];

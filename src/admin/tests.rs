@@ -40,6 +40,12 @@ fn full() -> Snapshot {
             taken: vec![("redis", 3)],
             refused: vec![("redis", 1)],
             failed: vec![("redis", 2)],
+            fleet_pods: Some(3.0),
+            fleet_tripped: Some(0.0),
+            plan_driver: Some(1.0),
+            plan_step: Some(2.0),
+            plan_running: Some(1.0),
+            plan_gate: Some(0.0),
         },
         quota: Some(Quota { messages: vec![("send", 5)], month_cost: Some(2.5), ..Quota::default() }),
         ..Snapshot::default()

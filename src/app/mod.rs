@@ -59,6 +59,7 @@ pub use flags::Hand;
 use flags::{FlagBook, FlagWord, Standing};
 use life::start_ops;
 use ops::{Links, Ops, View, WORDS_MAX, Word};
+pub use stores::driver::PlanWord;
 use table::TableFigures;
 
 pub use settings::{Addresses, SettingError, Tuning, load};
@@ -99,6 +100,7 @@ pub struct Eyes {
     returned_us: Arc<AtomicU64>,
     standing: watch::Receiver<Arc<Standing>>,
     tiers: Arc<[Arc<stores::desk::TierFigures>]>,
+    fleet: watch::Receiver<stores::driver::FleetView>,
     mirrors: bool,
 }
 
@@ -114,6 +116,7 @@ pub struct App {
     stop_ops: Arc<Notify>,
     admin: Option<control::Listener>,
     stores: stores::Running,
+    plan: mpsc::Sender<stores::driver::Asked>,
 }
 
 /// Everything that the threads share before they exist.
@@ -209,6 +212,7 @@ impl App {
             returned_us: Arc::clone(&returned_us),
             standing: flags.subscribe(),
             tiers: stores.figures().into(),
+            fleet: stores.fleet(),
             mirrors: config.supabase.is_some(),
         };
         let (words, heard) = parts.words;
@@ -234,6 +238,7 @@ impl App {
             left_at: None,
             trips: [0; crate::breaker::Trigger::ALL.len()],
             last_trip: None,
+            own_trip: None,
         };
         let (stop_side, stop_ops) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let side = match &config.supabase {
@@ -248,7 +253,8 @@ impl App {
                 Some(behind.start(&running, book, Arc::clone(&stop_side))?)
             }
         };
-        let stores = stores.start(&words)?;
+        let own = eyes.clone();
+        let (stores, plan) = stores.start(&words, move || own.said(side::clock()))?;
         let admin = control::start(config, tuning, &running)?;
         let machine = (machine, words.clone());
         let (ops, metrics) = start_ops(config, tuning, machine, (&running, &eyes), Arc::clone(&stop_ops))?;
@@ -258,7 +264,7 @@ impl App {
         if let Some(addr) = addresses.metrics {
             tracing::info!(listener = "metrics", %addr, "listening");
         }
-        Ok(Self { running, addresses, eyes, words, ops, side, stop_side, stop_ops, admin, stores })
+        Ok(Self { running, addresses, eyes, words, ops, side, stop_side, stop_ops, admin, stores, plan })
     }
 
     /// Where it listens.
@@ -297,6 +303,18 @@ impl App {
         if self.words.try_send(Word::Pods(pods.max(1))).is_err() {
             tracing::warn!("the number of pods was not heard: too much is waiting");
         }
+    }
+
+    /// A person's word about the plan, done or refused with the reason. Needs Redis.
+    ///
+    /// # Errors
+    /// Why it was not done.
+    pub async fn plan(&self, word: PlanWord) -> Result<(), String> {
+        let (answer, answered) = tokio::sync::oneshot::channel();
+        if self.plan.try_send((word, answer)).is_err() {
+            return Err("a plan needs CROSSFADE_REDIS_URL, or too much is waiting".to_owned());
+        }
+        answered.await.map_err(|_| "the process is stopping".to_owned())?
     }
 
     /// Stops everything in order. What the drain could not end in time is cut off.

@@ -86,7 +86,32 @@ impl Eyes {
             tiers.refused.push((label, one.refused.load(Ordering::Relaxed)));
             tiers.failed.push((label, one.failed.load(Ordering::Relaxed)));
         }
+        let fleet = self.fleet.borrow();
+        let gate = |pass: bool| f64::from(u8::from(pass));
+        tiers.fleet_pods = (fleet.fleet.live > 0).then(|| f64::from(fleet.fleet.live));
+        tiers.fleet_tripped = (fleet.fleet.live > 0).then(|| f64::from(fleet.fleet.tripped));
+        tiers.plan_driver = fleet.held.as_ref().map(|_| gate(fleet.drives));
+        tiers.plan_step = fleet.held.as_ref().map(|held| match held.progress.phase {
+            crate::rollout::plan::Phase::Idle => 0.0,
+            _ => (held.progress.step + 1) as f64,
+        });
+        tiers.plan_running =
+            fleet.held.as_ref().map(|held| gate(held.progress.phase == crate::rollout::plan::Phase::Running));
+        tiers.plan_gate = fleet.gates.as_ref().map(|report| gate(report.pass));
         tiers
+    }
+
+    /// What this pod tells the others.
+    pub(super) fn said(&self, now: Instant) -> super::stores::Said {
+        let view = *self.view.borrow();
+        let side = self.figures.snapshot();
+        let tripped = view.own_trip.map(|at| now.saturating_duration_since(at).as_millis());
+        super::stores::Said {
+            closed: self.mirrors.then(|| matches!(view.state, crate::breaker::State::Closed { .. })),
+            tripped_ms: tripped.map(|ms| u64::try_from(ms).unwrap_or(u64::MAX)),
+            quota: self.mirrors.then_some(side.quota.used),
+            latency: side.tally.latency.counts().to_vec(),
+        }
     }
 
     fn breaker(&self, now: Instant) -> BreakerFigures {

@@ -164,6 +164,12 @@ impl Trigger {
         Self::Fleet,
     ];
 
+    /// Whether traffic of this pod made it fire: neither a person, nor the fleet, nor probing on after an opening.
+    #[must_use]
+    pub const fn is_evidence(self) -> bool {
+        !matches!(self, Self::Probe | Self::HalfOpenExpired | Self::Forced | Self::Fleet)
+    }
+
     /// The metric label and the word in reports.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

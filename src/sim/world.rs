@@ -436,5 +436,6 @@ fn ops(
         left_at: None,
         trips: [0; breaker::Trigger::ALL.len()],
         last_trip: None,
+        own_trip: None,
     }
 }

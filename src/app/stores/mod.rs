@@ -15,9 +15,12 @@
 //! **Limits.** A document has at most 256 KiB. A saved value keeps its age: it is shown as old as it is.
 
 pub(crate) mod desk;
+pub(crate) mod driver;
 mod file;
 pub(crate) mod redis;
+mod report;
 mod saved;
+mod shared;
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -32,6 +35,11 @@ use super::{StartError, runtime};
 use crate::config::Config;
 use crate::rollout::{Identity, Order, Slot, Tier, Tiers};
 use desk::{Desk, TierFigures};
+use driver::{Asked, FleetView, Part};
+pub(crate) use report::Said;
+
+/// Words of people about the plan that may wait.
+const PLAN_WORDS_MAX: usize = 16;
 
 /// Most bytes of a document that are read from anywhere.
 const READ_MAX: u64 = 256 * 1024 + 1;
@@ -41,6 +49,8 @@ pub(crate) struct Stores {
     file: Option<(Desk, PathBuf)>,
     redis: Option<(Desk, redis::Place)>,
     figures: Vec<Arc<TierFigures>>,
+    pod: String,
+    fleet: watch::Sender<FleetView>,
 }
 
 impl Stores {
@@ -76,7 +86,8 @@ impl Stores {
                 tracing::warn!(tier = tier.as_str(), "no flags yet and none saved: nobody is on Realtime");
             }
         }
-        Self { file, redis, figures }
+        let pod = format!("{}-{:08x}", config.service.pod, super::seed() & 0xFFFF_FFFF);
+        Self { file, redis, figures, pod, fleet: watch::Sender::default() }
     }
 
     /// Figures of every configured store.
@@ -84,18 +95,32 @@ impl Stores {
         self.figures.clone()
     }
 
-    /// Starts the threads.
-    pub(crate) fn start(self, words: &mpsc::Sender<Word>) -> Result<Running, StartError> {
+    /// What is known of the fleet.
+    pub(crate) fn fleet(&self) -> watch::Receiver<FleetView> {
+        self.fleet.subscribe()
+    }
+
+    /// Starts the threads; `look` is what this pod says of itself. The channel takes a person's words about the plan
+    /// and is closed without Redis.
+    pub(crate) fn start(
+        self,
+        words: &mpsc::Sender<Word>,
+        look: impl Fn() -> Said + Send + 'static,
+    ) -> Result<(Running, mpsc::Sender<Asked>), StartError> {
+        let (ask, asked) = mpsc::channel(PLAN_WORDS_MAX);
         let running = Running { stop: watch::Sender::new(()) };
         if let Some((desk, path)) = self.file {
             let words = words.clone();
             running.spawn("flags-file", move || file::run(path, desk, words))?;
         }
         if let Some((desk, place)) = self.redis {
+            let part =
+                Part { place: place.clone(), pod: self.pod, words: words.clone(), view: self.fleet, asked };
+            running.spawn("fleet", move || driver::run(part, look))?;
             let words = words.clone();
             running.spawn("flags-redis", move || redis::run(place, desk, words))?;
         }
-        Ok(running)
+        Ok((running, ask))
     }
 }
 
