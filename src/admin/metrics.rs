@@ -39,6 +39,16 @@ pub struct Snapshot {
     pub buffered_bytes: u64,
     /// Broadcasts handed to the link.
     pub batches: u64,
+    /// TLS handshakes with clients, by outcome.
+    pub handshakes: Vec<(&'static str, u64)>,
+    /// Handshakes with clients that succeeded, by version.
+    pub tls_versions: Vec<(&'static str, u64)>,
+    /// TLS handshakes with the service, by outcome.
+    pub upstream_handshakes: Vec<(&'static str, u64)>,
+    /// Changes of TLS files, by what came of them.
+    pub tls_reloads: Vec<(&'static str, u64)>,
+    /// When the first certificate in use expires, in Unix seconds.
+    pub tls_expires: Option<u64>,
     /// Open client connections, sessions included.
     pub connections: u64,
     /// Exchanges and connections that failed or were refused, by reason.
@@ -47,6 +57,8 @@ pub struct Snapshot {
     pub inflate_bytes: u64,
     /// Decompressors put to sleep.
     pub hibernated: u64,
+    /// Bytes of them, and what they stand for.
+    pub published: super::Published,
     /// Upgrade requests by outcome.
     pub upgrades: Vec<(&'static str, u64)>,
     /// Data messages that the tap saw pass, by direction.
@@ -59,6 +71,10 @@ pub struct Snapshot {
     pub mirror_shed: Vec<(&'static str, u64)>,
     /// Messages whose token is open.
     pub mirror_in_flight: u64,
+    /// Messages on the spool's disk, as the ledger counts them.
+    pub mirror_spooled: u64,
+    /// The spool, where there is one.
+    pub spool: Option<super::SpoolReadings>,
     /// What the ledger's equation lacks.
     pub ledger_imbalance: i64,
     /// `closed`, `open` or `half_open`; empty where there is no breaker.
@@ -93,9 +109,11 @@ impl Snapshot {
             ("seen", account.seen),
             ("confirmed", account.confirmed),
             ("acked_only", account.acked_only),
+            ("inherited", account.inherited),
         ];
         self.mirror_shed = Shed::ALL.into_iter().map(|why| (why.as_str(), account.shed(why))).collect();
         self.mirror_in_flight = account.in_flight;
+        self.mirror_spooled = account.spooled;
         self.ledger_imbalance = account.imbalance();
         self
     }
@@ -124,7 +142,7 @@ pub(super) enum Samples {
     Latency(Readings),
 }
 
-const fn counter(
+pub(super) const fn counter(
     name: &'static str,
     label: &'static str,
     help: &'static str,
@@ -133,7 +151,7 @@ const fn counter(
     Family { name, kind: MetricType::COUNTER, label, help, read }
 }
 
-const fn gauge(
+pub(super) const fn gauge(
     name: &'static str,
     label: &'static str,
     help: &'static str,
@@ -144,7 +162,12 @@ const fn gauge(
 
 /// Every family, in the order of the document.
 pub(super) fn families() -> impl Iterator<Item = &'static Family> {
-    FAMILIES.iter().chain(&super::quota::FAMILIES).chain(&super::flags::FAMILIES)
+    FAMILIES
+        .iter()
+        .chain(&super::quota::FAMILIES)
+        .chain(&super::spool::FAMILIES)
+        .chain(&super::published::FAMILIES)
+        .chain(&super::flags::FAMILIES)
 }
 
 static FAMILIES: &[Family] = &[
@@ -188,6 +211,36 @@ static FAMILIES: &[Family] = &[
     counter("crossfade_mirror_batches_total", "", "Broadcasts handed to the link.", |s| {
         one(float(s.snapshot.batches))
     }),
+    counter(
+        "crossfade_tls_handshakes_total",
+        "outcome",
+        "TLS handshakes with clients, by how they ended.",
+        |s| counts(&s.snapshot.handshakes),
+    ),
+    counter(
+        "crossfade_tls_versions_total",
+        "version",
+        "TLS handshakes with clients that succeeded, by version.",
+        |s| counts(&s.snapshot.tls_versions),
+    ),
+    counter(
+        "crossfade_upstream_tls_handshakes_total",
+        "outcome",
+        "TLS handshakes with the service, by how they ended.",
+        |s| counts(&s.snapshot.upstream_handshakes),
+    ),
+    counter(
+        "crossfade_tls_reloads_total",
+        "outcome",
+        "Changes of certificate, key or root files: applied, or refused while the last good ones stay.",
+        |s| counts(&s.snapshot.tls_reloads),
+    ),
+    gauge(
+        "crossfade_tls_certificate_expiry_seconds",
+        "",
+        "When the first of our certificates in use expires, as Unix time.",
+        |s| Samples::One(s.snapshot.tls_expires.map(float)),
+    ),
     gauge("crossfade_connections", "", "Open client connections, sessions included.", |s| {
         one(float(s.snapshot.connections))
     }),
@@ -232,6 +285,9 @@ static FAMILIES: &[Family] = &[
     ),
     gauge("crossfade_mirror_in_flight", "", "Messages whose account is open.", |s| {
         one(float(s.snapshot.mirror_in_flight))
+    }),
+    gauge("crossfade_mirror_spooled", "", "Messages on the spool's disk, by the ledger's count.", |s| {
+        one(float(s.snapshot.mirror_spooled))
     }),
     gauge("crossfade_ledger_imbalance", "", "Seen minus every way to be settled; zero at rest.", |s| {
         one(s.snapshot.ledger_imbalance as f64)
@@ -309,12 +365,16 @@ pub(super) fn one(value: f64) -> Samples {
 }
 
 /// Prometheus has floats only; counters are exact up to 2^53.
-fn float(count: u64) -> f64 {
+pub(super) fn float(count: u64) -> f64 {
     count as f64
 }
 
 pub(super) fn counts(labelled: &[(&'static str, u64)]) -> Samples {
-    Samples::Labelled(labelled.iter().map(|(label, count)| (*label, float(*count))).collect())
+    Samples::Labelled(floats(labelled))
+}
+
+pub(super) fn floats(labelled: &[(&'static str, u64)]) -> Vec<(&'static str, f64)> {
+    labelled.iter().map(|(label, count)| (*label, float(*count))).collect()
 }
 
 fn overflow(scrape: &Scrape<'_>) -> u64 {
@@ -323,6 +383,8 @@ fn overflow(scrape: &Scrape<'_>) -> u64 {
         &s.sessions,
         &s.sessions_total,
         &s.upgrades,
+        &s.handshakes,
+        &s.upstream_handshakes,
         &s.faults,
         &s.messages,
         &s.bytes,

@@ -23,8 +23,10 @@ mod health;
 mod histogram;
 mod metrics;
 mod process;
+mod published;
 mod quota;
 mod server;
+mod spool;
 
 #[cfg(test)]
 mod tests;
@@ -35,5 +37,7 @@ pub use flags::Tiers;
 pub use health::{Health, Status};
 pub use histogram::{EDGES, Histogram, Readings};
 pub use metrics::{LABELS_MAX, SERIES_MAX, Snapshot};
+pub use published::Published;
 pub use quota::Quota;
 pub use server::{CONNECTIONS_MAX, Ops, REQUEST_TIMEOUT, serve};
+pub use spool::SpoolReadings;

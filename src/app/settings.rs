@@ -5,13 +5,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::tls;
 use crate::config::{self, BreakerMode, KeySource, RolloutLane};
+use crate::mirror::classify::Classifier;
 use crate::mirror::governor::{Plan, Terms};
+use crate::mirror::redact::Redactor;
+use crate::mirror::rules::RuleSet;
 use crate::mirror::shard::{Sampling, Shard};
 use crate::proxy::native::{AnonKey, Native};
 use crate::proxy::{Network, Target, Trusted};
 use crate::rollout::{Flags, Identity, KeyChain, KeyHasher, Percent, RealtimeLane, Tiers};
-use crate::{breaker, hot, mirror, proxy, realtime, sinks, ws};
+use crate::{breaker, hot, mirror, proxy, realtime, sinks, spool, ws};
 
 /// A setting that a room refuses although its variable could be read.
 #[derive(Debug, thiserror::Error)]
@@ -33,19 +37,44 @@ fn wrong(variable: &'static str) -> impl FnOnce(&dyn std::fmt::Display) -> Setti
 /// Every problem of every variable.
 pub fn load(strings: &config::Strings) -> Result<config::Config, config::Problems> {
     let loaded = config::Config::load(strings);
-    let rules = strings.text("CROSSFADE_CLASSIFY").map(mirror::rules::Rule::parse_list);
-    let Some(Err(error)) = rules else { return loaded };
+    // A file that cannot be read is among the problems already.
+    let rules = strings.text_or_file("CROSSFADE_CLASSIFY").ok().flatten();
+    let files = loaded.as_ref().ok().and_then(|config| tls::open(config).err()).unwrap_or_default();
+    let mut more: Vec<_> = files.into_iter().map(unusable).collect();
+    if let Err(error) = rule_set(rules.as_ref()) {
+        more.push(config::Problem {
+            name: "CROSSFADE_CLASSIFY".to_owned(),
+            what: error,
+            example: "for example CROSSFADE_CLASSIFY=event=alert:critical;path=/health:low".to_owned(),
+        });
+    }
+    if more.is_empty() {
+        return loaded;
+    }
     let mut problems = loaded.err().unwrap_or(config::Problems(Vec::new()));
-    problems.0.push(config::Problem {
-        name: "CROSSFADE_CLASSIFY".to_owned(),
-        what: error.to_string(),
-        example: "for example CROSSFADE_CLASSIFY=event=alert:critical;path=/health:low".to_owned(),
-    });
+    problems.0.extend(more);
     Err(problems)
 }
 
+fn unusable(problem: proxy::tls::TlsProblem) -> config::Problem {
+    config::Problem {
+        name: problem.variable.to_owned(),
+        what: problem.sentence(),
+        example: "for example a certificate that begins with -----BEGIN CERTIFICATE-----".to_owned(),
+    }
+}
+
+/// The rules, in whichever form they are spelt.
+fn rule_set(rules: Option<&config::TextOrFile>) -> Result<RuleSet, String> {
+    match rules {
+        None => Ok(RuleSet::default()),
+        Some(config::TextOrFile::Text(text)) => RuleSet::parse_short(text).map_err(|e| e.to_string()),
+        Some(config::TextOrFile::File(text)) => RuleSet::parse_file(text).map_err(|e| e.to_string()),
+    }
+}
+
 /// The proxy's settings.
-pub(super) fn proxy(config: &config::Config) -> Result<proxy::Config, SettingError> {
+pub(crate) fn proxy(config: &config::Config) -> Result<proxy::Config, SettingError> {
     let own = &config.proxy;
     let upstream = Target::service(&own.upstream.to_string()).map_err(|e| wrong("CROSSFADE_UPSTREAM")(&e))?;
     let mut settings = proxy::Config::new(upstream);
@@ -61,6 +90,21 @@ pub(super) fn proxy(config: &config::Config) -> Result<proxy::Config, SettingErr
     settings.limits.head_bytes = usize::try_from(own.header_bytes_max).unwrap_or(usize::MAX);
     settings.limits.head_fields = own.headers_max as usize;
     settings.lane_header = own.lane_header;
+    let sides = tls::open(config).map_err(|problems| {
+        let first = problems.first();
+        wrong(first.map_or("CROSSFADE_TLS_CERT", |problem| problem.variable))(
+            &problems.iter().map(proxy::tls::TlsProblem::sentence).collect::<Vec<_>>().join("; "),
+        )
+    })?;
+    settings.tls = sides.clients;
+    settings.upstream_tls = sides.upstream;
+    settings.upstream_name = config.tls.upstream_name.clone();
+    settings.proxy_protocol = config.tls.proxy_protocol == config::ProxyProtocol::Accept;
+    settings.announce = match config.tls.upstream_proxy_protocol {
+        config::UpstreamProxyProtocol::Off => None,
+        config::UpstreamProxyProtocol::V1 => Some(proxy::proxy_protocol::Version::V1),
+        config::UpstreamProxyProtocol::V2 => Some(proxy::proxy_protocol::Version::V2),
+    };
     let networks = own.trusted_proxies.iter().map(|block| {
         format!("{}/{}", block.address, block.prefix)
             .parse::<Network>()
@@ -79,7 +123,14 @@ pub(super) fn proxy(config: &config::Config) -> Result<proxy::Config, SettingErr
 
 /// The rollout's settings as the environment has them; the stores come on top.
 pub(super) fn rollout(config: &config::Config) -> Result<(Identity, Tiers), SettingError> {
-    let own = &config.rollout;
+    rollout_of(&config.rollout)
+}
+
+/// The same, of the rollout's variables alone.
+///
+/// # Errors
+/// The first setting that the rollout refuses.
+pub(crate) fn rollout_of(own: &config::Rollout) -> Result<(Identity, Tiers), SettingError> {
     let words: Vec<String> = own.key.iter().map(source).collect();
     let chain: KeyChain = words.join(",").parse().map_err(|e| wrong("CROSSFADE_ROLLOUT_KEY")(&e))?;
     let percent = Percent::from_units(own.percent.thousandths())
@@ -153,17 +204,50 @@ pub(super) fn copies(config: &config::Config) -> ws::Limits {
 }
 
 /// The machines of the mirror that have settings of their own.
-pub(super) fn mirror(
-    config: &config::Config,
-) -> Result<(mirror::classify::Classifier, mirror::redact::Redactor), SettingError> {
-    let rules = mirror::rules::Rule::parse_list(&config.mirror.classify)
-        .map_err(|e| wrong("CROSSFADE_CLASSIFY")(&e))?;
-    let scope = match config.mirror.redact {
+pub(super) fn mirror(config: &config::Config) -> Result<(Classifier, Redactor), SettingError> {
+    machines(&config.mirror)
+}
+
+/// The same, of the mirror's variables alone, for `explain`.
+///
+/// # Errors
+/// What is wrong with them.
+pub(crate) fn classification(strings: &config::Strings) -> Result<(Classifier, Redactor), config::Problems> {
+    let own = config::Mirror::load(strings)?;
+    machines(&own).map_err(|error| {
+        let SettingError { variable, problem } = error;
+        let example = "see docs/rules.md".to_owned();
+        config::Problems(vec![config::Problem { name: variable.to_owned(), what: problem, example }])
+    })
+}
+
+fn machines(own: &config::Mirror) -> Result<(Classifier, Redactor), SettingError> {
+    let set = rule_set(own.classify.as_ref()).map_err(|e| wrong("CROSSFADE_CLASSIFY")(&e))?;
+    let scope = match own.redact {
         config::Redact::Up => mirror::redact::Scope::Up,
         config::Redact::Both => mirror::redact::Scope::Both,
         config::Redact::Off => mirror::redact::Scope::Off,
     };
-    Ok((mirror::classify::Classifier::new(rules), mirror::redact::Redactor::new(scope)))
+    let redactor = Redactor::new(scope).with_rules(set.redactions);
+    Ok((Classifier::new(set.rules), redactor))
+}
+
+/// The spool's settings.
+pub(super) fn spool(
+    config: &config::Config,
+    instance: &str,
+) -> Result<Option<spool::disk::Settings>, SettingError> {
+    let Some(own) = &config.spool else { return Ok(None) };
+    let seal = own.key.as_ref().map(|key| {
+        let seal = spool::seal::Seal::parse(key.secret.expose());
+        seal.ok_or_else(|| wrong("CROSSFADE_SPOOL_KEY")(&"is not a key of 64 hex digits"))
+    });
+    Ok(Some(spool::disk::Settings {
+        dir: own.dir.clone(),
+        limits: spool::index::Limits::of(own.max),
+        seal: seal.transpose()?,
+        instance: instance.to_owned(),
+    }))
 }
 
 /// The links' settings: one for publishing, one for reading back.
@@ -278,6 +362,15 @@ pub struct Addresses {
     pub metrics: Option<SocketAddr>,
     /// The admin listener.
     pub admin: Option<SocketAddr>,
+}
+
+impl Addresses {
+    pub(super) fn tell(self) {
+        tracing::info!(listener = "proxy", addr = %self.proxy, "listening");
+        if let Some(addr) = self.metrics {
+            tracing::info!(listener = "metrics", %addr, "listening");
+        }
+    }
 }
 
 #[cfg(test)]

@@ -3,12 +3,14 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::admin::Snapshot;
+use crate::admin::{Snapshot, SpoolReadings};
 use crate::breaker::Trigger;
+use crate::envelope::Class;
 use crate::hot::{Direct, Fallback};
 use crate::mirror::tally::{EDGES_MS, Histogram};
 use crate::proxy::{EndCause, Fault, Lane, SessionCounters, UpgradeOutcome};
 use crate::session::Direction;
+use crate::spool::disk;
 use crate::status::{BreakerFigures, HotFigures, MirrorFigures, QuotaFigures, Status};
 
 use super::Eyes;
@@ -74,44 +76,18 @@ impl Eyes {
         QuotaFigures { governor: self.figures.snapshot().quota, hot_refused: self.view.borrow().spacing }
     }
 
-    fn tiers(&self, now: Instant) -> crate::admin::Tiers {
-        let standing = std::sync::Arc::clone(&self.standing.borrow());
-        let mut tiers = crate::admin::Tiers::default();
-        for one in self.tiers.iter() {
-            let label = one.tier.as_str();
-            let age = standing.tiers.slot(one.tier).and_then(|slot| slot.age(now));
-            tiers.known.push((label, f64::from(u8::from(age.is_some()))));
-            tiers.age_seconds.extend(age.map(|age| (label, age.as_secs_f64())));
-            tiers.taken.push((label, one.taken.load(Ordering::Relaxed)));
-            tiers.refused.push((label, one.refused.load(Ordering::Relaxed)));
-            tiers.failed.push((label, one.failed.load(Ordering::Relaxed)));
-        }
-        let fleet = self.fleet.borrow();
-        let gate = |pass: bool| f64::from(u8::from(pass));
-        tiers.fleet_pods = (fleet.fleet.live > 0).then(|| f64::from(fleet.fleet.live));
-        tiers.fleet_tripped = (fleet.fleet.live > 0).then(|| f64::from(fleet.fleet.tripped));
-        tiers.plan_driver = fleet.held.as_ref().map(|_| gate(fleet.drives));
-        tiers.plan_step = fleet.held.as_ref().map(|held| match held.progress.phase {
-            crate::rollout::plan::Phase::Idle => 0.0,
-            _ => (held.progress.step + 1) as f64,
-        });
-        tiers.plan_running =
-            fleet.held.as_ref().map(|held| gate(held.progress.phase == crate::rollout::plan::Phase::Running));
-        tiers.plan_gate = fleet.gates.as_ref().map(|report| gate(report.pass));
-        tiers
-    }
-
-    /// What this pod tells the others.
-    pub(super) fn said(&self, now: Instant) -> super::stores::Said {
-        let view = *self.view.borrow();
-        let side = self.figures.snapshot();
-        let tripped = view.own_trip.map(|at| now.saturating_duration_since(at).as_millis());
-        super::stores::Said {
-            closed: self.mirrors.then(|| matches!(view.state, crate::breaker::State::Closed { .. })),
-            tripped_ms: tripped.map(|ms| u64::try_from(ms).unwrap_or(u64::MAX)),
-            quota: self.mirrors.then_some(side.quota.used),
-            latency: side.tally.latency.counts().to_vec(),
-        }
+    fn spool(&self) -> Option<SpoolReadings> {
+        let disk = self.disk.as_ref()?;
+        let classes = Class::ALL.map(Class::as_str);
+        Some(SpoolReadings {
+            state: disk.state().as_str(),
+            states: disk::State::ALL.map(disk::State::as_str).to_vec(),
+            bytes: disk.bytes(),
+            messages: classes.into_iter().zip(disk.messages()).collect(),
+            oldest_seconds: disk.oldest_age_ms(disk::unix_ms()) as f64 / 1000.0,
+            damaged: disk.damaged(),
+            syncs: disk.syncs(),
+        })
     }
 
     fn breaker(&self, now: Instant) -> BreakerFigures {
@@ -154,6 +130,7 @@ impl Eyes {
             tap_panics: status.hot.tap_panics,
             buffered_bytes: status.mirror.buffered,
             batches: status.mirror.batches,
+            published: self.figures.snapshot().published,
             breaker_state: if self.mirrors { status.breaker.phase.as_str() } else { "" },
             breaker_trips: trips.map(|(why, n)| (why.as_str(), n)).collect(),
             readback: readings(&self.figures.snapshot().tally.latency),
@@ -161,7 +138,8 @@ impl Eyes {
             rollout_percent: f64::from(status.share) / 1000.0,
             quota: self.mirrors.then(|| quota(&status.quota)),
             tiers: self.tiers(now),
-            ..Snapshot::default()
+            spool: self.spool(),
+            ..super::tls::figures(&self.shared)
         }
         .with_account(&status.ledger)
     }

@@ -31,6 +31,7 @@ mod secret;
 mod sections;
 mod strings;
 pub mod table;
+mod tls;
 mod var;
 pub mod vars;
 
@@ -38,18 +39,19 @@ pub mod vars;
 mod tests;
 
 pub use choices::{BreakerMode, LogFilter, LogFormat, Name, Readback, Redact, RolloutLane, Table, Text, Vsn};
-pub use lists::{Cidr, Cidrs, KeyChain, KeySource};
+pub use lists::{Cidr, Cidrs, KeyChain, KeySource, Paths};
 pub use numbers::{CloseCode, Count, CountOrZero, Percent, Ratio, Size, Timeout, Workers};
 pub use places::{ProjectUrl, Upstream};
 pub use plan::{CustomPlan, Plan};
 pub use reader::{Problem, Problems};
-pub use secret::{Credential, PublicKey, Secret};
-pub use sections::{Breaker, Drain, Hot, Log, Mirror, Ops, Proxy, Rollout, Service, Supabase};
-pub use strings::{Strings, read_secret_file};
+pub use secret::{Credential, PublicKey, SealKey, Secret};
+pub use sections::{Breaker, Drain, Hot, Log, Mirror, Ops, Proxy, Rollout, Service, Spool, Supabase};
+pub use strings::{Strings, TextOrFile, read_secret_file};
+pub use tls::{CertificateName, ClientAuth, ProxyProtocol, Tls, UpstreamProxyProtocol};
 pub use var::{About, Group, Value, Var};
 
 use reader::Reader;
-use sections::{log_settings, mirror, proxy, rollout, supabase};
+use sections::{log_settings, mirror, proxy, rollout, spool, supabase};
 
 /// The most variables that this program will ever have; what is finer belongs in a tuning file.
 pub const VARIABLES_MAX: usize = 80;
@@ -61,12 +63,16 @@ pub struct Config {
     pub service: Service,
     /// The way of the bytes.
     pub proxy: Proxy,
+    /// TLS on either side, and the PROXY protocol.
+    pub tls: Tls,
     /// Where Realtime is; `None` makes this a pure, observable proxy.
     pub supabase: Option<Supabase>,
     /// Who is fed by Realtime.
     pub rollout: Rollout,
     /// What is copied to Realtime, and how.
     pub mirror: Mirror,
+    /// Where what cannot be published waits; `None` means that it is shed.
+    pub spool: Option<Spool>,
     /// The windows of hot sessions.
     pub hot: Hot,
     /// When Realtime may not be used.
@@ -87,7 +93,7 @@ impl Config {
     pub fn load(strings: &Strings) -> Result<Self, Problems> {
         let reader = Reader::new(strings);
         let mut problems = reader.problems();
-        problems.extend(checks::ALL.iter().filter_map(|check| check(&reader)));
+        problems.extend(checks::ALL.iter().chain(&tls::CHECKS).filter_map(|check| check(&reader)));
         if !problems.is_empty() {
             return Err(Problems(problems));
         }
@@ -119,9 +125,11 @@ fn build(r: &Reader<'_>) -> Result<Config, Problem> {
     Ok(Config {
         service: Service { name: r.value(&vars::SERVICE)?.0, pod },
         proxy: proxy(r)?,
+        tls: tls::tls(r)?,
         supabase: supabase(r)?,
         rollout: rollout(r)?,
         mirror: mirror(r)?,
+        spool: spool(r)?,
         hot: Hot {
             deadline: r.value(&vars::HOT_DEADLINE)?.0,
             window_session: r.value(&vars::WINDOW_SESSION)?.0,

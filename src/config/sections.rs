@@ -10,7 +10,7 @@ use super::places::Upstream;
 use super::plan::Plan;
 use super::reader::{Problem, Problems, Reader};
 use super::secret::Credential;
-use super::strings::Strings;
+use super::strings::{Strings, TextOrFile};
 use super::vars;
 
 /// Names of this process.
@@ -107,7 +107,7 @@ pub struct Mirror {
     /// Which directions lose well-known secrets before they leave the process.
     pub redact: Redact,
     /// Classification rules, as the mirror reads them.
-    pub classify: String,
+    pub classify: Option<TextOrFile>,
     /// Bytes that wait for Realtime, at most.
     pub buffer: u64,
     /// The largest mirrored message, in bytes.
@@ -120,6 +120,17 @@ pub struct Mirror {
     pub table_rate: u32,
     /// Where rows go that the table refuses.
     pub table_quarantine: Option<std::path::PathBuf>,
+}
+
+/// Settings of the spool.
+#[derive(Clone, Debug)]
+pub struct Spool {
+    /// Its directory.
+    pub dir: std::path::PathBuf,
+    /// Bytes on disk, at most.
+    pub max: u64,
+    /// Key for encryption at rest.
+    pub key: Option<Credential>,
 }
 
 /// Settings of the hot lane.
@@ -215,7 +226,7 @@ pub(super) fn mirror(r: &Reader<'_>) -> Result<Mirror, Problem> {
         percent: r.value(&vars::MIRROR_PERCENT)?,
         readback: r.value(&vars::READBACK)?,
         redact: r.value(&vars::REDACT)?,
-        classify: r.optional(&vars::CLASSIFY)?.map(|text| text.0).unwrap_or_default(),
+        classify: r.text_or_file(&vars::CLASSIFY)?,
         buffer: r.value(&vars::BUFFER)?.0,
         message_max: r.value(&vars::MESSAGE_MAX)?.0,
         inflate_buffer: r.value(&vars::INFLATE_BUFFER)?.0,
@@ -223,6 +234,22 @@ pub(super) fn mirror(r: &Reader<'_>) -> Result<Mirror, Problem> {
         table_rate: r.value(&vars::TABLE_RATE)?.0,
         table_quarantine: r.optional(&vars::TABLE_QUARANTINE)?.map(|path| path.0.into()),
     })
+}
+
+pub(super) fn spool(r: &Reader<'_>) -> Result<Option<Spool>, Problem> {
+    let Some(dir) = r.optional(&vars::SPOOL_DIR)? else { return Ok(None) };
+    let key = r.credential(&vars::SPOOL_KEY)?;
+    Ok(Some(Spool { dir: dir.0.into(), max: r.value(&vars::SPOOL_MAX)?.0, key }))
+}
+
+impl Spool {
+    /// The spool alone, for commands that look at it.
+    ///
+    /// # Errors
+    /// The first wrong variable of the spool.
+    pub fn load(strings: &Strings) -> Result<Option<Self>, Problems> {
+        spool(&Reader::new(strings)).map_err(|problem| Problems(vec![problem]))
+    }
 }
 
 pub(super) fn supabase(r: &Reader<'_>) -> Result<Option<Supabase>, Problem> {
@@ -253,6 +280,27 @@ impl Rollout {
     /// The first wrong variable of the rollout.
     pub fn load(strings: &Strings) -> Result<Self, Problems> {
         rollout(&Reader::new(strings)).map_err(|problem| Problems(vec![problem]))
+    }
+}
+
+impl Ops {
+    /// The metrics listener alone, for questions that need nothing else.
+    ///
+    /// # Errors
+    /// A wrong address.
+    pub fn metrics_listen(strings: &Strings) -> Result<std::net::SocketAddr, Problems> {
+        let address = Reader::new(strings).value(&vars::METRICS_LISTEN);
+        address.map_err(|problem| Problems(vec![problem]))
+    }
+}
+
+impl Mirror {
+    /// The mirror alone, for questions that need nothing else.
+    ///
+    /// # Errors
+    /// The first wrong variable of the mirror.
+    pub fn load(strings: &Strings) -> Result<Self, Problems> {
+        mirror(&Reader::new(strings)).map_err(|problem| Problems(vec![problem]))
     }
 }
 

@@ -19,7 +19,7 @@ pub const NOTES_MAX: usize = 4096;
 /// How long a session note waits for a batch to ride on.
 const NOTE_AGE: Duration = Duration::from_millis(500);
 /// Notes take at most this part of a batch.
-const NOTES_SHARE: usize = 8;
+pub(super) const NOTES_SHARE: usize = 8;
 /// A lane whose front found no room in so many batches goes first once, so that size cannot starve it.
 const PASSED_OVER_MAX: u8 = 8;
 const LANES: usize = 1 + Class::ALL.len();
@@ -60,7 +60,7 @@ pub struct Batch {
     pub(super) records: Vec<Record>,
     pub(super) notes: Vec<SessionNote<'static>>,
     /// Upper bound of the encoded length, in bytes.
-    len: usize,
+    pub(super) len: usize,
 }
 
 impl Batch {
@@ -68,6 +68,14 @@ impl Batch {
     #[must_use]
     pub fn sentinel() -> Self {
         Self::default()
+    }
+
+    /// A batch of one record.
+    #[must_use]
+    pub fn of(record: Record) -> Self {
+        let mut batch = Self::default();
+        batch.add(record);
+        batch
     }
 
     /// The records in the order in which they are sent.
@@ -82,7 +90,7 @@ impl Batch {
         ENVELOPE_OVERHEAD + self.len
     }
 
-    fn add(&mut self, record: Record) {
+    pub(super) fn add(&mut self, record: Record) {
         self.len += record.encoded_len();
         self.records.push(record);
     }
@@ -99,6 +107,8 @@ pub struct BatchCounts {
     pub collapsed: u64,
     /// Records whose list of recipients continued in a later batch.
     pub continued: u64,
+    /// Messages that were larger than a batch and travel in pieces.
+    pub split: u64,
     /// Session notes that gave way to newer ones.
     pub notes_dropped: u64,
 }
@@ -107,9 +117,9 @@ pub struct BatchCounts {
 #[derive(Debug)]
 pub struct Batcher {
     /// Awaited first, then the classes: the order of service.
-    lanes: [Lane; LANES],
-    limits: Limits,
-    waiting: u64,
+    pub(super) lanes: [Lane; LANES],
+    pub(super) limits: Limits,
+    pub(super) waiting: u64,
     /// The last known limit of a batch.
     batch_len_max: usize,
     oversize: VecDeque<Refused>,
@@ -146,15 +156,36 @@ impl Batcher {
     /// Queues a record.
     ///
     /// # Errors
-    /// The record, if it is larger than a batch or the share of its class is used up; the caller settles it.
+    /// The record, if it cannot be cut so that its pieces fit, or the share of its class is used up; the caller settles it.
     pub fn push(&mut self, record: Record, now: Instant) -> Result<(), Box<Refused>> {
-        if !record.could_fit(self.batch_len_max.saturating_sub(ENVELOPE_OVERHEAD)) {
-            return Err(Box::new(Refused { record, why: Shed::TooLarge }));
-        }
-        let cost = cost(&record);
-        if self.waiting + cost > self.share(&record) {
+        if self.waiting + cost(&record) > self.share(&record) {
             return Err(Box::new(Refused { record, why: Shed::QueueFull }));
         }
+        let room = self.batch_len_max.saturating_sub(ENVELOPE_OVERHEAD);
+        if record.could_fit(room) {
+            self.enqueue(record, now);
+            return Ok(());
+        }
+        let pieces = record.into_pieces(room);
+        let pieces = pieces.map_err(|record| Box::new(Refused { record: *record, why: Shed::TooLarge }))?;
+        self.counts.split += 1;
+        #[cfg(test)]
+        if self.sabotage == Some(super::Sabotage::TrustFirstPiece) {
+            pieces.iter().flat_map(|piece| &piece.to).for_each(super::recipient::Recipient::trust_next_piece);
+        }
+        for piece in pieces {
+            self.enqueue(piece, now);
+        }
+        Ok(())
+    }
+
+    /// The limit of a batch before the first [`take`](Self::take) says it: larger messages are split by it.
+    pub fn expect_limit(&mut self, limit_bytes: u32) {
+        self.batch_len_max = limit_bytes.min(BATCH_BYTES_MAX) as usize;
+    }
+
+    fn enqueue(&mut self, record: Record, now: Instant) {
+        let cost = cost(&record);
         let recipients = record.to.len() as u64;
         let lane = if record.is_awaited() { 0 } else { 1 + record.facts().class as usize };
         if let Some(lane) = self.lanes.get_mut(lane) {
@@ -163,7 +194,6 @@ impl Batcher {
             self.waiting += if collapsed { RECIPIENT_COST * recipients } else { cost };
             self.counts.collapsed += u64::from(collapsed);
         }
-        Ok(())
     }
 
     /// Queues what is to be told about a session.
@@ -269,7 +299,7 @@ impl Batcher {
         self.limits.bytes / 100 * percent
     }
 
-    fn fill_notes(&mut self, batch: &mut Batch, room: usize) {
+    pub(super) fn fill_notes(&mut self, batch: &mut Batch, room: usize) {
         while let Some(note) = self.notes.front() {
             let len = NOTE_OVERHEAD + escaped_len(note.path.as_bytes());
             if batch.len + len > room && !batch.notes.is_empty() {
@@ -281,13 +311,15 @@ impl Batcher {
         self.notes_since = None;
     }
 
-    fn fill_from(&mut self, lane: usize, batch: &mut Batch, room: usize, now: Instant) {
+    pub(super) fn fill_from(&mut self, lane: usize, batch: &mut Batch, room: usize, now: Instant) {
         let Some(lane) = self.lanes.get_mut(lane).filter(|lane| lane.due_at().is_some_and(|at| at <= now))
         else {
             return;
         };
         while let Some(front) = lane.front_mut() {
-            if batch.len + front.encoded_len() <= room {
+            if front.is_moot() {
+                self.waiting = self.waiting.saturating_sub(lane.pop().as_ref().map_or(0, cost));
+            } else if batch.len + front.encoded_len() <= room {
                 let Some(record) = lane.pop() else { return };
                 lane.passed_over = 0;
                 self.waiting = self.waiting.saturating_sub(cost(&record));
@@ -324,7 +356,7 @@ pub const fn pace(class: Class) -> (usize, Duration) {
     }
 }
 
-fn cost(record: &Record) -> u64 {
+pub(super) fn cost(record: &Record) -> u64 {
     record.payload().len() as u64 + RECIPIENT_COST * record.to.len() as u64
 }
 

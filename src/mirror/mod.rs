@@ -15,6 +15,7 @@
 //! * [`publish`]: at most four unacknowledged broadcasts; what comes back is compared with what was sent (recipients,
 //!   length, checksum) and only that settles ledger tokens; what does not come back is published again under the
 //!   same name;
+//! * [`events`]: copies of shared messages as plain broadcasts for consumers, off the ledger;
 //! * the [`ledger`](crate::ledger) holds one token per message, so that nothing is counted by attempts.
 //!
 //! ```text
@@ -31,21 +32,30 @@
 //! **Limits.** Batcher: [`batch::Limits`], refusing the dull classes first; the caller settles the refused as
 //! `queue_full` or `too_large`. Publisher: [`publish::FLIGHTS_MAX`] unsettled batches, then it offers no slot and the
 //! batcher fills. Batches: [`batch::BATCH_BYTES_MAX`] or the plan's limit. A message that does not fit into a batch is
-//! shed as `too_large`; `part` is kept for the day it is split. Payload memory is paid for by the pod's budget until
+//! split into at most 256 pieces that share its tokens (proved when all are back, lost with the first lost); only what
+//! cannot be cut so small is shed as `too_large`. Payload memory is paid for by the pod's budget until
 //! the last token is settled; encoded bytes live from encoding to the socket, four broadcasts at most.
 //!
-//! **Not here.** Sockets and clocks (the shell), the spool, whether
+//! **Spool.** With one, what would be shed because Realtime cannot be used is given away instead, and comes back as
+//! a batch of the backlog ([`stored`]).
+//!
+//! **Not here.** Sockets and clocks (the shell), the disk, the governor (it gives or withholds slots), whether
 //! Realtime may be used (the breaker).
 
 pub mod batch;
 pub mod batch_id;
 pub mod classify;
+pub mod divert;
 pub mod event_type;
+pub mod events;
 pub mod flight;
 pub mod frequency;
 pub mod governor;
 mod lane;
+mod parts;
+pub mod propose;
 pub mod publish;
+mod recipient;
 pub mod record;
 pub mod redact;
 pub mod report;
@@ -54,6 +64,7 @@ mod secret_names;
 mod secret_spans;
 pub mod settings;
 pub mod shard;
+pub mod stored;
 pub mod tally;
 
 #[cfg(test)]

@@ -35,8 +35,14 @@ pub(crate) struct Intake {
     epoch: Epoch,
     sampling: Sampling,
     sessions: HashMap<SessionNo, SessionNote<'static>>,
+    /// Only of sessions that have negotiated one; an announcement that was shed leaves it to the content.
+    subprotocols: HashMap<SessionNo, Arc<str>>,
     repeated: (u32, Instant),
     table: Option<TableOffer>,
+    /// Whether what finds no room is kept for the disk …
+    spools: bool,
+    /// … here, until the end of the turn.
+    overflow: Vec<Record>,
 }
 
 impl Intake {
@@ -54,8 +60,11 @@ impl Intake {
             epoch,
             sampling,
             sessions: HashMap::new(),
+            subprotocols: HashMap::new(),
             repeated,
             table: None,
+            spools: false,
+            overflow: Vec::new(),
         }
     }
 
@@ -68,6 +77,15 @@ impl Intake {
     /// Whether messages are wanted although Realtime may not be used.
     pub(crate) const fn has_table(&self) -> bool {
         self.table.is_some()
+    }
+
+    pub(crate) const fn set_spools(&mut self, spools: bool) {
+        self.spools = spools;
+    }
+
+    /// What found no room in the batcher.
+    pub(crate) fn take_overflow(&mut self) -> Vec<Record> {
+        std::mem::take(&mut self.overflow)
     }
 
     /// Takes one item in. Returns an awaited message that will not travel, and why.
@@ -84,6 +102,7 @@ impl Intake {
                 None
             }
             Tapped::Closed(no) => {
+                self.subprotocols.remove(&no);
                 if let Some(mut note) = self.sessions.remove(&no) {
                     note.end_ms = Some(self.epoch.unix_ms(now));
                     queues.notes().announce(note, now);
@@ -101,6 +120,11 @@ impl Intake {
             at_ms: self.epoch.unix_ms(now),
             end_ms: None,
         };
+        if let Some(subprotocol) = &opened.subprotocol
+            && self.subprotocols.len() < SESSIONS_MAX
+        {
+            self.subprotocols.insert(opened.no, Arc::clone(subprotocol));
+        }
         if self.sessions.len() < SESSIONS_MAX {
             self.sessions.insert(opened.no, note.clone());
         }
@@ -130,7 +154,8 @@ impl Intake {
                 return away(Direct::Shed);
             }
         };
-        let sample = Sample { path: &path, dir: key.dir, op: captured.op, payload: &payload };
+        let subprotocol = self.subprotocols.get(&key.session).map(|name| &**name);
+        let sample = Sample { path: &path, subprotocol, dir: key.dir, op: captured.op, payload: &payload };
         let classified = self.classifier.classify(&sample, now);
         let Fate::Mirror { class, shared } = classified.fate else {
             entry.shed(Shed::Skipped);
@@ -143,10 +168,13 @@ impl Intake {
             entry.shed(Shed::Quota);
             return None;
         }
-        let redacted = match self.redactor.redact(key.dir, captured.op, &payload) {
+        let reading = sample.read();
+        let redacted = match self.redactor.redact_message(&sample.subject(&reading), &payload) {
             Cow::Borrowed(_) => None,
             Cow::Owned(bytes) => Some(bytes),
         };
+        let carried = Sample { payload: redacted.as_deref().unwrap_or(&payload), ..sample };
+        let marks = self.classifier.marks(&classified, &carried);
         let was_redacted = redacted.is_some();
         let payload = match redacted {
             None => payload,
@@ -165,6 +193,7 @@ impl Intake {
             path,
             at: captured.at,
             shared,
+            marks,
             redacted: was_redacted,
         };
         if let Some(table) = &self.table {
@@ -172,20 +201,39 @@ impl Intake {
             table.offer(&payload, &facts, &mut entry, id);
         }
         let awaited = hot && !was_redacted;
+        let record = Record::new(payload, facts, entry, awaited);
+        match self.queue(record, (key.session, awaited), queues, now) {
+            Err(why) => away(why),
+            Ok(()) if was_redacted => away(Direct::Redacted),
+            Ok(()) => None,
+        }
+    }
+
+    /// Queues a record where its session belongs; why it does not travel, if it does not.
+    fn queue(
+        &mut self,
+        record: Record,
+        (session, awaited): (SessionNo, bool),
+        queues: &mut Queues<'_>,
+        now: Instant,
+    ) -> Result<(), Direct> {
         if awaited {
             queues.governor.handle_awaited(now);
         }
-        let shard = self.sampling.shard(key.session, awaited);
-        let record = Record::new(payload, facts, entry, awaited);
+        let shard = self.sampling.shard(session, awaited);
         if let Err(mut refused) = queues.of(shard).push(record, now) {
             // A queue that is full because publishes are spaced is the plan's doing.
             if refused.why == Shed::QueueFull && queues.relief(shard) != Relief::None {
                 refused.why = Shed::Quota;
             }
             let why = if refused.why == Shed::TooLarge { Direct::TooLarge } else { Direct::Shed };
-            refused.shed();
-            return away(why);
+            if matches!(refused.why, Shed::QueueFull | Shed::Quota) && self.spools {
+                self.overflow.push(refused.record);
+            } else {
+                refused.shed();
+            }
+            return Err(why);
         }
-        if was_redacted { away(Direct::Redacted) } else { None }
+        Ok(())
     }
 }

@@ -3,11 +3,12 @@
 
 use std::time::{Duration, Instant};
 
+use super::spool::is_critical;
 use super::{EVENT, Side};
 use crate::app::ops::Word;
 use crate::breaker::Publish;
 use crate::hot::Direct;
-use crate::mirror::batch::Batcher;
+use crate::mirror::batch::{BatchCounts, Batcher};
 use crate::mirror::governor::{Governor, Relief, Verdict};
 use crate::mirror::publish::Publisher;
 use crate::mirror::report::PubEvent;
@@ -96,11 +97,15 @@ impl Side {
         let limit = self.limit_bytes;
         let (batcher, publisher) = self.parts(shard);
         let Some(batch) = batcher.take(publisher.slots_free(), limit, now) else { return false };
-        let messages = batch.records().iter().map(|record| record.keys().count() as u64).sum();
-        let awaited: Vec<Key> =
-            batch.records().iter().filter(|record| record.is_awaited()).flat_map(|r| r.keys()).collect();
+        let first = || batch.records().iter().filter(|record| record.is_first());
+        let messages = first().map(|record| record.keys().count() as u64).sum();
+        let awaited: Vec<Key> = first().filter(|record| record.is_awaited()).flat_map(|r| r.keys()).collect();
+        let critical = is_critical(&batch);
         let id = publisher.submit(batch, now);
+        let counts = self.acked.as_ref().map_or_else(BatchCounts::default, |acked| acked.batcher.counts());
+        self.figures.closed(messages, [self.batcher.counts(), counts]);
         self.state.unacked.insert(id, messages);
+        self.submitted(shard, id, critical, now);
         for key in awaited {
             self.tell(key, News::Published);
         }
@@ -119,7 +124,7 @@ impl Side {
     }
 
     /// When a shard has a batch to close, while it may.
-    fn due_at(&self, shard: Shard) -> Option<Instant> {
+    pub(super) fn due_at(&self, shard: Shard) -> Option<Instant> {
         let (batcher, publisher) = match (shard, &self.acked) {
             (Shard::ReadBack, _) => (&self.batcher, &self.publisher),
             (Shard::Acked, Some(acked)) => (&acked.batcher, &acked.publisher),
@@ -138,7 +143,8 @@ impl Side {
         [due.map(|at| at.max(free)), queued].into_iter().flatten().min()
     }
 
-    fn transmit(&mut self, now: Instant) {
+    /// Sends what is queued, as far as the governor lets it.
+    pub(super) fn transmit(&mut self, now: Instant) {
         for shard in [Shard::ReadBack, Shard::Acked] {
             while self.parts(shard).1.wants_to_transmit() && self.governor.verdict(now) == Verdict::Publish {
                 if !self.transmit_one(shard, now) {
@@ -156,7 +162,7 @@ impl Side {
         let reference = PushRef(self.state.next_push);
         self.state.next_push += 1;
         let batch = push.batch;
-        self.figures.batch();
+        self.figures.batch(push.body.len());
         let push = Push {
             id: reference,
             topic: topic(shard),
@@ -169,7 +175,11 @@ impl Side {
             self.parts(shard).1.handle_link_down(now);
             return false;
         }
-        self.governor.spend(shard == Shard::ReadBack, now);
+        if self.spool.as_ref().is_some_and(|spool| spool.out.contains_key(&batch)) {
+            self.governor.spend_backlog(shard == Shard::ReadBack, now);
+        } else {
+            self.governor.spend(shard == Shard::ReadBack, now);
+        }
         self.state.pushes.insert(reference, (shard, batch));
         self.parts(shard).1.handle_sent(batch);
         true
@@ -187,8 +197,10 @@ impl Side {
     pub(super) fn report_acked(&mut self) {
         let mut lost = 0;
         while let Some(event) = self.acked.as_mut().and_then(|acked| acked.publisher.poll_event()) {
-            if let PubEvent::Unconfirmed { messages, .. } = event {
-                lost += messages;
+            match event {
+                PubEvent::Unconfirmed { messages, .. } => lost += messages,
+                PubEvent::Settled { batch } => self.copy_settled(batch),
+                _ => {}
             }
         }
         if lost > 0 {

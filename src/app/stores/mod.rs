@@ -17,6 +17,7 @@
 pub(crate) mod desk;
 pub(crate) mod driver;
 mod file;
+mod look;
 pub(crate) mod redis;
 mod report;
 mod saved;

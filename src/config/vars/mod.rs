@@ -9,7 +9,9 @@ mod operations;
 mod protection;
 mod rollout;
 mod service;
+mod spool;
 mod supabase;
+mod tls;
 
 pub use breaker::*;
 pub use drain::*;
@@ -19,7 +21,9 @@ pub use operations::*;
 pub use protection::*;
 pub use rollout::*;
 pub use service::*;
+pub use spool::*;
 pub use supabase::*;
+pub use tls::*;
 
 use super::var::About;
 
@@ -27,9 +31,11 @@ use super::var::About;
 pub fn all() -> impl Iterator<Item = &'static About> {
     let groups = [
         service::ALL,
+        tls::ALL,
         supabase::ALL,
         rollout::ALL,
         mirror::ALL,
+        spool::ALL,
         hot::ALL,
         breaker::ALL,
         protection::ALL,
