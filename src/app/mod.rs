@@ -249,28 +249,25 @@ impl App {
             Some(supabase) => {
                 let link = settings::link(supabase)?;
                 let (terms, limit_bytes) = (settings::terms(supabase), settings::batch_bytes(supabase));
-                let ledger = Arc::clone(&parts.ledger);
-                let words = words.clone();
                 let behind = Behind {
                     config,
                     tuning,
                     link,
-                    words,
+                    words: words.clone(),
                     view,
                     asked,
                     figures,
                     terms,
                     limit_bytes,
                     table,
-                    ledger,
+                    ledger: Arc::clone(&parts.ledger),
                     disk,
                 };
                 let book = (parts.receiver, parts.budget, parts.epoch);
                 Some(behind.start(&running, book, Arc::clone(&stop_side))?)
             }
         };
-        let own = eyes.clone();
-        let (stores, plan) = stores.start(&words, move || own.said(side::clock()))?;
+        let (stores, plan) = stores.start(&words, eyes.clone())?;
         let admin = control::start(config, tuning, &running)?;
         let machine = (machine, words.clone());
         let (ops, metrics) = start_ops(config, tuning, machine, (&running, &eyes), Arc::clone(&stop_ops))?;

@@ -1,7 +1,5 @@
 //! The document: read whole or refused with the place; the schema beside it and the examples in it agree with us.
 
-#![expect(clippy::panic, reason = "a test fails by panicking")]
-
 use http::HeaderMap;
 use http::header::HeaderName;
 use proptest::prelude::*;

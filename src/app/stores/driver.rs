@@ -52,6 +52,8 @@ pub(crate) struct Part {
     pub(crate) words: mpsc::Sender<Word>,
     pub(crate) view: watch::Sender<FleetView>,
     pub(crate) asked: mpsc::Receiver<Asked>,
+    /// `CROSSFADE_PODS`: the governor is never told of fewer.
+    pub(crate) pods_min: u32,
 }
 
 /// Plays the part for ever; a Redis that is away changes nothing but that nobody drives.
@@ -107,7 +109,9 @@ impl Part {
     pub(super) async fn turn(&self, shared: &mut Shared, said: &Said) -> RedisResult<()> {
         let text = serde_json::to_string(said).unwrap_or_default();
         let (fleet, evidence) = together(&shared.beat(&self.pod, &text).await?);
-        for word in [Some(Word::Pods(fleet.live.max(1))), fleet.trips().then_some(Word::Fleet(fleet))] {
+        for word in
+            [Some(Word::Pods(fleet.live.max(self.pods_min))), fleet.trips().then_some(Word::Fleet(fleet))]
+        {
             let Some(word) = word else { continue };
             if self.words.send(word).await.is_err() {
                 tracing::debug!("nobody listens to the fleet any more");

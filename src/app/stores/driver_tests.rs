@@ -1,7 +1,5 @@
 //! The fleet against a real redis-server: one driver, fencing, pods that come and go.
 
-#![expect(clippy::panic, reason = "a test fails by panicking")]
-
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Stdio};
 
@@ -58,8 +56,14 @@ impl Server {
     fn part(&self, pod: &str) -> (Part, mpsc::Receiver<Word>) {
         let (words, heard) = mpsc::channel(64);
         let view = watch::Sender::new(FleetView::default());
-        let part =
-            Part { place: self.1.clone(), pod: pod.to_owned(), words, view, asked: mpsc::channel(1).1 };
+        let part = Part {
+            place: self.1.clone(),
+            pod: pod.to_owned(),
+            words,
+            view,
+            asked: mpsc::channel(1).1,
+            pods_min: 1,
+        };
         (part, heard)
     }
 }

@@ -39,8 +39,9 @@ impl Eyes {
         let view = *self.view.borrow();
         let side = self.figures.snapshot();
         let tripped = view.own_trip.map(|at| now.saturating_duration_since(at).as_millis());
+        let closed = matches!(view.state, crate::breaker::State::Closed { .. });
         Said {
-            closed: self.mirrors.then(|| matches!(view.state, crate::breaker::State::Closed { .. })),
+            closed: self.mirrors.then_some(closed),
             tripped_ms: tripped.map(|ms| u64::try_from(ms).unwrap_or(u64::MAX)),
             quota: self.mirrors.then_some(side.quota.used),
             latency: side.tally.latency.counts().to_vec(),

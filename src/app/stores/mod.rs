@@ -51,6 +51,7 @@ pub(crate) struct Stores {
     redis: Option<(Desk, redis::Place)>,
     figures: Vec<Arc<TierFigures>>,
     pod: String,
+    pods_min: u32,
     fleet: watch::Sender<FleetView>,
 }
 
@@ -88,7 +89,8 @@ impl Stores {
             }
         }
         let pod = format!("{}-{:08x}", config.service.pod, super::seed() & 0xFFFF_FFFF);
-        Self { file, redis, figures, pod, fleet: watch::Sender::default() }
+        let pods_min = config.supabase.as_ref().map_or(1, |supabase| supabase.pods.max(1));
+        Self { file, redis, figures, pod, pods_min, fleet: watch::Sender::default() }
     }
 
     /// Figures of every configured store.
@@ -101,12 +103,12 @@ impl Stores {
         self.fleet.subscribe()
     }
 
-    /// Starts the threads; `look` is what this pod says of itself. The channel takes a person's words about the plan
+    /// Starts the threads; through `eyes` the pod sees what to say of itself. The channel takes a person's words about the plan
     /// and is closed without Redis.
     pub(crate) fn start(
         self,
         words: &mpsc::Sender<Word>,
-        look: impl Fn() -> Said + Send + 'static,
+        eyes: super::Eyes,
     ) -> Result<(Running, mpsc::Sender<Asked>), StartError> {
         let (ask, asked) = mpsc::channel(PLAN_WORDS_MAX);
         let running = Running { stop: watch::Sender::new(()) };
@@ -115,9 +117,15 @@ impl Stores {
             running.spawn("flags-file", move || file::run(path, desk, words))?;
         }
         if let Some((desk, place)) = self.redis {
-            let part =
-                Part { place: place.clone(), pod: self.pod, words: words.clone(), view: self.fleet, asked };
-            running.spawn("fleet", move || driver::run(part, look))?;
+            let part = Part {
+                place: place.clone(),
+                pod: self.pod,
+                words: words.clone(),
+                view: self.fleet,
+                asked,
+                pods_min: self.pods_min,
+            };
+            running.spawn("fleet", move || driver::run(part, move || eyes.said(super::side::clock())))?;
             let words = words.clone();
             running.spawn("flags-redis", move || redis::run(place, desk, words))?;
         }
