@@ -1,7 +1,9 @@
 //! The fleet's breaker: what the other pods' trips mean for this one. It can only make a pod stricter, so that no
 //! word from outside ever closes a breaker, and silence from outside changes nothing.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use super::{Breaker, Mode, State, Trigger, Trip};
 
 /// Trips within this count as one event.
 pub const WITHIN: Duration = Duration::from_secs(60);
@@ -51,6 +53,19 @@ impl Fleet {
     #[must_use]
     pub const fn trips(&self) -> bool {
         self.tripped >= self.needed
+    }
+}
+
+impl Breaker {
+    /// The fleet has tripped: `tripped` of `live` pods, where `needed` are enough. It can only open what is not open
+    /// already, and a person's word stands above it.
+    pub fn fleet_trip(&mut self, (tripped, needed, live): (u32, u32, u32), now: Instant) {
+        self.advance(now);
+        if self.mode() != Mode::Auto || matches!(self.state(), State::Open { .. }) {
+            return;
+        }
+        let (measured, limit) = (f64::from(tripped), f64::from(needed));
+        self.open(Trip { trigger: Trigger::Fleet, measured, limit, samples: u64::from(live) }, now);
     }
 }
 

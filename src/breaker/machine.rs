@@ -88,17 +88,6 @@ impl Breaker {
         self.handle_timeout(now);
     }
 
-    /// The fleet has tripped: `tripped` of `live` pods, where `needed` are enough. It can only open what is not open
-    /// already, and a person's word stands above it.
-    pub fn fleet_trip(&mut self, (tripped, needed, live): (u32, u32, u32), now: Instant) {
-        self.advance(now);
-        if self.mode != Mode::Auto || matches!(self.inner, Inner::Open { .. }) {
-            return;
-        }
-        let (measured, limit) = (f64::from(tripped), f64::from(needed));
-        self.open(Trip { trigger: Trigger::Fleet, measured, limit, samples: u64::from(live) }, now);
-    }
-
     /// A probe to publish, if one is due and none is on its way.
     pub fn take_probe(&mut self, now: Instant) -> Option<Probe> {
         self.advance(now);
@@ -252,7 +241,7 @@ impl Breaker {
     }
 
     /// Applies what time alone decides. Evidence is judged afterwards.
-    fn advance(&mut self, now: Instant) {
+    pub(super) fn advance(&mut self, now: Instant) {
         self.seen = self.seen.max(now);
         if self.mode == Mode::ForcedOpen {
             return;
@@ -316,7 +305,7 @@ impl Breaker {
 
     /// To open. Only a trip out of closed counts for the latch: an outage that outlasts its cool-downs is one
     /// trip, however often a probe fails.
-    fn open(&mut self, trip: Trip, now: Instant) {
+    pub(super) fn open(&mut self, trip: Trip, now: Instant) {
         let trips = matches!(self.inner, Inner::Closed { .. });
         let latched = trips && self.past.trip_latches(&self.config, now);
         let until = now + self.past.opening(&self.config);
