@@ -99,6 +99,8 @@ pub struct Snapshot {
     pub rollout_live_percent: Option<f64>,
     /// The plan's budget; `None` without Supabase settings.
     pub quota: Option<super::Quota>,
+    /// The stores of the rollout's flags.
+    pub tiers: super::Tiers,
 }
 
 impl Snapshot {
@@ -168,6 +170,7 @@ pub(super) fn families() -> impl Iterator<Item = &'static Family> {
         .chain(&super::spool::FAMILIES)
         .chain(&super::published::FAMILIES)
         .chain(&super::process::FAMILIES)
+        .chain(&super::flags::FAMILIES)
 }
 
 static FAMILIES: &[Family] = &[

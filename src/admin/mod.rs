@@ -19,6 +19,7 @@
 pub mod api;
 mod control;
 mod exposition;
+mod flags;
 mod health;
 mod histogram;
 mod metrics;
@@ -34,6 +35,7 @@ mod tests;
 
 pub use control::Control;
 pub use exposition::{SnapshotCollector, markdown, registry};
+pub use flags::Tiers;
 pub use health::{Health, Status};
 pub use histogram::{EDGES, Histogram, Readings};
 pub use metrics::{LABELS_MAX, SERIES_MAX, Snapshot};

@@ -48,6 +48,19 @@ fn full() -> Snapshot {
         realtime_connected: true,
         rollout_percent: 12.5,
         rollout_live_percent: Some(12.0),
+        tiers: Tiers {
+            known: vec![("redis", 1.0)],
+            age_seconds: vec![("redis", 2.5)],
+            taken: vec![("redis", 3)],
+            refused: vec![("redis", 1)],
+            failed: vec![("redis", 2)],
+            fleet_pods: Some(3.0),
+            fleet_tripped: Some(0.0),
+            plan_driver: Some(1.0),
+            plan_step: Some(2.0),
+            plan_running: Some(1.0),
+            plan_gate: Some(0.0),
+        },
         quota: Some(Quota { messages: vec![("send", 5)], month_cost: Some(2.5), ..Quota::default() }),
         ..Snapshot::default()
     }

@@ -111,7 +111,7 @@ impl Decider {
         }
         match decision.reason {
             Reason::Allowed => Follows::Always,
-            Reason::InSegment | Reason::InCohort => {
+            Reason::InSegment | Reason::InCohort | Reason::InArm => {
                 Follows::Share { bucket, share: decision.percent.units() }
             }
             _ => not_now,

@@ -5,6 +5,7 @@
 //! workers know when to decide anew for their open sessions.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::{oneshot, watch};
 
@@ -52,8 +53,9 @@ pub(crate) enum FlagWord {
     /// Everybody on legacy, or no longer as far as this hand is concerned.
     Emergency(Hand, bool),
     /// A store's last good value, or that it is silent.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the stores are built next"))]
     Store(Tier, Slot),
+    /// A store says the same as before, at this moment.
+    Confirmed(Tier, Instant),
     /// A person's change on this pod alone; it stands in for the environment's value until the process ends.
     ThisPod(Flags, Receipt),
 }
@@ -103,6 +105,23 @@ impl FlagBook {
         Arc::clone(&self.standing.borrow())
     }
 
+    /// A younger age is no change: the version stays, and nobody decides anew.
+    fn confirm(&self, tier: Tier, at: Instant) {
+        self.standing.send_modify(|standing| {
+            let standing = Arc::make_mut(standing);
+            let slot = match tier {
+                Tier::Redis => &mut standing.tiers.redis,
+                Tier::Supabase => &mut standing.tiers.supabase,
+                Tier::File => &mut standing.tiers.file,
+                Tier::EmergencyOff | Tier::Env => return,
+            };
+            if let Slot::Known(_, confirmed) = slot {
+                *confirmed = at;
+            }
+            standing.settings = standing.tiers.settings(&self.identity);
+        });
+    }
+
     /// Takes a word in and publishes what follows from it.
     pub(crate) fn hear(&self, word: FlagWord) {
         let before = self.standing();
@@ -136,6 +155,7 @@ impl FlagBook {
                 }
                 tiers.env = flags;
             }
+            FlagWord::Confirmed(tier, at) => return self.confirm(tier, at),
         }
         let settings = tiers.settings(&self.identity);
         tracing::info!(
@@ -158,8 +178,6 @@ fn tell(answered: Option<(oneshot::Sender<Held>, Held)>) {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::time::Instant;
-
     use super::*;
     use crate::rollout::{KeyHasher, Percent};
 
@@ -195,6 +213,10 @@ pub(crate) mod tests {
         assert_eq!(holds(&book), (2, Tier::Redis, 0));
         book.hear(FlagWord::Store(Tier::Redis, Slot::Known(flags(50_000), Instant::now())));
         assert_eq!(holds(&book), (3, Tier::Redis, 50_000));
+        let later = Instant::now() + std::time::Duration::from_secs(9);
+        book.hear(FlagWord::Confirmed(Tier::Redis, later));
+        assert_eq!(holds(&book), (3, Tier::Redis, 50_000), "confirmed, not changed");
+        assert_eq!(book.standing().settings.confirmed, Some(later));
         book.hear(FlagWord::Emergency(Hand::File, true));
         assert_eq!(holds(&book), (4, Tier::EmergencyOff, 0));
         book.hear(FlagWord::Emergency(Hand::Signal, true));

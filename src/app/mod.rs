@@ -33,6 +33,7 @@ pub(crate) mod ops;
 pub(crate) mod settings;
 pub(crate) mod side;
 mod status;
+mod stores;
 pub(crate) mod table;
 mod tls;
 
@@ -61,6 +62,7 @@ pub use flags::Hand;
 use flags::{FlagBook, FlagWord, Standing};
 use life::start_ops;
 use ops::{Links, Ops, View, WORDS_MAX, Word};
+pub use stores::driver::PlanWord;
 use table::TableFigures;
 
 pub use settings::{Addresses, SettingError, Tuning, load};
@@ -100,6 +102,8 @@ pub struct Eyes {
     budget: Arc<Budget>,
     returned_us: Arc<AtomicU64>,
     standing: watch::Receiver<Arc<Standing>>,
+    tiers: Arc<[Arc<stores::desk::TierFigures>]>,
+    fleet: watch::Receiver<stores::driver::FleetView>,
     mirrors: bool,
     reachable: Arc<AtomicBool>,
     /// Where there is a spool.
@@ -117,6 +121,8 @@ pub struct App {
     stop_side: Arc<Notify>,
     stop_ops: Arc<Notify>,
     admin: Option<control::Listener>,
+    stores: stores::Running,
+    plan: mpsc::Sender<stores::driver::Asked>,
 }
 
 /// Everything that the threads share before they exist.
@@ -163,8 +169,9 @@ impl App {
         let pods = config.supabase.as_ref().map_or(1, |supabase| supabase.pods);
         let view = watch::Sender::new(ops::first_view(&breaker, pods, epoch.at));
         let policy = watch::Sender::new(Policy::PASSTHROUGH);
-        let rollout = settings::rollout(config)?;
-        let flags = FlagBook::new(rollout.0, rollout.1);
+        let (identity, mut tiers) = settings::rollout(config)?;
+        let stores = stores::Stores::open(config, &identity, &mut tiers);
+        let flags = FlagBook::new(identity, tiers);
         let mirrors = config.supabase.is_some();
         let decider = Decider {
             standing: flags.subscribe(),
@@ -192,14 +199,14 @@ impl App {
             None => Server::start(proxy, decide, mirroring)?,
         };
         let running = Arc::new(running);
-        Self::start_behind(config, tuning, (running, flags), parts)
+        Self::start_behind(config, tuning, (running, flags, stores), parts)
     }
 
     /// Starts what stands behind the proxy.
     fn start_behind(
         config: &Config,
         tuning: &Tuning,
-        (running, flags): (Arc<Running>, FlagBook),
+        (running, flags, stores): (Arc<Running>, FlagBook, stores::Stores),
         parts: Parts,
     ) -> Result<Self, StartError> {
         let (figures, table) = <(Arc<SideFigures>, Arc<TableFigures>)>::default();
@@ -214,6 +221,8 @@ impl App {
             budget: Arc::clone(&parts.budget),
             returned_us: Arc::clone(&returned_us),
             standing: flags.subscribe(),
+            tiers: stores.figures().into(),
+            fleet: stores.fleet(),
             mirrors: config.supabase.is_some(),
             reachable: Arc::default(),
         };
@@ -236,6 +245,7 @@ impl App {
             trips: [0; crate::breaker::Trigger::ALL.len()],
             last_trip: None,
             tripped: std::collections::VecDeque::new(),
+            own_trip: None,
         };
         let (stop_side, stop_ops) = <(Arc<Notify>, Arc<Notify>)>::default();
         let side = match &config.supabase {
@@ -243,20 +253,18 @@ impl App {
             Some(supabase) => {
                 let link = settings::link(supabase)?;
                 let (terms, limit_bytes) = (settings::terms(supabase), settings::batch_bytes(supabase));
-                let ledger = Arc::clone(&parts.ledger);
-                let words = words.clone();
                 let behind = Behind {
                     config,
                     tuning,
                     link,
-                    words,
+                    words: words.clone(),
                     view,
                     asked,
                     figures,
                     terms,
                     limit_bytes,
                     table,
-                    ledger,
+                    ledger: Arc::clone(&parts.ledger),
                     disk,
                 };
                 let book = (parts.receiver, parts.budget, parts.epoch);
@@ -265,12 +273,11 @@ impl App {
         };
         let console = Console::new((config, parts.epoch), &eyes, &words, (&running, parts.decider));
         let admin = control::start(config, tuning, &running, console)?;
+        let (stores, plan) = stores.start(&words, eyes.clone())?;
         let machine = (machine, words.clone());
         let (ops, metrics) = start_ops(config, tuning, machine, (&running, &eyes), Arc::clone(&stop_ops))?;
-        let at = admin.as_ref().map(|listener| listener.address);
-        let addresses = Addresses { proxy: running.local_addr(), metrics, admin: at };
-        addresses.tell();
-        Ok(Self { running, addresses, eyes, words, ops, side, stop_side, stop_ops, admin })
+        let addresses = Addresses::told(&running, metrics, admin.as_ref());
+        Ok(Self { running, addresses, eyes, words, ops, side, stop_side, stop_ops, admin, stores, plan })
     }
 
     /// Where it listens.
@@ -311,12 +318,24 @@ impl App {
         }
     }
 
+    /// A person's word about the plan, done or refused with the reason. Needs Redis.
+    ///
+    /// # Errors
+    /// Why it was not done.
+    pub async fn plan(&self, word: PlanWord) -> Result<(), String> {
+        let (answer, answered) = tokio::sync::oneshot::channel();
+        if self.plan.try_send((word, answer)).is_err() {
+            return Err("a plan needs CROSSFADE_REDIS_URL, or too much is waiting".to_owned());
+        }
+        answered.await.map_err(|_| "the process is stopping".to_owned())?
+    }
+
     /// Stops everything in order. What the drain could not end in time is cut off.
     pub async fn drain(self, plan: DrainPlan) -> DrainReport {
         let report = self.running.drain(plan).await;
         self.stop_side.notify_one();
-        let Self { side, ops, stop_ops, words, running, admin, .. } = self;
-        drop(words);
+        let Self { side, ops, stop_ops, words, running, admin, stores, .. } = self;
+        drop((words, stores));
         let ended = tokio::task::spawn_blocking(move || {
             if side.is_some_and(|side| side.join().is_err()) {
                 tracing::error!("the side thread had panicked");

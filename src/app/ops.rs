@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::flags::{FlagBook, FlagWord};
+use crate::breaker::fleet::Fleet;
 use crate::breaker::{
     Admission, Breaker, Change, Force, Outcome, OwnFault, Probe, Publish, State, Trigger, Trip,
 };
@@ -33,6 +34,8 @@ pub(crate) enum Word {
     Spacing(Option<Spacing>),
     /// So many pods share the plan now.
     Pods(u32),
+    /// Enough pods have tripped at once.
+    Fleet(Fleet),
     /// A person speaks.
     Force(Force),
     /// The rollout's settings change.
@@ -89,6 +92,8 @@ pub(crate) struct View {
     pub(crate) state: State,
     pub(crate) trips: u64,
     pub(crate) last_trip: Option<Trigger>,
+    /// When this pod's own evidence opened the breaker last, for the fleet.
+    pub(crate) own_trip: Option<Instant>,
     pub(crate) trips_by_trigger: [u64; Trigger::ALL.len()],
 }
 
@@ -141,6 +146,7 @@ pub(crate) struct Ops {
     pub(crate) last_trip: Option<Trigger>,
     /// The latest trips, oldest first.
     pub(crate) tripped: VecDeque<(Instant, Trip)>,
+    pub(crate) own_trip: Option<Instant>,
 }
 
 /// The view before anything is known: nobody is hot, probes only.
@@ -154,6 +160,7 @@ pub(crate) fn first_view(breaker: &Breaker, pods: u32, now: Instant) -> View {
         state: breaker.state(),
         trips: 0,
         last_trip: None,
+        own_trip: None,
         trips_by_trigger: [0; Trigger::ALL.len()],
     }
 }
@@ -193,6 +200,7 @@ impl Ops {
             }
             Word::Spacing(spacing) => self.space(spacing),
             Word::Pods(pods) => self.pods = pods,
+            Word::Fleet(fleet) => self.breaker.fleet_trip((fleet.tripped, fleet.needed, fleet.live), now),
             Word::Force(force) => self.breaker.force(force, now),
             Word::Flags(word) => self.flags.hear(word),
             // Whoever asked may have gone.
@@ -255,6 +263,9 @@ impl Ops {
                 self.tripped.push_back((now, trip));
                 if self.tripped.len() > TRIPS_KEPT {
                     self.tripped.pop_front();
+                }
+                if trip.trigger.is_evidence() {
+                    self.own_trip = Some(now);
                 }
                 tracing::warn!(
                     trigger = trip.trigger.as_str(),
@@ -328,6 +339,7 @@ impl Ops {
             state: self.breaker.state(),
             trips: self.trips.iter().sum(),
             last_trip: self.last_trip,
+            own_trip: self.own_trip,
             trips_by_trigger: self.trips,
         };
         // Everybody who listens is woken only when something that they act on has changed.

@@ -122,7 +122,7 @@ pub(crate) fn proxy(config: &config::Config) -> Result<proxy::Config, SettingErr
     Ok(settings)
 }
 
-/// The rollout's settings at the start. Only the environment's tier is wired.
+/// The rollout's settings as the environment has them; the stores come on top.
 pub(super) fn rollout(config: &config::Config) -> Result<(Identity, Tiers), SettingError> {
     rollout_of(&config.rollout)
 }
@@ -140,10 +140,21 @@ pub(crate) fn rollout_of(own: &config::Rollout) -> Result<(Identity, Tiers), Set
         RolloutLane::Hot => RealtimeLane::Hot,
         RolloutLane::Native => RealtimeLane::Native,
     };
-    // The names of keys never leave the process yet, so that a secret of this process alone is enough.
-    let mut secret = [0; 32];
-    getrandom::fill(&mut secret).map_err(|e| wrong("CROSSFADE_ROLLOUT_KEY")(&e))?;
-    let identity = Identity { salt: own.salt.clone(), chain, hasher: KeyHasher::new(&secret) };
+    let hasher = match &own.key_hash_secret {
+        Some(secret) => KeyHasher::new(secret.secret.expose().as_bytes()),
+        None => {
+            let mut secret = [0; 32];
+            getrandom::fill(&mut secret).map_err(|e| wrong("CROSSFADE_KEY_HASH_SECRET")(&e))?;
+            KeyHasher::new(&secret)
+        }
+    };
+    if let Some(url) = &own.redis_url {
+        // The crate's words quote nothing of the URL, but the kind alone says enough.
+        redis::Client::open(url.secret.expose()).map_err(|_| {
+            wrong("CROSSFADE_REDIS_URL")(&"is no redis:// or rediss:// URL, for example redis://redis:6379/0")
+        })?;
+    }
+    let identity = Identity { salt: own.salt.clone(), chain, hasher };
     let tiers = Tiers { env: Flags { percent, lane, rules: Arc::from([]) }, ..Tiers::default() };
     Ok((identity, tiers))
 }
@@ -355,7 +366,19 @@ pub struct Addresses {
 }
 
 impl Addresses {
-    pub(super) fn tell(self) {
+    /// Where everything listens, said in the log.
+    pub(super) fn told(
+        running: &proxy::Running,
+        metrics: Option<SocketAddr>,
+        admin: Option<&super::control::Listener>,
+    ) -> Self {
+        let addresses =
+            Self { proxy: running.local_addr(), metrics, admin: admin.map(|listener| listener.address) };
+        addresses.tell();
+        addresses
+    }
+
+    fn tell(self) {
         tracing::info!(listener = "proxy", addr = %self.proxy, "listening");
         if let Some(addr) = self.metrics {
             tracing::info!(listener = "metrics", %addr, "listening");

@@ -152,6 +152,7 @@ impl Eyes {
             rollout_percent: f64::from(status.share) / 1000.0,
             rollout_live_percent: self.live_percent(),
             quota: self.mirrors.then(|| quota(&status.quota)),
+            tiers: self.tiers(now),
             spool: self.spool(),
             ..super::tls::figures(&self.shared)
         }

@@ -152,6 +152,7 @@ fn build(r: &Reader<'_>) -> Result<Config, Problem> {
             admin_listen: r.value(&vars::ADMIN_LISTEN)?,
             admin_token: r.credential(&vars::ADMIN_TOKEN)?,
             admin_view_token: r.credential(&vars::ADMIN_VIEW_TOKEN)?,
+            state_dir: r.optional(&vars::STATE_DIR)?.map(|text| text.0.into()),
         },
         log: log_settings(r)?,
         shown: r.shown(),

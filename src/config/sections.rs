@@ -89,6 +89,14 @@ pub struct Rollout {
     pub salt: String,
     /// While this file exists, everybody is on legacy.
     pub emergency_file: Option<std::path::PathBuf>,
+    /// The file tier.
+    pub flags_file: Option<std::path::PathBuf>,
+    /// The Redis tier.
+    pub redis_url: Option<Credential>,
+    /// Between polls of Redis and the table.
+    pub flags_poll: Duration,
+    /// The secret of key hashes.
+    pub key_hash_secret: Option<Credential>,
 }
 
 /// Settings of the mirror.
@@ -171,6 +179,8 @@ pub struct Ops {
     pub admin_token: Option<Credential>,
     /// What views must present; `None` lets loopback view without.
     pub admin_view_token: Option<Credential>,
+    /// Where things are kept that outlive the process.
+    pub state_dir: Option<std::path::PathBuf>,
 }
 
 /// Settings of the log.
@@ -209,6 +219,10 @@ pub(super) fn rollout(r: &Reader<'_>) -> Result<Rollout, Problem> {
         key: r.value(&vars::ROLLOUT_KEY)?.0,
         salt: r.value(&vars::ROLLOUT_SALT)?.0,
         emergency_file: r.optional(&vars::EMERGENCY_FILE)?.map(|text| text.0.into()),
+        flags_file: r.optional(&vars::FLAGS_FILE)?.map(|text| text.0.into()),
+        redis_url: r.credential(&vars::REDIS_URL)?,
+        flags_poll: r.value(&vars::FLAGS_POLL)?.0,
+        key_hash_secret: r.credential(&vars::KEY_HASH_SECRET)?,
     })
 }
 

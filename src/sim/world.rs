@@ -443,5 +443,6 @@ fn ops(
         trips: [0; breaker::Trigger::ALL.len()],
         last_trip: None,
         tripped: std::collections::VecDeque::new(),
+        own_trip: None,
     }
 }

@@ -11,6 +11,7 @@ mod configuration;
 mod drain;
 mod emergency;
 mod faults;
+mod flags;
 mod guards;
 mod handover;
 mod hostile;
@@ -24,6 +25,7 @@ mod metrics;
 mod native;
 mod process;
 mod raw;
+mod redis;
 mod rotation;
 #[path = "../../src/proxy/tests/shim.rs"]
 #[expect(dead_code, reason = "only clients are secured here")]

@@ -300,10 +300,11 @@ fn rule(rule: &rollout::Rule) -> model::Rule {
         When::Keys(keys) => (Some(keys.len()), Vec::new()),
         When::All(conditions) => (None, conditions.iter().map(condition).collect()),
     };
-    let (then, percent) = match rule.then {
+    let (then, percent) = match &rule.then {
         Then::Deny => ("deny", None),
         Then::Allow => ("allow", None),
-        Then::Percent(percent) => ("percent", Some(units(percent))),
+        Then::Percent(percent) => ("percent", Some(units(*percent))),
+        Then::Experiment(_) => ("experiment", None),
     };
     let lane = rule.lane.map(RealtimeLane::as_str);
     model::Rule { name: rule.name.to_string(), keys, when, then, percent, lane }
@@ -312,6 +313,8 @@ fn rule(rule: &rollout::Rule) -> model::Rule {
 const fn condition(condition: &Condition) -> &'static str {
     match condition {
         Condition::Path(_) => "path",
+        Condition::Outside(_) => "outside",
+        Condition::Cookie(..) => "cookie",
         Condition::Header(..) => "header",
         Condition::Claim(..) => "claim",
         Condition::Subprotocol(_) => "subprotocol",

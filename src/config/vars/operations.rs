@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::config::choices::{LogFilter, LogFormat};
+use crate::config::choices::{LogFilter, LogFormat, Text};
 use crate::config::secret::Secret;
 use crate::config::var::{About, Group, Var};
 
@@ -56,6 +56,15 @@ pub static LOG_FORMAT: Var<LogFormat> =
     Var::new(Group::Operations, "CROSSFADE_LOG_FORMAT", "How events are written to standard error.")
         .default("json");
 
+/// What outlives the process.
+pub static STATE_DIR: Var<Text> = Var::new(
+    Group::Operations,
+    "CROSSFADE_STATE_DIR",
+    "Folder for what outlives the process: the last good flags of each store, the plan's progress.",
+)
+.unset("nothing is kept: a pod that starts while its flag store is down puts nobody on Realtime")
+.example("/var/lib/crossfade");
+
 /// In the order of the table.
 pub(super) static ALL: &[&About] = &[
     &METRICS_LISTEN.about,
@@ -64,4 +73,5 @@ pub(super) static ALL: &[&About] = &[
     &ADMIN_VIEW_TOKEN.about,
     &LOG.about,
     &LOG_FORMAT.about,
+    &STATE_DIR.about,
 ];
