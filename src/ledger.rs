@@ -8,14 +8,16 @@
 //! cloned; dropping it unsettled is a bug of ours that settles it as `shed(internal)` and raises
 //! [`Account::internal`], which must read zero.
 //!
-//! **The equation.** `seen = confirmed + acked_only + in_flight + spooled + unconfirmed + shed`, at rest exactly,
-//! live within the few counters that are being moved at that moment.
+//! **The equation.** `seen + inherited = confirmed + acked_only + in_flight + spooled + shed`, at rest exactly, live
+//! within the few counters that are being moved at that moment; `unconfirmed` is a reason of `shed`. What a disk has
+//! is *spooled* and needs no token: the disk's own records are counted. *Inherited* is what earlier processes left:
+//! messages on disk, and those that the last one took along when it was killed, which are shed as `crash` at once.
 //!
 //! **A second way.** A message that also goes into the table has a [`Second`] chance: shedding its token then waits
 //! for the table's answer, which confirms it ([`Proof::Table`]) or lets the first reason stand. Whichever ends first,
 //! the token is settled once.
 //!
-//! **Limits.** Counters live in memory and are lost with the process.
+//! **Limits.** Counters live in memory; the spool, where there is one, keeps a copy that is at most a second old.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -58,6 +60,14 @@ pub enum Shed {
     Refused,
     /// Published and acknowledged three times and never read back.
     Unconfirmed,
+    /// The spool was full, or its disk; the dullest and oldest gives way.
+    SpoolFull,
+    /// The disk was too slow for what was to be spooled.
+    SpoolBusy,
+    /// A write to the spool's disk failed.
+    SpoolBroken,
+    /// What was spooled cannot be read any more.
+    SpoolDamaged,
     /// The process was stopping and the flush had no time left.
     Shutdown,
     /// The process before this one ended without settling it.
@@ -68,7 +78,7 @@ pub enum Shed {
 
 impl Shed {
     /// Every reason, in label order.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 17] = [
         Self::QueueFull,
         Self::Budget,
         Self::TooLarge,
@@ -79,6 +89,10 @@ impl Shed {
         Self::Quota,
         Self::Refused,
         Self::Unconfirmed,
+        Self::SpoolFull,
+        Self::SpoolBusy,
+        Self::SpoolBroken,
+        Self::SpoolDamaged,
         Self::Shutdown,
         Self::Crash,
         Self::Internal,
@@ -98,6 +112,10 @@ impl Shed {
             Self::Quota => "quota",
             Self::Refused => "refused",
             Self::Unconfirmed => "unconfirmed",
+            Self::SpoolFull => "spool_full",
+            Self::SpoolBusy => "spool_busy",
+            Self::SpoolBroken => "spool_broken",
+            Self::SpoolDamaged => "spool_damaged",
             Self::Shutdown => "shutdown",
             Self::Crash => "crash",
             Self::Internal => "internal",
@@ -112,6 +130,8 @@ pub struct Ledger {
     confirmed: AtomicU64,
     acked_only: AtomicU64,
     by_table: AtomicU64,
+    spooled: AtomicU64,
+    inherited: AtomicU64,
     shed: [AtomicU64; Shed::ALL.len()],
     open: AtomicU64,
 }
@@ -130,6 +150,35 @@ impl Ledger {
         Entry { key, ledger: Some(Arc::clone(self)), second: None }
     }
 
+    /// Takes over what an earlier process left: messages on disk, and at most so many that died with it.
+    pub fn inherit(&self, spooled: u64, crashed: u64) {
+        self.spooled.fetch_add(spooled, Ordering::Relaxed);
+        self.count_shed(Shed::Crash, crashed);
+        self.inherited.fetch_add(spooled + crashed, Ordering::Relaxed);
+    }
+
+    /// Spooled messages have arrived.
+    pub fn confirm_spooled(&self, messages: u64, how: Proof) {
+        let counter = match how {
+            Proof::ReadBack | Proof::Table => &self.confirmed,
+            Proof::AckedOnly => &self.acked_only,
+        };
+        counter.fetch_add(messages, Ordering::Relaxed);
+        self.spooled.fetch_sub(messages, Ordering::Relaxed);
+    }
+
+    /// Spooled messages are lost.
+    pub fn shed_spooled(&self, messages: u64, why: Shed) {
+        self.count_shed(why, messages);
+        self.spooled.fetch_sub(messages, Ordering::Relaxed);
+    }
+
+    fn count_shed(&self, why: Shed, messages: u64) {
+        if let Some(counter) = self.shed.get(why as usize) {
+            counter.fetch_add(messages, Ordering::Relaxed);
+        }
+    }
+
     /// The figures of this moment.
     #[must_use]
     pub fn account(&self) -> Account {
@@ -140,6 +189,8 @@ impl Ledger {
             acked_only: read(&self.acked_only),
             by_table: read(&self.by_table),
             in_flight: read(&self.open),
+            spooled: read(&self.spooled),
+            inherited: read(&self.inherited),
             shed: std::array::from_fn(|i| read(&self.shed[i])),
         }
     }
@@ -173,6 +224,14 @@ impl Entry {
                 }
             };
             counter.fetch_add(1, Ordering::Relaxed);
+            ledger.open.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Settles: the disk has it for good. From now on the disk's records are counted.
+    pub fn spool(mut self) {
+        if let Some(ledger) = self.ledger.take() {
+            ledger.spooled.fetch_add(1, Ordering::Relaxed);
             ledger.open.fetch_sub(1, Ordering::Relaxed);
         }
     }
@@ -265,6 +324,10 @@ pub struct Account {
     pub by_table: u64,
     /// Tokens that are open now.
     pub in_flight: u64,
+    /// Messages that the disk has.
+    pub spooled: u64,
+    /// Messages that earlier processes left, on disk or lost.
+    pub inherited: u64,
     shed: [u64; Shed::ALL.len()],
 }
 
@@ -289,8 +352,9 @@ impl Account {
     /// What the equation lacks: zero at rest.
     #[must_use]
     pub fn imbalance(&self) -> i64 {
-        let settled = self.confirmed + self.acked_only + self.in_flight + self.shed_total();
-        i64::try_from(i128::from(self.seen) - i128::from(settled)).unwrap_or(i64::MAX)
+        let settled = self.confirmed + self.acked_only + self.in_flight + self.spooled + self.shed_total();
+        i64::try_from(i128::from(self.seen) + i128::from(self.inherited) - i128::from(settled))
+            .unwrap_or(i64::MAX)
     }
 
     /// Tokens that were dropped unsettled: must be zero.
@@ -307,80 +371,5 @@ impl Serialize for Shed {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::session::{Direction, Seq, SessionNo};
-
-    fn key(seq: u64) -> Key {
-        Key { session: SessionNo(1), dir: Direction::Down, seq: Seq(seq) }
-    }
-
-    #[test]
-    fn every_way_to_settle_closes_the_account() {
-        let ledger = Ledger::new();
-        let entries: Vec<Entry> = (1..=4).map(|seq| ledger.open(key(seq))).collect();
-        assert_eq!(ledger.account().in_flight, 4);
-        let mut entries = entries.into_iter();
-        entries.next().unwrap().confirm(Proof::ReadBack);
-        entries.next().unwrap().confirm(Proof::AckedOnly);
-        entries.next().unwrap().shed(Shed::Quota);
-        assert_eq!(ledger.account().imbalance(), 0);
-        drop(entries);
-        let account = ledger.account();
-        assert_eq!((account.seen, account.confirmed, account.acked_only, account.in_flight), (4, 1, 1, 0));
-        assert_eq!(account.shed(Shed::Quota), 1);
-        assert_eq!(account.internal(), 1, "the fourth was dropped unsettled");
-        assert_eq!(account.imbalance(), 0);
-    }
-
-    #[test]
-    fn a_second_way_settles_once_whichever_ends_first() {
-        // (realtime's word, table's word, which is first) to (confirmed, by table, shed as quota)
-        for (confirmed, stored, table_first, expected) in [
-            (true, true, true, (1, 0, 0)),
-            (true, true, false, (1, 0, 0)),
-            (true, false, true, (1, 0, 0)),
-            (true, false, false, (1, 0, 0)),
-            (false, true, true, (1, 1, 0)),
-            (false, true, false, (1, 1, 0)),
-            (false, false, true, (0, 0, 1)),
-            (false, false, false, (0, 0, 1)),
-        ] {
-            let ledger = Ledger::new();
-            let mut entry = ledger.open(key(1));
-            let second = entry.second();
-            let table = || if stored { second.stored() } else { drop(second) };
-            let realtime =
-                || if confirmed { entry.confirm(Proof::ReadBack) } else { entry.shed(Shed::Quota) };
-            if table_first {
-                table();
-                assert_eq!(ledger.account().in_flight, 1, "the table alone settles nothing");
-                realtime();
-            } else {
-                realtime();
-                assert_eq!(ledger.account().in_flight, u64::from(!confirmed), "a shed token waits");
-                table();
-            }
-            let account = ledger.account();
-            assert_eq!((account.confirmed, account.by_table, account.shed(Shed::Quota)), expected);
-            assert_eq!((account.in_flight, account.internal(), account.imbalance()), (0, 0, 0));
-        }
-    }
-
-    #[test]
-    fn a_token_dropped_unsettled_is_a_bug_whatever_the_table_says() {
-        let ledger = Ledger::new();
-        let mut entry = ledger.open(key(1));
-        let second = entry.second();
-        drop(entry);
-        second.stored();
-        assert_eq!((ledger.account().internal(), ledger.account().imbalance()), (1, 0));
-    }
-
-    #[test]
-    fn the_index_of_a_reason_is_its_place_in_the_list() {
-        for (place, why) in Shed::ALL.into_iter().enumerate() {
-            assert_eq!(why as usize, place);
-        }
-    }
-}
+#[path = "ledger_tests.rs"]
+mod tests;

@@ -37,6 +37,7 @@ pub mod proxy;
 pub mod realtime;
 pub mod rollout;
 pub mod sinks;
+pub mod spool;
 pub mod tap;
 pub mod ws;
 

@@ -252,3 +252,48 @@ fn the_pages_are_read_as_meant() {
         variables_in("`CROSSFADE_LISTEN`, CROSSFADE_* and SUPABASE_KEY_FILE=x").into_iter().collect();
     assert_eq!(found, ["CROSSFADE_", "CROSSFADE_LISTEN", "SUPABASE_KEY_FILE"]);
 }
+
+/// What a setting may look like in the chart's values: words of a list where the type is one, else text or number.
+fn in_schema(about: &crossfade::config::About) -> serde_json::Value {
+    let words: Vec<&str> = about.kind.split(" | ").collect();
+    let closed = words.len() > 1 && words.iter().all(|word| !word.contains([':', ',']) && *word != "COUNT");
+    let mut schema = match about.kind {
+        _ if closed => serde_json::json!({ "enum": words }),
+        "duration" => {
+            serde_json::json!({ "type": "string", "pattern": "^[0-9]+(ms|s|sec|m|min|h)( ?[0-9]+(ms|s|sec|m|min|h))*$" })
+        }
+        "percentage" => serde_json::json!({ "type": ["number", "string"], "minimum": 0, "maximum": 100 }),
+        _ => serde_json::json!({ "type": ["string", "number"] }),
+    };
+    schema["description"] = about.doc.into();
+    if let Some(default) = about.default {
+        schema["default"] = default.into();
+    }
+    schema
+}
+
+/// `charts/crossfade/schema/base.json`, with the variables of the program under `config` and `secrets`.
+#[test]
+fn the_schema_of_the_chart_is_current() {
+    let base = fs::read_to_string(root().join("charts/crossfade/schema/base.json")).unwrap();
+    let mut schema: serde_json::Value = serde_json::from_str(&base).unwrap();
+    for (section, secret) in [("config", false), ("secrets", true)] {
+        let wanted =
+            vars::all().filter(|about| about.secret == secret && about.name != "CROSSFADE_SPOOL_DIR");
+        let properties = wanted.map(|about| {
+            let schema = if secret {
+                serde_json::json!({ "$ref": "#/definitions/secretReference", "description": about.doc })
+            } else {
+                in_schema(about)
+            };
+            (about.name.to_owned(), schema)
+        });
+        schema["properties"][section] = serde_json::json!({
+            "type": "object",
+            "additionalProperties": false,
+            "properties": properties.collect::<serde_json::Map<_, _>>(),
+        });
+    }
+    let text = serde_json::to_string_pretty(&schema).unwrap() + "\n";
+    generated("charts/crossfade/values.schema.json", &text);
+}

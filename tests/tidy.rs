@@ -22,8 +22,11 @@ const SHELLS: &[&str] = &[
     "src/cli/check.rs",
     "src/cli/run.rs",
     "src/cli/drain.rs",
+    "src/cli/health.rs",
     "src/cli/demo.rs",
     "src/cli/emulator.rs",
+    "src/cli/replay.rs",
+    "src/cli/spool.rs",
     "src/config/strings.rs",
     "src/demo/",
     "src/doctor/shell/",
@@ -36,6 +39,7 @@ const SHELLS: &[&str] = &[
     "src/proxy/",
     "src/realtime/client.rs",
     "src/realtime/client/",
+    "src/spool/disk/",
     "src/tap/",
 ];
 
@@ -72,6 +76,7 @@ const KNOWS: &[(&str, &[&str])] = &[
     ("tap", &["ws", "hot"]),
     ("mirror", &["envelope", "tap", "hot"]),
     ("sinks", &["envelope", "realtime"]),
+    ("spool", &["envelope"]),
     ("proxy", &["ws", "tap", "hot", "rollout", "lane"]),
     ("admin", &["telemetry"]),
     ("telemetry", &["config"]),

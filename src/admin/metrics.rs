@@ -59,6 +59,10 @@ pub struct Snapshot {
     pub mirror_shed: Vec<(&'static str, u64)>,
     /// Messages whose token is open.
     pub mirror_in_flight: u64,
+    /// Messages on the spool's disk, as the ledger counts them.
+    pub mirror_spooled: u64,
+    /// The spool, where there is one.
+    pub spool: Option<super::SpoolReadings>,
     /// What the ledger's equation lacks.
     pub ledger_imbalance: i64,
     /// `closed`, `open` or `half_open`; empty where there is no breaker.
@@ -91,9 +95,11 @@ impl Snapshot {
             ("seen", account.seen),
             ("confirmed", account.confirmed),
             ("acked_only", account.acked_only),
+            ("inherited", account.inherited),
         ];
         self.mirror_shed = Shed::ALL.into_iter().map(|why| (why.as_str(), account.shed(why))).collect();
         self.mirror_in_flight = account.in_flight;
+        self.mirror_spooled = account.spooled;
         self.ledger_imbalance = account.imbalance();
         self
     }
@@ -122,7 +128,7 @@ pub(super) enum Samples {
     Latency(Readings),
 }
 
-const fn counter(
+pub(super) const fn counter(
     name: &'static str,
     label: &'static str,
     help: &'static str,
@@ -131,7 +137,7 @@ const fn counter(
     Family { name, kind: MetricType::COUNTER, label, help, read }
 }
 
-const fn gauge(
+pub(super) const fn gauge(
     name: &'static str,
     label: &'static str,
     help: &'static str,
@@ -142,7 +148,7 @@ const fn gauge(
 
 /// Every family, in the order of the document.
 pub(super) fn families() -> impl Iterator<Item = &'static Family> {
-    FAMILIES.iter().chain(&super::quota::FAMILIES)
+    FAMILIES.iter().chain(&super::quota::FAMILIES).chain(&super::spool::FAMILIES)
 }
 
 static FAMILIES: &[Family] = &[
@@ -231,6 +237,9 @@ static FAMILIES: &[Family] = &[
     gauge("crossfade_mirror_in_flight", "", "Messages whose account is open.", |s| {
         one(float(s.snapshot.mirror_in_flight))
     }),
+    gauge("crossfade_mirror_spooled", "", "Messages on the spool's disk, by the ledger's count.", |s| {
+        one(float(s.snapshot.mirror_spooled))
+    }),
     gauge("crossfade_ledger_imbalance", "", "Seen minus every way to be settled; zero at rest.", |s| {
         one(s.snapshot.ledger_imbalance as f64)
     }),
@@ -307,12 +316,16 @@ pub(super) fn one(value: f64) -> Samples {
 }
 
 /// Prometheus has floats only; counters are exact up to 2^53.
-fn float(count: u64) -> f64 {
+pub(super) fn float(count: u64) -> f64 {
     count as f64
 }
 
 pub(super) fn counts(labelled: &[(&'static str, u64)]) -> Samples {
-    Samples::Labelled(labelled.iter().map(|(label, count)| (*label, float(*count))).collect())
+    Samples::Labelled(floats(labelled))
+}
+
+pub(super) fn floats(labelled: &[(&'static str, u64)]) -> Vec<(&'static str, f64)> {
+    labelled.iter().map(|(label, count)| (*label, float(*count))).collect()
 }
 
 fn overflow(scrape: &Scrape<'_>) -> u64 {

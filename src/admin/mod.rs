@@ -24,6 +24,7 @@ mod metrics;
 mod process;
 mod quota;
 mod server;
+mod spool;
 
 #[cfg(test)]
 mod tests;
@@ -35,3 +36,4 @@ pub use histogram::{EDGES, Histogram, Readings};
 pub use metrics::{LABELS_MAX, SERIES_MAX, Snapshot};
 pub use quota::Quota;
 pub use server::{CONNECTIONS_MAX, Ops, REQUEST_TIMEOUT, serve};
+pub use spool::SpoolReadings;

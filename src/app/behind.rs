@@ -13,6 +13,7 @@ use super::table::{self, TableFigures, TableOffer};
 use super::{StartError, Tuning, seed, settings};
 use crate::budget::Budget;
 use crate::config::Config;
+use crate::ledger::Ledger;
 use crate::mirror::batch::{self, Batcher};
 use crate::mirror::flight::Epoch;
 use crate::mirror::governor::Governor;
@@ -22,6 +23,7 @@ use crate::mirror::shard::Shard;
 use crate::proxy::Running;
 use crate::realtime::client;
 use crate::realtime::link::Join;
+use crate::spool::disk;
 use crate::tap::TapReceiver;
 
 /// What the side thread is built from.
@@ -36,6 +38,8 @@ pub(super) struct Behind<'a> {
     pub(super) terms: crate::mirror::governor::Terms,
     pub(super) limit_bytes: u32,
     pub(super) table: Arc<TableFigures>,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) disk: Arc<disk::Figures>,
 }
 
 impl Behind<'_> {
@@ -53,6 +57,8 @@ impl Behind<'_> {
         let instance = format!("{}-{:08x}", config.service.pod, seed() & 0xFFFF_FFFF);
         let mut publisher = PublisherSettings::new(&instance, seed());
         publisher.deadline = config.hot.deadline;
+        let (spool, disk) = self.start_spool(&instance, epoch)?.unzip();
+        publisher.spools = spool.is_some();
         let topic = settings::topic(config);
         let flush = self.tuning.flush.unwrap_or(Duration::from_secs(5));
         let workers = running.workers().to_vec();
@@ -63,41 +69,20 @@ impl Behind<'_> {
         let life = move || {
             let local = tokio::task::LocalSet::new();
             local.block_on(&runtime, async move {
-                let join = |receive: bool| Join { ack: !receive, ..Join::new(&topic, true) };
-                let publish = client::start(client::Config::new(self.link.clone(), seed()));
-                let readback = client::start(client::Config::new(self.link, seed()));
-                for (handle, receive) in [(&publish.0, false), (&readback.0, true)] {
-                    if handle.commands().try_join(side::TOPIC, join(receive)).is_err() {
-                        tracing::error!("a fresh link takes no command (a bug)");
-                    }
-                }
-                if sampling.splits()
-                    && publish
-                        .0
-                        .commands()
-                        .try_join(side::ACKED_TOPIC, Join { ack: true, ..Join::new(&unread, true) })
-                        .is_err()
-                {
-                    tracing::error!("a fresh link takes no second command (a bug)");
-                }
-                let acked = sampling.splits().then(|| side::Acked {
-                    batcher: Batcher::new(limits),
-                    publisher: Publisher::new(
-                        PublisherSettings { readback: false, seed: seed(), ..publisher.clone() },
-                        epoch,
-                    ),
-                });
-                tokio::task::spawn_local(publish.1);
-                tokio::task::spawn_local(readback.1);
+                let topics = (topic, sampling.splits().then_some(unread));
+                let (publish, readback) = join_links(self.link, topics);
+                let acked = sampling.splits().then(|| acked(limits, &publisher, epoch));
+                let mut intake = side::Intake::new(machines, budget, epoch, sampling).with_table(offer);
+                intake.set_spools(spool.is_some());
                 let side = Side {
                     tap: receiver,
-                    intake: side::Intake::new(machines, budget, epoch, sampling).with_table(offer),
+                    intake,
                     batcher: Batcher::new(limits),
                     publisher: Publisher::new(publisher, epoch),
                     acked,
                     governor,
-                    publish: publish.0,
-                    readback: readback.0,
+                    publish,
+                    readback,
                     links: Links::default(),
                     limit_bytes,
                     view: self.view,
@@ -107,6 +92,7 @@ impl Behind<'_> {
                     figures: self.figures,
                     stop,
                     key_file,
+                    spool,
                     state: Book::default(),
                 };
                 side.run(flush).await;
@@ -115,8 +101,23 @@ impl Behind<'_> {
             if table.is_some_and(|table| table.join().is_err()) {
                 tracing::error!("the table's thread had panicked");
             }
+            if disk.is_some_and(|disk| disk.join().is_err()) {
+                tracing::error!("the disk thread had panicked");
+            }
         };
         std::thread::Builder::new().name("side".to_owned()).spawn(life).map_err(StartError::Thread)
+    }
+
+    /// Starts the spool where one is asked for.
+    fn start_spool(
+        &self,
+        instance: &str,
+        epoch: Epoch,
+    ) -> Result<Option<(side::Spool, JoinHandle<()>)>, StartError> {
+        let Some(settings) = settings::spool(self.config, instance)? else { return Ok(None) };
+        let (port, plug) = disk::connect(Arc::clone(&self.disk));
+        let thread = disk::spawn(settings, plug).map_err(StartError::Thread)?;
+        Ok(Some((side::Spool::new(port, Arc::clone(&self.ledger), epoch.at), thread)))
     }
 
     /// Starts the table sink where one is asked for.
@@ -145,6 +146,34 @@ impl Behind<'_> {
         };
         table::start(plan).map(Some).map_err(StartError::Thread)
     }
+}
+
+/// Starts both links, with the topic that is read back and the one that is not. To be called on the side's runtime.
+fn join_links(
+    link: crate::realtime::link::Config,
+    (topic, unread): (String, Option<String>),
+) -> (client::Handle, client::Handle) {
+    let join = |receive: bool| Join { ack: !receive, ..Join::new(&topic, true) };
+    let publish = client::start(client::Config::new(link.clone(), seed()));
+    let readback = client::start(client::Config::new(link, seed()));
+    let mut joins = vec![(&publish.0, side::TOPIC, join(false)), (&readback.0, side::TOPIC, join(true))];
+    if let Some(unread) = unread {
+        joins.push((&publish.0, side::ACKED_TOPIC, Join { ack: true, ..Join::new(&unread, true) }));
+    }
+    for (handle, topic, join) in joins {
+        if handle.commands().try_join(topic, join).is_err() {
+            tracing::error!("a fresh link takes no command (a bug)");
+        }
+    }
+    tokio::task::spawn_local(publish.1);
+    tokio::task::spawn_local(readback.1);
+    (publish.0, readback.0)
+}
+
+/// The shard that nobody reads back.
+fn acked(limits: batch::Limits, publisher: &PublisherSettings, epoch: Epoch) -> side::Acked {
+    let settings = PublisherSettings { readback: false, seed: seed(), ..publisher.clone() };
+    side::Acked { batcher: Batcher::new(limits), publisher: Publisher::new(settings, epoch) }
 }
 
 pub(super) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {

@@ -98,6 +98,8 @@ pub struct Eyes {
     returned_us: Arc<AtomicU64>,
     standing: watch::Receiver<Arc<Standing>>,
     mirrors: bool,
+    /// Where there is a spool.
+    disk: Option<Arc<crate::spool::disk::Figures>>,
 }
 
 /// A running process.
@@ -149,7 +151,10 @@ impl App {
         let budget = Budget::new(config.mirror.buffer);
         let (tap, receiver) = tap::channel(Arc::clone(&budget), Arc::clone(&ledger), epoch.at);
         let numbers = tuning.breaker.clone().unwrap_or_else(|| settings::breaker(config));
-        let breaker = Breaker::new(numbers, seed(), epoch.at);
+        let mut breaker = Breaker::new(numbers, seed(), epoch.at);
+        if let Some(force) = settings::force(config.breaker.mode) {
+            breaker.force(force, epoch.at);
+        }
         let pods = config.supabase.as_ref().map_or(1, |supabase| supabase.pods);
         let view = watch::Sender::new(ops::first_view(&breaker, pods, epoch.at));
         let policy = watch::Sender::new(Policy::PASSTHROUGH);
@@ -194,27 +199,24 @@ impl App {
     ) -> Result<Self, StartError> {
         let figures = Arc::new(SideFigures::default());
         let table = Arc::new(TableFigures::default());
+        let disk = Arc::new(crate::spool::disk::Figures::default());
         let returned_us = Arc::new(AtomicU64::new(0));
         let eyes = Eyes {
             shared: running.shared(),
             view: parts.view.subscribe(),
             figures: Arc::clone(&figures),
             table: Arc::clone(&table),
+            disk: config.spool.is_some().then(|| Arc::clone(&disk)),
             ledger: Arc::clone(&parts.ledger),
             budget: Arc::clone(&parts.budget),
             returned_us: Arc::clone(&returned_us),
             standing: flags.subscribe(),
             mirrors: config.supabase.is_some(),
         };
-        let (words, heard) = parts.words;
-        let (ask, asked) = parts.probes;
-        let mut breaker = parts.breaker;
-        if let Some(force) = settings::force(config.breaker.mode) {
-            breaker.force(force, parts.epoch.at);
-        }
+        let ((words, heard), (ask, asked)) = (parts.words, parts.probes);
         let view = parts.view.subscribe();
         let machine = Ops {
-            breaker,
+            breaker: parts.breaker,
             flags,
             words: heard,
             probes: ask,
@@ -230,16 +232,29 @@ impl App {
             trips: [0; crate::breaker::Trigger::ALL.len()],
             last_trip: None,
         };
-        let (stop_side, stop_ops) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (stop_side, stop_ops) = <(Arc<Notify>, Arc<Notify>)>::default();
         let side = match &config.supabase {
             None => None,
             Some(supabase) => {
                 let link = settings::link(supabase)?;
                 let (terms, limit_bytes) = (settings::terms(supabase), settings::batch_bytes(supabase));
+                let ledger = Arc::clone(&parts.ledger);
                 let words = words.clone();
-                let behind =
-                    Behind { config, tuning, link, words, view, asked, figures, terms, limit_bytes, table };
-                let book = (parts.receiver, Arc::clone(&parts.budget), parts.epoch);
+                let behind = Behind {
+                    config,
+                    tuning,
+                    link,
+                    words,
+                    view,
+                    asked,
+                    figures,
+                    terms,
+                    limit_bytes,
+                    table,
+                    ledger,
+                    disk,
+                };
+                let book = (parts.receiver, parts.budget, parts.epoch);
                 Some(behind.start(&running, book, Arc::clone(&stop_side))?)
             }
         };
@@ -248,10 +263,7 @@ impl App {
         let (ops, metrics) = start_ops(config, tuning, machine, (&running, &eyes), Arc::clone(&stop_ops))?;
         let at = admin.as_ref().map(|listener| listener.address);
         let addresses = Addresses { proxy: running.local_addr(), metrics, admin: at };
-        tracing::info!(listener = "proxy", addr = %addresses.proxy, "listening");
-        if let Some(addr) = addresses.metrics {
-            tracing::info!(listener = "metrics", %addr, "listening");
-        }
+        addresses.tell();
         Ok(Self { running, addresses, eyes, words, ops, side, stop_side, stop_ops, admin })
     }
 

@@ -11,7 +11,7 @@ use crate::mirror::shard::{Sampling, Shard};
 use crate::proxy::native::{AnonKey, Native};
 use crate::proxy::{Network, Target, Trusted};
 use crate::rollout::{Flags, Identity, KeyChain, KeyHasher, Percent, RealtimeLane, Tiers};
-use crate::{breaker, hot, mirror, proxy, realtime, sinks, ws};
+use crate::{breaker, hot, mirror, proxy, realtime, sinks, spool, ws};
 
 /// A setting that a room refuses although its variable could be read.
 #[derive(Debug, thiserror::Error)]
@@ -155,6 +155,24 @@ pub(super) fn mirror(
     Ok((mirror::classify::Classifier::new(rules), mirror::redact::Redactor::new(scope)))
 }
 
+/// The spool's settings.
+pub(super) fn spool(
+    config: &config::Config,
+    instance: &str,
+) -> Result<Option<spool::disk::Settings>, SettingError> {
+    let Some(own) = &config.spool else { return Ok(None) };
+    let seal = own.key.as_ref().map(|key| {
+        let seal = spool::seal::Seal::parse(key.secret.expose());
+        seal.ok_or_else(|| wrong("CROSSFADE_SPOOL_KEY")(&"is not a key of 64 hex digits"))
+    });
+    Ok(Some(spool::disk::Settings {
+        dir: own.dir.clone(),
+        limits: spool::index::Limits::of(own.max),
+        seal: seal.transpose()?,
+        instance: instance.to_owned(),
+    }))
+}
+
 /// The links' settings: one for publishing, one for reading back.
 pub(crate) fn link(supabase: &config::Supabase) -> Result<realtime::link::Config, SettingError> {
     let endpoint =
@@ -267,6 +285,15 @@ pub struct Addresses {
     pub metrics: Option<SocketAddr>,
     /// The admin listener.
     pub admin: Option<SocketAddr>,
+}
+
+impl Addresses {
+    pub(super) fn tell(self) {
+        tracing::info!(listener = "proxy", addr = %self.proxy, "listening");
+        if let Some(addr) = self.metrics {
+            tracing::info!(listener = "metrics", %addr, "listening");
+        }
+    }
 }
 
 #[cfg(test)]

@@ -3,12 +3,14 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::admin::Snapshot;
+use crate::admin::{Snapshot, SpoolReadings};
 use crate::breaker::Trigger;
+use crate::envelope::Class;
 use crate::hot::{Direct, Fallback};
 use crate::mirror::tally::{EDGES_MS, Histogram};
 use crate::proxy::{EndCause, Fault, Lane, SessionCounters, UpgradeOutcome};
 use crate::session::Direction;
+use crate::spool::disk;
 use crate::status::{BreakerFigures, HotFigures, MirrorFigures, QuotaFigures, Status};
 
 use super::Eyes;
@@ -74,6 +76,20 @@ impl Eyes {
         QuotaFigures { governor: self.figures.snapshot().quota, hot_refused: self.view.borrow().spacing }
     }
 
+    fn spool(&self) -> Option<SpoolReadings> {
+        let disk = self.disk.as_ref()?;
+        let classes = Class::ALL.map(Class::as_str);
+        Some(SpoolReadings {
+            state: disk.state().as_str(),
+            states: disk::State::ALL.map(disk::State::as_str).to_vec(),
+            bytes: disk.bytes(),
+            messages: classes.into_iter().zip(disk.messages()).collect(),
+            oldest_seconds: disk.oldest_age_ms(disk::unix_ms()) as f64 / 1000.0,
+            damaged: disk.damaged(),
+            syncs: disk.syncs(),
+        })
+    }
+
     fn breaker(&self, now: Instant) -> BreakerFigures {
         let returned = Some(self.returned_us.load(Ordering::Relaxed)).filter(|us| *us > 0);
         self.view.borrow().figures(returned.map(Duration::from_micros), now)
@@ -120,6 +136,7 @@ impl Eyes {
             realtime_connected: status.mirror.connected,
             rollout_percent: f64::from(status.share) / 1000.0,
             quota: self.mirrors.then(|| quota(&status.quota)),
+            spool: self.spool(),
             ..Snapshot::default()
         }
         .with_account(&status.ledger)

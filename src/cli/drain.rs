@@ -42,7 +42,7 @@ pub(super) fn run(args: &DrainArgs, strings: &Strings, streams: &mut Streams<'_>
 }
 
 /// Where a listener on all addresses is reached from inside.
-fn reachable(mut address: SocketAddr) -> SocketAddr {
+pub(super) fn reachable(mut address: SocketAddr) -> SocketAddr {
     match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
         IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
@@ -80,7 +80,7 @@ fn ask(admin: SocketAddr, token: &str, patience: Duration) -> std::io::Result<u1
     Ok(status)
 }
 
-fn status(head: &[u8]) -> Option<u16> {
+pub(super) fn status(head: &[u8]) -> Option<u16> {
     std::str::from_utf8(head.strip_prefix(b"HTTP/1.1 ")?.get(..3)?).ok()?.parse().ok()
 }
 

@@ -25,8 +25,11 @@ mod check;
 mod demo;
 mod drain;
 mod emulator;
+mod health;
 mod list;
+mod replay;
 mod run;
+mod spool;
 
 #[cfg(test)]
 mod tests;
@@ -35,7 +38,10 @@ pub use bucket::BucketArgs;
 pub use check::CheckArgs;
 pub use demo::{DemoArgs, Fault};
 pub use drain::DrainArgs;
+pub use health::HealthArgs;
 pub use list::ConfigArgs;
+pub use replay::ReplayArgs;
+pub use spool::SpoolArgs;
 
 /// How the process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,12 +93,18 @@ enum Command {
     Demo(DemoArgs),
     /// Stop the running process without cutting anyone off, and wait for it (needs CROSSFADE_ADMIN_TOKEN)
     Drain(DrainArgs),
+    /// Ask the running process whether it is well: exit code 0 or 69
+    Health(HealthArgs),
     /// Say what works for the configured project, what does not, and what to change
     Check(CheckArgs),
     /// List every variable with type, default and meaning
     Config(ConfigArgs),
     /// Show the rollout bucket of user keys
     Bucket(BucketArgs),
+    /// Look at what waits on disk: `ls`, `export`
+    Spool(SpoolArgs),
+    /// Play exported sessions against a test service (executes what clients sent, once more)
+    Replay(ReplayArgs),
     /// Run a Realtime-compatible server for development and tests
     Emulator(crate::emulator::cli::Options),
 }
@@ -140,9 +152,12 @@ where
         Command::Run => run::run(strings, streams),
         Command::Demo(args) => demo::run(&args, streams),
         Command::Drain(args) => drain::run(&args, strings, streams),
+        Command::Health(args) => health::run(args, strings, streams),
         Command::Check(args) => check::run(&args, strings, streams),
         Command::Config(args) => list::run(&args, streams),
         Command::Bucket(args) => bucket::run(&args, strings, streams),
+        Command::Spool(args) => spool::run(&args, strings, streams),
+        Command::Replay(args) => replay::run(&args, streams),
         Command::Emulator(args) => emulator::run(args, streams),
     }
 }

@@ -50,7 +50,7 @@ fn a_wrong_command_line_is_a_configuration_error_with_a_suggestion() {
 fn help_and_version_are_answers() {
     let help = crossfade(&["--help"], &[]);
     assert_eq!(help.exit, Exit::Fine);
-    for command in ["run", "demo", "drain", "check", "config", "bucket", "emulator", "Exit codes"] {
+    for command in ["run", "demo", "drain", "health", "check", "config", "bucket", "emulator", "Exit codes"] {
         assert!(help.out.contains(command), "{}", help.out);
     }
     assert_eq!(crossfade(&["--version"], &[]).out, format!("crossfade {}\n", env!("CARGO_PKG_VERSION")));

@@ -21,6 +21,8 @@ pub(super) const ALL: &[Check] = &[
     native_needs_a_public_key,
     a_window_fits_the_pod,
     a_message_fits_the_buffer,
+    a_spool_has_room,
+    a_spool_key_needs_a_spool,
     settling_ends_before_the_grace,
     listeners_are_apart,
 ];
@@ -86,6 +88,20 @@ fn a_message_fits_the_buffer(r: &Reader<'_>) -> Option<Problem> {
         return None;
     }
     broken(&vars::MESSAGE_MAX.about, "is larger than CROSSFADE_BUFFER")
+}
+
+fn a_spool_has_room(r: &Reader<'_>) -> Option<Problem> {
+    if r.right(&vars::SPOOL_MAX)?.0 >= 1 << 20 {
+        return None;
+    }
+    broken(&vars::SPOOL_MAX.about, "is less than 1MiB")
+}
+
+fn a_spool_key_needs_a_spool(r: &Reader<'_>) -> Option<Problem> {
+    if !r.is_set(&vars::SPOOL_KEY.about) || r.is_set(&vars::SPOOL_DIR.about) {
+        return None;
+    }
+    broken(&vars::SPOOL_DIR.about, "is required with CROSSFADE_SPOOL_KEY")
 }
 
 fn settling_ends_before_the_grace(r: &Reader<'_>) -> Option<Problem> {

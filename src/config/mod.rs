@@ -43,13 +43,13 @@ pub use numbers::{CloseCode, Count, CountOrZero, Percent, Ratio, Size, Timeout, 
 pub use places::{ProjectUrl, Upstream};
 pub use plan::{CustomPlan, Plan};
 pub use reader::{Problem, Problems};
-pub use secret::{Credential, PublicKey, Secret};
-pub use sections::{Breaker, Drain, Hot, Log, Mirror, Ops, Proxy, Rollout, Service, Supabase};
+pub use secret::{Credential, PublicKey, SealKey, Secret};
+pub use sections::{Breaker, Drain, Hot, Log, Mirror, Ops, Proxy, Rollout, Service, Spool, Supabase};
 pub use strings::{Strings, read_secret_file};
 pub use var::{About, Group, Value, Var};
 
 use reader::Reader;
-use sections::{log_settings, mirror, proxy, rollout, supabase};
+use sections::{log_settings, mirror, proxy, rollout, spool, supabase};
 
 /// The most variables that this program will ever have; what is finer belongs in a tuning file.
 pub const VARIABLES_MAX: usize = 80;
@@ -67,6 +67,8 @@ pub struct Config {
     pub rollout: Rollout,
     /// What is copied to Realtime, and how.
     pub mirror: Mirror,
+    /// Where what cannot be published waits; `None` means that it is shed.
+    pub spool: Option<Spool>,
     /// The windows of hot sessions.
     pub hot: Hot,
     /// When Realtime may not be used.
@@ -122,6 +124,7 @@ fn build(r: &Reader<'_>) -> Result<Config, Problem> {
         supabase: supabase(r)?,
         rollout: rollout(r)?,
         mirror: mirror(r)?,
+        spool: spool(r)?,
         hot: Hot {
             deadline: r.value(&vars::HOT_DEADLINE)?.0,
             window_session: r.value(&vars::WINDOW_SESSION)?.0,

@@ -75,6 +75,29 @@ impl From<PublicKey> for Secret {
     }
 }
 
+/// A key of 256 bits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SealKey(pub Secret);
+
+impl Value for SealKey {
+    const KIND: &'static str = "key";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let secret = Secret::parse(text)?;
+        let digits = secret.expose();
+        if digits.len() != 64 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err("is not a key of 64 hex digits".to_owned());
+        }
+        Ok(Self(secret))
+    }
+}
+
+impl From<SealKey> for Secret {
+    fn from(key: SealKey) -> Self {
+        key.0
+    }
+}
+
 /// A secret and where it came from.
 #[derive(Clone, Debug)]
 pub struct Credential {

@@ -114,6 +114,17 @@ pub struct Mirror {
     pub table_quarantine: Option<std::path::PathBuf>,
 }
 
+/// Settings of the spool.
+#[derive(Clone, Debug)]
+pub struct Spool {
+    /// Its directory.
+    pub dir: std::path::PathBuf,
+    /// Bytes on disk, at most.
+    pub max: u64,
+    /// Key for encryption at rest.
+    pub key: Option<Credential>,
+}
+
 /// Settings of the hot lane.
 #[derive(Clone, Debug)]
 pub struct Hot {
@@ -211,6 +222,22 @@ pub(super) fn mirror(r: &Reader<'_>) -> Result<Mirror, Problem> {
     })
 }
 
+pub(super) fn spool(r: &Reader<'_>) -> Result<Option<Spool>, Problem> {
+    let Some(dir) = r.optional(&vars::SPOOL_DIR)? else { return Ok(None) };
+    let key = r.credential(&vars::SPOOL_KEY)?;
+    Ok(Some(Spool { dir: dir.0.into(), max: r.value(&vars::SPOOL_MAX)?.0, key }))
+}
+
+impl Spool {
+    /// The spool alone, for commands that look at it.
+    ///
+    /// # Errors
+    /// The first wrong variable of the spool.
+    pub fn load(strings: &Strings) -> Result<Option<Self>, Problems> {
+        spool(&Reader::new(strings)).map_err(|problem| Problems(vec![problem]))
+    }
+}
+
 pub(super) fn supabase(r: &Reader<'_>) -> Result<Option<Supabase>, Problem> {
     let key = match r.credential(&vars::SUPABASE_KEY)? {
         None => r.credential(&vars::SUPABASE_SERVICE_ROLE_KEY)?,
@@ -239,6 +266,17 @@ impl Rollout {
     /// The first wrong variable of the rollout.
     pub fn load(strings: &Strings) -> Result<Self, Problems> {
         rollout(&Reader::new(strings)).map_err(|problem| Problems(vec![problem]))
+    }
+}
+
+impl Ops {
+    /// The metrics listener alone, for questions that need nothing else.
+    ///
+    /// # Errors
+    /// A wrong address.
+    pub fn metrics_listen(strings: &Strings) -> Result<std::net::SocketAddr, Problems> {
+        let address = Reader::new(strings).value(&vars::METRICS_LISTEN);
+        address.map_err(|problem| Problems(vec![problem]))
     }
 }
 

@@ -8,8 +8,9 @@ use ulid::Ulid;
 
 use super::batch::Batch;
 use super::record::Record;
-use crate::envelope::{Check, Envelope, Header, Message, Received, To, Writer};
-use crate::ledger::{Proof, Shed};
+use super::stored::{ForDisk, Stored};
+use crate::envelope::{Check, Class, Envelope, Header, Message, Received, To, Writer};
+use crate::ledger::{Entry, Proof, Shed};
 use crate::session::Key;
 
 /// The wall-clock time of one instant: turns the machine's instants into Unix milliseconds.
@@ -42,6 +43,15 @@ pub(super) enum State {
     Accepted,
 }
 
+/// What flies.
+#[derive(Debug)]
+pub(super) enum Content {
+    /// Records with their tokens.
+    Live(Batch),
+    /// An envelope that lay on disk.
+    Stored(Stored),
+}
+
 #[derive(Debug)]
 pub(super) struct Flight {
     pub(super) id: Ulid,
@@ -53,7 +63,9 @@ pub(super) struct Flight {
     pub(super) since: Instant,
     /// Whether the breaker has had its one sample.
     pub(super) sampled: bool,
-    batch: Batch,
+    /// The disk has been given a copy.
+    pub(super) copied: bool,
+    content: Content,
     at_ms: u64,
 }
 
@@ -67,7 +79,7 @@ pub(super) struct Compared {
 }
 
 impl Flight {
-    pub(super) fn new(id: Ulid, batch: Batch, at_ms: u64, now: Instant) -> Self {
+    pub(super) const fn new(id: Ulid, content: Content, at_ms: u64, now: Instant) -> Self {
         Self {
             id,
             state: State::Queued,
@@ -75,7 +87,8 @@ impl Flight {
             first_sent: None,
             since: now,
             sampled: false,
-            batch,
+            copied: false,
+            content,
             at_ms,
         }
     }
@@ -86,15 +99,22 @@ impl Flight {
     }
 
     pub(super) fn encode(&self, src: &str, epoch: &Epoch) -> Bytes {
-        let header = Header { src: src.into(), batch: self.id, at_ms: self.at_ms, replay: false };
-        let mut writer = Writer::new(Vec::with_capacity(self.batch.encoded_len()), &header);
+        match &self.content {
+            Content::Live(batch) => self.write(batch, (src, false), epoch),
+            Content::Stored(stored) => stored.body.clone(),
+        }
+    }
+
+    fn write(&self, batch: &Batch, (src, replay): (&str, bool), epoch: &Epoch) -> Bytes {
+        let header = Header { src: src.into(), batch: self.id, at_ms: self.at_ms, replay };
+        let mut writer = Writer::new(Vec::with_capacity(batch.encoded_len()), &header);
         let mut to = Vec::new();
-        for record in &self.batch.records {
+        for record in &batch.records {
             to.clear();
             to.extend(record.to.iter().map(super::record::Recipient::to));
             writer.message(&message(record, &to, epoch));
         }
-        for note in &self.batch.notes {
+        for note in &batch.notes {
             writer.note(note);
         }
         Bytes::from(writer.finish())
@@ -103,8 +123,16 @@ impl Flight {
     /// Holds what came back against what was sent, message by message, and settles what is proved.
     pub(super) fn compare(&mut self, envelope: &Envelope<'_>) -> Compared {
         let mut out = Compared::default();
-        let same_count = envelope.messages.len() == self.batch.records.len();
-        for (index, record) in self.batch.records.iter_mut().enumerate() {
+        let batch = match &mut self.content {
+            Content::Live(batch) => batch,
+            Content::Stored(stored) => {
+                let proved = stored.is_proved_by(envelope);
+                *(if proved { &mut out.matched } else { &mut out.altered }) = stored.messages;
+                return out;
+            }
+        };
+        let same_count = envelope.messages.len() == batch.records.len();
+        for (index, record) in batch.records.iter_mut().enumerate() {
             let got = envelope.messages.get(index).filter(|_| same_count);
             let proved = got.is_some_and(|got| proves(got, record));
             settle(record, proved, &mut out);
@@ -115,7 +143,7 @@ impl Flight {
     /// Settles everything at Realtime's word, where nobody reads back.
     pub(super) fn settle_acked(&mut self, how: Proof) -> Compared {
         let mut out = Compared::default();
-        for to in self.batch.records.iter_mut().flat_map(|record| record.to.iter_mut()) {
+        for to in self.recipients_mut() {
             to.confirm(how);
             if std::mem::take(&mut to.awaited) {
                 out.returned.push((to.key, true));
@@ -127,7 +155,7 @@ impl Flight {
     /// Settles what is still open as lost; the awaited messages among it, and how many there were.
     pub(super) fn shed(&mut self, why: Shed) -> (Vec<Key>, u64) {
         let (mut awaited, mut count) = (Vec::new(), 0);
-        for to in self.batch.records.iter_mut().flat_map(|record| record.to.iter_mut()) {
+        for to in self.recipients_mut() {
             if to.shed(why) {
                 count += 1;
                 awaited.extend(to.awaited.then_some(to.key));
@@ -137,7 +165,67 @@ impl Flight {
     }
 
     pub(super) fn is_settled(&self) -> bool {
-        !self.batch.records.iter().flat_map(|record| &record.to).any(super::record::Recipient::is_open)
+        !self.recipients().any(super::record::Recipient::is_open)
+    }
+
+    fn recipients(&self) -> impl Iterator<Item = &super::record::Recipient> {
+        let records = match &self.content {
+            Content::Live(batch) => &batch.records[..],
+            Content::Stored(_) => &[],
+        };
+        records.iter().flat_map(|record| &record.to)
+    }
+
+    fn recipients_mut(&mut self) -> impl Iterator<Item = &mut super::record::Recipient> {
+        let records = match &mut self.content {
+            Content::Live(batch) => &mut batch.records[..],
+            Content::Stored(_) => &mut [],
+        };
+        records.iter_mut().flat_map(|record| record.to.iter_mut())
+    }
+
+    pub(super) const fn is_stored(&self) -> bool {
+        matches!(self.content, Content::Stored(_))
+    }
+
+    /// Its messages by recipient, settled or not.
+    pub(super) fn messages(&self) -> u64 {
+        match &self.content {
+            Content::Live(_) => self.recipients().count() as u64,
+            Content::Stored(stored) => stored.messages,
+        }
+    }
+
+    /// As it will lie on disk; nothing if no token is open.
+    pub(super) fn for_disk(&self, src: &str, epoch: &Epoch) -> Option<ForDisk> {
+        let Content::Live(batch) = &self.content else { return None };
+        let messages = self.recipients().filter(|to| to.is_open()).count() as u64;
+        let at = batch.records.iter().map(|record| record.facts().at).min()?;
+        let class = batch.records.iter().map(|record| record.facts().class).min().unwrap_or(Class::Low);
+        let record = || ForDisk {
+            batch: self.id,
+            class,
+            at_ms: epoch.unix_ms(at),
+            messages,
+            body: self.write(batch, (src, true), epoch),
+        };
+        (messages > 0).then(record)
+    }
+
+    /// The open tokens; to be settled by the caller.
+    pub(super) fn take_tokens(&mut self) -> Vec<Entry> {
+        self.recipients_mut().filter_map(super::record::Recipient::take_token).collect()
+    }
+
+    /// Nobody waits for it any more; who did.
+    pub(super) fn unawait(&mut self) -> Vec<Key> {
+        let waiting = self.recipients_mut().filter(|to| to.is_open() && to.awaited);
+        waiting
+            .map(|to| {
+                to.awaited = false;
+                to.key
+            })
+            .collect()
     }
 }
 

@@ -74,6 +74,11 @@ impl Lane {
         twin.is_some()
     }
 
+    /// Nobody waits for anything in it any more; who did.
+    pub(super) fn unawait(&mut self) -> Vec<Key> {
+        self.queue.iter_mut().flat_map(|(record, _)| record.unawait()).collect()
+    }
+
     pub(super) fn front_mut(&mut self) -> Option<&mut Record> {
         self.queue.front_mut().map(|(record, _)| record)
     }

@@ -34,7 +34,10 @@
 //! shed as `too_large`; `part` is kept for the day it is split. Payload memory is paid for by the pod's budget until
 //! the last token is settled; encoded bytes live from encoding to the socket, four broadcasts at most.
 //!
-//! **Not here.** Sockets and clocks (the shell), the spool, whether
+//! **Spool.** With one, what would be shed because Realtime cannot be used is given away instead, and comes back as
+//! a batch of the backlog ([`stored`]).
+//!
+//! **Not here.** Sockets and clocks (the shell), the disk, the governor (it gives or withholds slots), whether
 //! Realtime may be used (the breaker).
 
 pub mod batch;
@@ -54,6 +57,7 @@ mod secret_names;
 mod secret_spans;
 pub mod settings;
 pub mod shard;
+pub mod stored;
 pub mod tally;
 
 #[cfg(test)]

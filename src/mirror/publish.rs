@@ -11,8 +11,8 @@ use ulid::Ulid;
 use super::batch::Batch;
 use super::batch_id::BatchIds;
 pub use super::flight::Epoch;
-use super::flight::{Compared, Flight, State};
-use super::report::{Ack, Cause, PubEvent, Push, Refusal, Returned, Sample, Waiting};
+use super::flight::{Compared, Content, Flight, State};
+use super::report::{Ack, Cause, PubEvent, Push, Refusal, Returned, Sample, StoredEnd, Waiting};
 use super::settings::Settings;
 use super::tally::Tally;
 use crate::envelope::decode;
@@ -36,14 +36,16 @@ enum Link {
 /// The machine. Starts without a link. Drop it only empty: see [`abandon`](Self::abandon).
 #[derive(Debug)]
 pub struct Publisher {
-    settings: Settings,
-    epoch: Epoch,
-    ids: BatchIds,
+    pub(super) settings: Settings,
+    pub(super) epoch: Epoch,
+    pub(super) ids: BatchIds,
     link: Link,
     /// In the order of submission.
-    flights: VecDeque<Flight>,
+    pub(super) flights: VecDeque<Flight>,
+    /// Given up, and why; the spool's if it fetches them.
+    pub(super) given: VecDeque<(Flight, Shed)>,
     recent: VecDeque<Ulid>,
-    events: VecDeque<PubEvent>,
+    pub(super) events: VecDeque<PubEvent>,
     last_readback: Option<Instant>,
     tally: Tally,
     #[cfg(test)]
@@ -60,6 +62,7 @@ impl Publisher {
             epoch,
             link: Link::Down { since: epoch.at },
             flights: VecDeque::new(),
+            given: VecDeque::new(),
             recent: VecDeque::new(),
             events: VecDeque::new(),
             last_readback: None,
@@ -88,7 +91,7 @@ impl Publisher {
     pub fn submit(&mut self, batch: Batch, now: Instant) -> Ulid {
         let at_ms = self.epoch.unix_ms(now);
         let id = self.ids.next(at_ms);
-        self.flights.push_back(Flight::new(id, batch, at_ms, now));
+        self.flights.push_back(Flight::new(id, Content::Live(batch), at_ms, now));
         id
     }
 
@@ -170,8 +173,9 @@ impl Publisher {
         #[cfg(test)]
         let envelope = super::Sabotage::trust(self.sabotage, envelope);
         let flight = self.flights.iter_mut().find(|flight| flight.id == batch && flight.attempt > 0);
-        let Some(flight) = flight.filter(|_| ours) else {
-            let known = ours && self.recent.contains(&batch);
+        // What an earlier process of this pod has stored carries the name of that process.
+        let Some(flight) = flight.filter(|flight| ours || flight.is_stored()) else {
+            let known = (ours || envelope.header.replay) && self.recent.contains(&batch);
             *(if known { &mut self.tally.duplicate } else { &mut self.tally.unknown }) += 1;
             return;
         };
@@ -207,6 +211,11 @@ impl Publisher {
             self.sample(batch, Sample::Bad(Cause::LinkLost));
             self.retry(batch, now);
         }
+    }
+
+    /// Whether what cannot be published is given away instead of shed.
+    pub const fn set_spools(&mut self, spools: bool) {
+        self.settings.spools = spools;
     }
 
     /// Settles everything as lost: the breaker has opened or the process ends. Late read-backs are duplicates.
@@ -291,6 +300,11 @@ impl Publisher {
             return;
         }
         let Some(flight) = self.remove(batch) else { return };
+        if flight.is_stored() {
+            self.events.push_back(PubEvent::Stored { batch, end: StoredEnd::Arrived });
+        } else if flight.copied {
+            self.events.push_back(PubEvent::Settled { batch });
+        }
         let rtt = flight.first_sent.map_or(Duration::ZERO, |sent| now.saturating_duration_since(sent));
         self.tally.latency.record(rtt);
         let late = rtt > self.settings.deadline;
@@ -336,10 +350,7 @@ impl Publisher {
     }
 
     fn give_up(&mut self, batch: Ulid, why: Shed) -> u64 {
-        let Some(mut flight) = self.remove(batch) else { return 0 };
-        let (awaited, lost) = flight.shed(why);
-        self.events.extend(awaited.into_iter().map(|key| PubEvent::Shed { key, why }));
-        lost
+        self.remove(batch).map_or(0, |flight| self.let_go(flight, why))
     }
 
     fn remove(&mut self, batch: Ulid) -> Option<Flight> {

@@ -56,6 +56,11 @@ impl Recipient {
         self.entry.take().map(|entry| entry.shed(why)).is_some()
     }
 
+    /// Takes the token out; the caller settles it.
+    pub(super) const fn take_token(&mut self) -> Option<Entry> {
+        self.entry.take()
+    }
+
     pub(super) const fn is_open(&self) -> bool {
         self.entry.is_some()
     }
@@ -145,6 +150,17 @@ impl Record {
             .chain_update([0])
             .chain_update(&*self.payload);
         hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Nobody waits for it any more; who did.
+    pub(super) fn unawait(&mut self) -> Vec<Key> {
+        let waiting = self.to.iter_mut().filter(|to| to.awaited);
+        waiting
+            .map(|to| {
+                to.awaited = false;
+                to.key
+            })
+            .collect()
     }
 
     /// Settles every open token as lost; the awaited messages among them, for their windows.

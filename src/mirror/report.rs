@@ -135,6 +135,29 @@ pub enum PubEvent {
         /// Its messages that are lost.
         messages: u64,
     },
+    /// A batch of which the disk has a copy needs it no more.
+    Settled {
+        /// The batch.
+        batch: Ulid,
+    },
+    /// A batch of the backlog has ended.
+    Stored {
+        /// The batch.
+        batch: Ulid,
+        /// How.
+        end: StoredEnd,
+    },
+}
+
+/// How a batch of the backlog has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoredEnd {
+    /// It came back unaltered.
+    Arrived,
+    /// It will never arrive.
+    Lost(Shed),
+    /// It could not be published now.
+    Back,
 }
 
 /// What waits for its read-back, for the breaker's stall trigger.

@@ -16,6 +16,8 @@ pub struct Settings {
     pub disconnected_max: Duration,
     /// Whether the topic is read back; if not, an ok settles as `acked_only`.
     pub readback: bool,
+    /// Whether there is a spool: what cannot be published is then given away instead of shed.
+    pub spools: bool,
     /// Random bits for batch names.
     pub seed: u64,
 }
@@ -30,6 +32,7 @@ impl Settings {
             confirm_within: Duration::from_secs(10),
             disconnected_max: Duration::from_secs(30),
             readback: true,
+            spools: false,
             seed,
         }
     }

@@ -228,6 +228,7 @@ impl World {
                         self.books.complain(format!("two samples of {batch}"));
                     }
                 }
+                PubEvent::Settled { .. } | PubEvent::Stored { .. } => {}
                 PubEvent::Late { .. } | PubEvent::Unconfirmed { .. } => {}
             }
         }

@@ -22,6 +22,7 @@
 
 mod life;
 mod oracle;
+mod outage;
 mod quota;
 mod script;
 mod session;

@@ -82,6 +82,8 @@ pub(super) struct World {
     pub(super) wires: [Wire; 2],
     pub(super) emulator: Emulator,
     pub(super) side: Side,
+    /// Where the spool is, for worlds with one.
+    pub(super) disk: Option<crate::spool::disk::Worker>,
     pub(super) ops: Ops,
     pub(super) witness: Witness,
     pub(super) ledger: Arc<Ledger>,
@@ -140,15 +142,12 @@ impl World {
         let epoch = Epoch { at: begin, unix_ms: UNIX * 1_000 };
         let publisher = publisher(sabotage, &mut dice, epoch);
         let redactor = Redactor::new(if dice.one_in(4) { Scope::Off } else { Scope::Up });
+        let machines = (Classifier::default(), redactor);
+        let intake = Intake::new(machines, Arc::clone(&budget), epoch, scene.sampling);
         let [publish, readback] = handles;
         let mut side = Side {
             tap: receiver,
-            intake: Intake::new(
-                (Classifier::default(), redactor),
-                Arc::clone(&budget),
-                epoch,
-                scene.sampling,
-            ),
+            intake,
             batcher: Batcher::new(Limits { bytes: if dice.one_in(10) { 4_000 } else { 32 << 20 } }),
             publisher,
             acked: acked(scene.sampling, epoch),
@@ -164,6 +163,7 @@ impl World {
             figures: Arc::new(SideFigures::default()),
             stop: Arc::new(Notify::new()),
             key_file: None,
+            spool: None,
             state: Book::default(),
         };
         side.begin();
@@ -179,6 +179,7 @@ impl World {
             wires,
             emulator: emulator(&mut dice, scene.limit, begin),
             side,
+            disk: None,
             ops,
             witness: Witness::default(),
             ledger,
@@ -249,6 +250,10 @@ impl World {
                 self.side.send_probe(probe, now);
             }
             self.side.turn(now);
+            if let Some(disk) = &mut self.disk {
+                let ms = u64::try_from((now - self.begin).as_millis()).unwrap_or(0);
+                disk.turn(None, UNIX * 1_000 + ms);
+            }
         }
         self.shuttle();
         while let Ok(word) = self.ops.words.try_recv() {
@@ -313,7 +318,8 @@ impl World {
 
     fn wake(&self) -> Instant {
         let soon = self.now + Duration::from_millis(1);
-        let later = self.now + Duration::from_secs(1);
+        // With a spool the side thread's idle tick matters: reports of the disk wake nobody here.
+        let later = self.now + if self.disk.is_some() { TICK } else { Duration::from_secs(1) };
         let busy = !self.wires.iter().all(Wire::is_still)
             || !self.side.tap.is_drained()
             || !self.ops.words.is_empty()

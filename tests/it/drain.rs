@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
-use super::process::{HANG, Proxy, until};
+use super::process::{HANG, Process, Proxy, until};
 
 const SESSIONS: usize = 50;
 
@@ -70,4 +70,25 @@ async fn sessions_are_told_and_nothing_before_the_close_is_missing() {
         let from = all.iter().position(|item| item == first).expect("written by the service");
         assert!(all[from..].starts_with(&feed), "a gap, a double or a swap before the close");
     }
+}
+
+#[tokio::test]
+async fn health_answers_with_an_exit_code() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let upstream = listener.local_addr().unwrap();
+    let serving = tokio::spawn(Service::default().serve(listener));
+    let proxy = Proxy::start(upstream, None, &[]);
+    proxy.until_ready(200).await;
+    let metrics = proxy.metrics.to_string();
+    let env = [("CROSSFADE_METRICS_LISTEN", metrics.as_str())];
+    let code = async |args: &[&str], env: &[(&str, &str)]| Process::start(args, env).ended().await.code();
+    assert_eq!(code(&["health"], &env).await, Some(0));
+    assert_eq!(code(&["health", "--ready"], &env).await, Some(0));
+    serving.abort();
+    proxy.until_ready(503).await;
+    assert_eq!(code(&["health", "--ready"], &env).await, Some(69), "no service, not ready");
+    assert_eq!(code(&["health"], &env).await, Some(0), "a restart would not help");
+    drop(proxy);
+    assert_eq!(code(&["health", "--metrics", metrics.as_str()], &[]).await, Some(69), "nobody is there");
+    assert_eq!(code(&["health"], &[("CROSSFADE_METRICS_LISTEN", "x")]).await, Some(64));
 }

@@ -19,5 +19,6 @@ mod metrics;
 mod native;
 mod process;
 mod raw;
+mod spool;
 mod stage;
 mod table;

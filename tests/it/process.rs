@@ -49,6 +49,14 @@ impl Process {
         Self::of(Command::new(env!("CARGO_BIN_EXE_crossfade")).args(args).stdin(Stdio::null()), env)
     }
 
+    /// As [`start`](Self::start), and no file may grow beyond so many blocks of 512 bytes: a disk that is full.
+    pub(crate) fn start_limited(blocks: u32, args: &[&str], env: &[(&str, &str)]) -> Self {
+        let mut command = Command::new("sh");
+        command.args(["-c", "trap '' XFSZ; ulimit -f \"$0\"; exec \"$@\"", &blocks.to_string()]);
+        command.arg(env!("CARGO_BIN_EXE_crossfade")).args(args).stdin(Stdio::null());
+        Self::of(&mut command, env)
+    }
+
     /// Starts this command with nothing but this environment.
     pub(crate) fn of(command: &mut Command, env: &[(&str, &str)]) -> Self {
         let what = format!("{command:?}");
@@ -157,6 +165,9 @@ impl Emulator {
     }
 }
 
+/// How the process is started, with this environment.
+pub(crate) type Start<'a> = &'a dyn Fn(&[(&str, &str)]) -> Process;
+
 /// `crossfade run`, listening on ports that the system chose.
 pub(crate) struct Proxy {
     pub(crate) process: Process,
@@ -166,6 +177,15 @@ pub(crate) struct Proxy {
 
 impl Proxy {
     pub(crate) fn start(upstream: SocketAddr, emulator: Option<&Emulator>, more: &[(&str, &str)]) -> Self {
+        Self::start_by(&|env| Process::start(&["run"], env), upstream, emulator, more)
+    }
+
+    pub(crate) fn start_by(
+        start: Start<'_>,
+        upstream: SocketAddr,
+        emulator: Option<&Emulator>,
+        more: &[(&str, &str)],
+    ) -> Self {
         let upstream = format!("ws://{upstream}");
         let mut env = vec![
             ("CROSSFADE_UPSTREAM", upstream.as_str()),
@@ -179,7 +199,7 @@ impl Proxy {
             env.push(("CROSSFADE_PLAN", "custom:1000000"));
         }
         env.extend(more);
-        Self::of(Process::start(&["run"], &env))
+        Self::of(start(&env))
     }
 
     /// One that was started otherwise.

@@ -37,6 +37,10 @@ pub(crate) struct Intake {
     sessions: HashMap<SessionNo, SessionNote<'static>>,
     repeated: (u32, Instant),
     table: Option<TableOffer>,
+    /// Whether what finds no room is kept for the disk …
+    spools: bool,
+    /// … here, until the end of the turn.
+    overflow: Vec<Record>,
 }
 
 impl Intake {
@@ -56,6 +60,8 @@ impl Intake {
             sessions: HashMap::new(),
             repeated,
             table: None,
+            spools: false,
+            overflow: Vec::new(),
         }
     }
 
@@ -68,6 +74,15 @@ impl Intake {
     /// Whether messages are wanted although Realtime may not be used.
     pub(crate) const fn has_table(&self) -> bool {
         self.table.is_some()
+    }
+
+    pub(crate) const fn set_spools(&mut self, spools: bool) {
+        self.spools = spools;
+    }
+
+    /// What found no room in the batcher.
+    pub(crate) fn take_overflow(&mut self) -> Vec<Record> {
+        std::mem::take(&mut self.overflow)
     }
 
     /// Takes one item in. Returns an awaited message that will not travel, and why.
@@ -183,7 +198,11 @@ impl Intake {
                 refused.why = Shed::Quota;
             }
             let why = if refused.why == Shed::TooLarge { Direct::TooLarge } else { Direct::Shed };
-            refused.shed();
+            if matches!(refused.why, Shed::QueueFull | Shed::Quota) && self.spools {
+                self.overflow.push(refused.record);
+            } else {
+                refused.shed();
+            }
             return away(why);
         }
         if was_redacted { away(Direct::Redacted) } else { None }

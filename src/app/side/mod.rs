@@ -5,10 +5,12 @@
 //! tap on a short tick and is woken only by messages that a hot session awaits. It beats on every turn; if it
 //! dies or hangs, the data threads notice the missing beat and pass their sessions on without it.
 
+mod disk;
 mod intake;
 mod links;
 mod outcome;
 mod shards;
+mod spool;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -33,6 +35,7 @@ use crate::tap::TapReceiver;
 
 use super::figures::SideFigures;
 use super::ops::{Links, View, Word};
+pub(crate) use disk::Spool;
 pub(crate) use intake::Intake;
 use outcome::Samples;
 use shards::Queues;
@@ -71,6 +74,8 @@ pub(crate) struct Side {
     pub(crate) stop: Arc<Notify>,
     /// Where the key was read from, to read it again when it expires.
     pub(crate) key_file: Option<PathBuf>,
+    /// Where there is one: what cannot be published goes to the disk.
+    pub(crate) spool: Option<Spool>,
     pub(crate) state: Book,
 }
 
@@ -112,8 +117,13 @@ impl Side {
             self.tap.beat(now);
             let busy = self.turn(now);
             let idle = self.is_at_rest() && self.tap.is_drained();
-            if deadline.is_some_and(|at| idle || at <= now) {
+            if deadline.is_some() {
+                self.stop_backlog();
+            }
+            if deadline.is_some_and(|at| (idle && self.is_spooled()) || at <= now) {
                 self.settle_rest(Shed::Shutdown, now);
+                self.close_spool().await;
+                self.settle_rest(Shed::Shutdown, clock());
                 return;
             }
             let wake = self.next_wake(now, busy);
@@ -146,7 +156,7 @@ impl Side {
         }
         let drained = self.drain_tap(now);
         self.repeat_notes(now);
-        if self.state.mode == Some(Publish::Nothing) {
+        if self.state.mode == Some(Publish::Nothing) && !self.spools() {
             self.shed_waiting(Shed::BreakerOpen);
         }
         self.sentinel(now);
@@ -154,6 +164,8 @@ impl Side {
         self.acked.iter_mut().for_each(|acked| acked.publisher.handle_timeout(now));
         self.governor.handle_timeout(now);
         self.publish_due(now);
+        self.spool_turn(now);
+        self.transmit(now);
         self.report(now);
         self.post_notices();
         self.tell_spacing();
@@ -171,7 +183,8 @@ impl Side {
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let acked = self.acked.as_ref().and_then(|acked| acked.publisher.poll_timeout());
         let (publisher, samples) = (self.publisher.poll_timeout(), self.state.samples.poll_timeout());
-        let all = [self.publish_at(), publisher, acked, samples, self.governor.poll_timeout()];
+        let all =
+            [self.publish_at(), publisher, acked, samples, self.governor.poll_timeout(), self.backlog_at()];
         all.into_iter().flatten().min()
     }
 
@@ -183,7 +196,7 @@ impl Side {
             return;
         }
         self.state.mode = Some(mode);
-        self.tap.set_open(mode != Publish::Nothing || self.intake.has_table());
+        self.tap.set_open(mode != Publish::Nothing || self.intake.has_table() || self.spools());
         if mode == Publish::Nothing {
             self.settle_rest(Shed::BreakerOpen, now);
         }
@@ -192,7 +205,11 @@ impl Side {
     /// Settles everything that is on the way: nothing may be left unaccounted for.
     fn settle_rest(&mut self, why: Shed, now: Instant) {
         self.drain_tap(now);
-        self.shed_waiting(why);
+        if self.spools() {
+            self.unawait(); // what waits goes to the disk
+        } else {
+            self.shed_waiting(why);
+        }
         self.publisher.abandon(why);
         if let Some(acked) = &mut self.acked {
             acked.publisher.abandon(why);

@@ -63,6 +63,12 @@ impl Side {
                         self.say(Word::Outcome(Outcome::ReadBack { took: rtt }));
                     }
                 }
+                PubEvent::Settled { batch } => self.copy_settled(batch),
+                PubEvent::Stored { batch, end } => {
+                    if let Some(spool) = &mut self.spool {
+                        spool.ended(batch, end);
+                    }
+                }
                 PubEvent::Unconfirmed { messages, .. } => {
                     tracing::error!(messages, "published four times and never read back: unconfirmed");
                 }

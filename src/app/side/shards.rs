@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::spool::is_critical;
 use super::{EVENT, Side};
 use crate::app::ops::Word;
 use crate::breaker::Publish;
@@ -99,8 +100,10 @@ impl Side {
         let messages = batch.records().iter().map(|record| record.keys().count() as u64).sum();
         let awaited: Vec<Key> =
             batch.records().iter().filter(|record| record.is_awaited()).flat_map(|r| r.keys()).collect();
+        let critical = is_critical(&batch);
         let id = publisher.submit(batch, now);
         self.state.unacked.insert(id, messages);
+        self.submitted(shard, id, critical, now);
         for key in awaited {
             self.tell(key, News::Published);
         }
@@ -119,7 +122,7 @@ impl Side {
     }
 
     /// When a shard has a batch to close, while it may.
-    fn due_at(&self, shard: Shard) -> Option<Instant> {
+    pub(super) fn due_at(&self, shard: Shard) -> Option<Instant> {
         let (batcher, publisher) = match (shard, &self.acked) {
             (Shard::ReadBack, _) => (&self.batcher, &self.publisher),
             (Shard::Acked, Some(acked)) => (&acked.batcher, &acked.publisher),
@@ -138,7 +141,8 @@ impl Side {
         [due.map(|at| at.max(free)), queued].into_iter().flatten().min()
     }
 
-    fn transmit(&mut self, now: Instant) {
+    /// Sends what is queued, as far as the governor lets it.
+    pub(super) fn transmit(&mut self, now: Instant) {
         for shard in [Shard::ReadBack, Shard::Acked] {
             while self.parts(shard).1.wants_to_transmit() && self.governor.verdict(now) == Verdict::Publish {
                 if !self.transmit_one(shard, now) {
@@ -169,7 +173,11 @@ impl Side {
             self.parts(shard).1.handle_link_down(now);
             return false;
         }
-        self.governor.spend(shard == Shard::ReadBack, now);
+        if self.spool.as_ref().is_some_and(|spool| spool.out.contains_key(&batch)) {
+            self.governor.spend_backlog(shard == Shard::ReadBack, now);
+        } else {
+            self.governor.spend(shard == Shard::ReadBack, now);
+        }
         self.state.pushes.insert(reference, (shard, batch));
         self.parts(shard).1.handle_sent(batch);
         true
@@ -187,8 +195,10 @@ impl Side {
     pub(super) fn report_acked(&mut self) {
         let mut lost = 0;
         while let Some(event) = self.acked.as_mut().and_then(|acked| acked.publisher.poll_event()) {
-            if let PubEvent::Unconfirmed { messages, .. } = event {
-                lost += messages;
+            match event {
+                PubEvent::Unconfirmed { messages, .. } => lost += messages,
+                PubEvent::Settled { batch } => self.copy_settled(batch),
+                _ => {}
             }
         }
         if lost > 0 {

@@ -9,6 +9,7 @@ mod operations;
 mod protection;
 mod rollout;
 mod service;
+mod spool;
 mod supabase;
 
 pub use breaker::*;
@@ -19,6 +20,7 @@ pub use operations::*;
 pub use protection::*;
 pub use rollout::*;
 pub use service::*;
+pub use spool::*;
 pub use supabase::*;
 
 use super::var::About;
@@ -30,6 +32,7 @@ pub fn all() -> impl Iterator<Item = &'static About> {
         supabase::ALL,
         rollout::ALL,
         mirror::ALL,
+        spool::ALL,
         hot::ALL,
         breaker::ALL,
         protection::ALL,

@@ -1,0 +1,383 @@
+//! The open spool: appends, syncs, settles, makes room. The first failed write or sync ends the appending for good.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use ulid::Ulid;
+
+use super::checkpoint::{self, Checkpoint};
+use super::figures::{Figures, State};
+use super::reader::Cursor;
+use super::recover::{Inventory, inspect, segment_path};
+use super::{Command, Report, Settings, Ticket};
+use crate::envelope::Class;
+use crate::ledger::Shed;
+use crate::spool::index::{Index, Room};
+use crate::spool::record::{Draft, HEADER_LEN, write};
+
+const LOCK: &str = "lock";
+/// What sealing adds to a body.
+const SEAL_LEN: u64 = 28;
+
+/// Why a spool cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The directory cannot be made, read or written.
+    #[error("CROSSFADE_SPOOL_DIR {dir}: cannot be used")]
+    Directory {
+        /// The directory.
+        dir: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// Another process has it.
+    #[error("CROSSFADE_SPOOL_DIR {dir}: another process has it open; give each pod a directory of its own")]
+    Locked {
+        /// The directory.
+        dir: String,
+    },
+}
+
+/// Where a record lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) ticket: Ticket,
+    /// The segment.
+    pub(super) base: u64,
+    /// The offset of its header.
+    pub(super) at: u64,
+    pub(super) messages: u32,
+}
+
+/// A record that is being published at the same time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Held {
+    pub(super) place: Place,
+    /// The cursor has gone past it.
+    pub(super) passed: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Writer {
+    file: File,
+    pub(super) base: u64,
+    dirty: bool,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Store {
+    pub(super) settings: Settings,
+    pub(super) index: Index,
+    pub(super) cursors: [Cursor; Class::ALL.len()],
+    pub(super) held: HashMap<Ulid, Held>,
+    /// Handed out.
+    pub(super) out: HashMap<Ticket, Place>,
+    /// Behind the cursor and to be handed out (again).
+    pub(super) returned: BTreeMap<Ticket, Place>,
+    pub(super) reports: Vec<Report>,
+    pub(super) figures: Arc<Figures>,
+    pub(super) state: State,
+    pub(super) writers: [Option<Writer>; Class::ALL.len()],
+    /// Appended and not yet synced.
+    unsynced: Vec<Ulid>,
+    scratch: Vec<u8>,
+    pub(super) lists: Vec<(Class, u64, u64)>,
+    pub(super) account: Option<Checkpoint>,
+    pub(super) written_ms: u64,
+    /// Held for as long as the store lives.
+    _lock: File,
+    #[cfg(test)]
+    pub(super) sabotage: Option<super::tests::Sabotage>,
+}
+
+impl Store {
+    /// Locks the directory, looks at what is there, repairs torn tails.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open(settings: Settings, figures: Arc<Figures>) -> Result<Self, OpenError> {
+        let name = || settings.dir.display().to_string();
+        let failed = |source| OpenError::Directory { dir: name(), source };
+        fs::create_dir_all(&settings.dir).map_err(failed)?;
+        let mut options = OpenOptions::new();
+        let lock = options.create(true).truncate(false).write(true).open(settings.dir.join(LOCK));
+        let lock = lock.map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => return Err(OpenError::Locked { dir: name() }),
+            Err(fs::TryLockError::Error(source)) => return Err(failed(source)),
+        }
+        let inventory = inspect(&settings.dir).map_err(failed)?;
+        let mut store = Self {
+            index: Index::new(settings.limits),
+            cursors: Default::default(),
+            held: HashMap::new(),
+            out: HashMap::new(),
+            returned: BTreeMap::new(),
+            reports: Vec::new(),
+            figures,
+            state: State::Ok,
+            writers: Default::default(),
+            unsynced: Vec::new(),
+            scratch: Vec::new(),
+            lists: Vec::new(),
+            account: None,
+            written_ms: 0,
+            _lock: lock,
+            settings,
+            #[cfg(test)]
+            sabotage: None,
+        };
+        store.adopt(inventory).map_err(|source| {
+            let dir = store.settings.dir.display().to_string();
+            OpenError::Directory { dir, source }
+        })?;
+        Ok(store)
+    }
+
+    fn adopt(&mut self, inventory: Inventory) -> io::Result<()> {
+        for facts in inventory.segments {
+            for (from, to) in &facts.damaged {
+                self.figures.damaged.fetch_add(1, Ordering::Relaxed);
+                tracing::error!(file = %facts.path.display(), from, to, "the spool is damaged here; what was in these bytes is lost");
+            }
+            if let Some(from) = facts.torn {
+                tracing::warn!(file = %facts.path.display(), from, "the last write to the spool did not end; cut off");
+                OpenOptions::new().write(true).open(&facts.path)?.set_len(from)?;
+            }
+            let (class, base) = (facts.class, facts.segment.base);
+            let empty = facts.segment.open == 0;
+            self.index.adopt(class, facts.segment, facts.last_seq);
+            if empty && self.index.forget_newest(class).is_some() {
+                self.remove_files(class, base);
+            }
+        }
+        let last = checkpoint::read(&self.settings.dir).unwrap_or_else(|error| {
+            tracing::error!(%error, "the account of the process before this one cannot be read: what it lost is unknown");
+            None
+        });
+        let messages = Class::ALL.into_iter().map(|class| self.index.open(class).1).sum();
+        let crash = last.as_ref().and_then(checkpoint::crash_of);
+        self.reports.push(Report::Opened { messages, crash });
+        self.account = Some(Checkpoint::default());
+        self.write_account(0).inspect_err(|_| self.account = None)
+    }
+
+    /// Does what a command says; results are reported after [`finish_turn`](Self::finish_turn).
+    pub(super) fn apply(&mut self, command: Command, now_ms: u64) {
+        match command {
+            Command::Append { draft, held } => self.append(&draft, held),
+            Command::Settle(batch) => {
+                if let Some(held) = self.held.remove(&batch) {
+                    self.settle(held.place);
+                }
+            }
+            Command::Release(batch, messages) => match self.held.remove(&batch) {
+                Some(Held { place, passed: true }) => drop(self.returned.insert(place.ticket, place)),
+                Some(_) => {}
+                None => self.reports.push(Report::Lost { messages, why: Shed::SpoolFull }),
+            },
+            Command::Next => self.hand_out(),
+            Command::Done(ticket) => {
+                if let Some(place) = self.out.remove(&ticket) {
+                    self.settle(place);
+                }
+            }
+            Command::Return(ticket) => self.take_back(ticket),
+            Command::Account(account) => self.account = Some(Checkpoint::of(&account)),
+            Command::Close => self.close(now_ms),
+        }
+    }
+
+    fn append(&mut self, draft: &Draft, held: bool) {
+        let why = match self.try_append(draft, held) {
+            Ok(()) => {
+                self.unsynced.push(draft.batch);
+                return;
+            }
+            Err(why) => why,
+        };
+        self.reports.push(Report::Failed(vec![draft.batch], why));
+    }
+
+    fn try_append(&mut self, draft: &Draft, held: bool) -> Result<(), Shed> {
+        if self.state == State::Broken {
+            return Err(Shed::SpoolBroken);
+        }
+        let sealing = if self.settings.seal.is_some() { SEAL_LEN } else { 0 };
+        let len = HEADER_LEN as u64 + draft.body.len() as u64 + sealing;
+        let base = self.make_room(draft.class, len)?;
+        let at = self.index.series(draft.class).back().map_or(0, |last| last.len);
+        self.scratch.clear();
+        let seq = self.index.next_seq(draft.class);
+        let mut nonce = [0; 12];
+        let seal = match &self.settings.seal {
+            Some(seal) => {
+                getrandom::fill(&mut nonce).map_err(|_| Shed::SpoolBroken)?;
+                Some((seal, nonce))
+            }
+            None => None,
+        };
+        let header = write(&mut self.scratch, draft, seq, seal).ok_or(Shed::TooLarge)?;
+        let Some(Some(writer)) = self.writers.get_mut(draft.class as usize) else {
+            return Err(Shed::SpoolBroken);
+        };
+        if let Err(error) = writer.file.write_all_at(&self.scratch, at) {
+            return Err(self.write_failed(&error));
+        }
+        writer.dirty = true;
+        self.index.appended(&header);
+        if held {
+            let ticket = Ticket { class: draft.class, seq };
+            let place = Place { ticket, base, at, messages: draft.messages };
+            self.held.insert(draft.batch, Held { place, passed: false });
+        }
+        if self.state == State::Full {
+            self.set_state(State::Ok);
+        }
+        Ok(())
+    }
+
+    /// A full disk may have room again; anything else is final.
+    fn write_failed(&mut self, error: &io::Error) -> Shed {
+        use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+        if matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge) {
+            if self.state != State::Full {
+                tracing::error!(%error, "the spool's disk is full: what cannot be published is lost until there is room");
+                self.set_state(State::Full);
+            }
+            return Shed::SpoolFull;
+        }
+        self.fail(error);
+        Shed::SpoolBroken
+    }
+
+    fn fail(&mut self, error: &io::Error) {
+        if self.state != State::Broken {
+            tracing::error!(%error, "the spool is broken: nothing more is stored until the process starts anew");
+        }
+        self.set_state(State::Broken);
+    }
+
+    pub(super) fn set_state(&mut self, state: State) {
+        self.state = state;
+        self.figures.set_state(state);
+    }
+
+    /// The segment that takes `len` bytes.
+    fn make_room(&mut self, class: Class, len: u64) -> Result<u64, Shed> {
+        loop {
+            let none = self.writers.get(class as usize).is_none_or(Option::is_none);
+            match self.index.room_for(class, len, none) {
+                Room::Here => {
+                    return self.index.series(class).back().map(|last| last.base).ok_or(Shed::SpoolBroken);
+                }
+                Room::NewSegment => self.open_segment(class)?,
+                Room::Evict(victim) => self.evict(victim),
+                Room::Refused => return Err(Shed::SpoolFull),
+            }
+        }
+    }
+
+    fn open_segment(&mut self, class: Class) -> Result<(), Shed> {
+        self.sync();
+        if self.state == State::Broken {
+            return Err(Shed::SpoolBroken);
+        }
+        let base = self.index.open_segment(class);
+        let path = segment_path(&self.settings.dir, class, base);
+        let created = OpenOptions::new().write(true).create_new(true).open(&path);
+        match created.and_then(|file| File::open(&self.settings.dir)?.sync_all().map(|()| file)) {
+            Ok(file) => {
+                if let Some(writer) = self.writers.get_mut(class as usize) {
+                    *writer = Some(Writer { file, base, dirty: false });
+                }
+                self.sweep(class);
+                Ok(())
+            }
+            Err(error) => {
+                self.index.forget_newest(class);
+                Err(self.write_failed(&error))
+            }
+        }
+    }
+
+    /// The oldest segment of a class goes, with everything in it.
+    fn evict(&mut self, class: Class) {
+        self.sync(); // what is reported as lost must have been reported as synced before
+        let Some(gone) = self.index.evict(class) else { return };
+        self.forget_writer(class, gone.base);
+        self.remove_files(class, gone.base);
+        let inside = |place: &Place| place.ticket.class == class && place.base == gone.base;
+        let held: u64 = self
+            .held
+            .values()
+            .filter(|one| inside(&one.place))
+            .map(|one| u64::from(one.place.messages))
+            .sum();
+        // What is handed out is accounted for when it comes back.
+        let out: u64 = self.out.values().filter(|one| inside(one)).map(|one| u64::from(one.messages)).sum();
+        self.held.retain(|_, one| !inside(&one.place));
+        self.returned.retain(|_, one| !inside(one));
+        let messages = gone.messages.saturating_sub(held + out);
+        tracing::warn!(
+            class = class.as_str(),
+            messages,
+            "the spool is full: the oldest of this class gives way"
+        );
+        if messages > 0 {
+            self.reports.push(Report::Lost { messages, why: Shed::SpoolFull });
+        }
+    }
+
+    pub(super) fn settle(&mut self, place: Place) {
+        let Ticket { class, seq } = place.ticket;
+        if self.index.settle(class, place.base, seq, place.messages) {
+            self.lists.push((class, place.base, seq));
+        }
+    }
+
+    /// Syncs what was appended since the last time, and says so.
+    pub(super) fn sync(&mut self) {
+        if self.unsynced.is_empty() {
+            return;
+        }
+        let batches = std::mem::take(&mut self.unsynced);
+        let mut result = Ok(());
+        for (class, writer) in Class::ALL.into_iter().zip(&mut self.writers) {
+            if let Some(writer) = writer.as_mut().filter(|writer| writer.dirty) {
+                writer.dirty = false;
+                result = result.and_then(|()| writer.file.sync_data());
+                self.index.synced(class);
+            }
+        }
+        #[cfg(test)]
+        if self.sabotage == Some(super::tests::Sabotage::SyncFails) {
+            result = Err(io::Error::other("sabotage"));
+        }
+        self.figures.syncs.fetch_add(1, Ordering::Relaxed);
+        match result {
+            Ok(()) => self.reports.push(Report::Synced(batches)),
+            Err(error) => {
+                // Whether these bytes are there is unknown: they are called lost, and may yet be found by a later process.
+                self.fail(&error);
+                for batch in &batches {
+                    if let Some(held) = self.held.remove(batch) {
+                        self.settle(held.place);
+                    }
+                }
+                self.reports.push(Report::Failed(batches, Shed::SpoolBroken));
+            }
+        }
+    }
+
+    /// What there is to say, in order.
+    pub(super) fn take_reports(&mut self) -> Vec<Report> {
+        std::mem::take(&mut self.reports)
+    }
+}

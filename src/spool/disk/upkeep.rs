@@ -1,0 +1,106 @@
+//! What follows each turn: one sync, files that nobody needs any more, lists of settled records, the account.
+
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::sync::atomic::Ordering;
+
+use super::Report;
+use super::checkpoint;
+use super::recover::{list_path, segment_path};
+use super::store::Store;
+use crate::envelope::Class;
+use crate::spool::index::{Segment, settled_entry};
+
+impl Store {
+    /// To be called after the commands of a turn: sync, lists, account, figures.
+    pub(super) fn finish_turn(&mut self, now_ms: u64) {
+        self.sync();
+        for class in Class::ALL {
+            self.sweep(class);
+        }
+        self.write_lists();
+        if now_ms.saturating_sub(self.written_ms) >= super::CHECKPOINT_EVERY.as_millis() as u64
+            && let Err(error) = self.write_account(now_ms)
+        {
+            tracing::warn!(%error, "the account cannot be written to the spool's directory");
+        }
+        let messages = Class::ALL.map(|class| self.index.open(class).1);
+        for (shown, count) in self.figures.messages.iter().zip(messages) {
+            shown.store(count, Ordering::Relaxed);
+        }
+        self.figures.bytes.store(self.index.bytes(), Ordering::Relaxed);
+        self.figures.oldest_ms.store(self.index.oldest_ms().unwrap_or(0), Ordering::Relaxed);
+    }
+
+    /// Deletes segments that nobody needs. What is being written stays until it is a quarter full.
+    pub(super) fn sweep(&mut self, class: Class) {
+        let newest = self.index.series(class).back().map_or(0, |last| last.len);
+        let writing = self.writers.get(class as usize).is_some_and(Option::is_some);
+        let keep = writing && newest < self.settings.limits.segment / 4;
+        while let Some(gone) = self.index.take_settled(class, keep) {
+            self.forget_writer(class, gone.base);
+            self.remove_files(class, gone.base);
+        }
+    }
+
+    pub(super) fn forget_writer(&mut self, class: Class, base: u64) {
+        if let Some(writer) = self.writers.get_mut(class as usize) {
+            writer.take_if(|writer| writer.base == base);
+        }
+    }
+
+    pub(super) fn remove_files(&self, class: Class, base: u64) {
+        let dir = &self.settings.dir;
+        for path in [segment_path(dir, class, base), list_path(dir, class, base)] {
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    tracing::warn!(file = %path.display(), %error, "a file of the spool cannot be deleted");
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Writes down what is settled, for segments that are still there.
+    pub(super) fn write_lists(&mut self) {
+        let mut entries: BTreeMap<(Class, u64), Vec<u8>> = BTreeMap::new();
+        for (class, base, seq) in self.lists.drain(..) {
+            entries.entry((class, base)).or_default().extend(settled_entry(seq));
+        }
+        for ((class, base), bytes) in entries {
+            if !self.index.series(class).iter().any(|one: &Segment| one.base == base) {
+                continue;
+            }
+            let list =
+                OpenOptions::new().append(true).create(true).open(list_path(&self.settings.dir, class, base));
+            let written = list.and_then(|mut file| io::Write::write_all(&mut file, &bytes));
+            if let Err(error) = written {
+                tracing::warn!(%error, "what is settled cannot be written down: it will be published once more");
+            }
+        }
+    }
+
+    pub(super) fn write_account(&mut self, now_ms: u64) -> io::Result<()> {
+        let Some(mut account) = self.account.take() else { return Ok(()) };
+        account.at_ms = now_ms;
+        account.v = 1;
+        account.instance.clone_from(&self.settings.instance);
+        account.held = self.held.values().map(|one| u64::from(one.place.messages)).sum();
+        self.written_ms = now_ms;
+        checkpoint::write(&self.settings.dir, &account)
+    }
+
+    pub(super) fn close(&mut self, now_ms: u64) {
+        self.sync();
+        let remains = Class::ALL.map(|class| self.index.open(class).1);
+        let messages = remains.into_iter().sum();
+        let mut account = self.account.take().unwrap_or_default();
+        account.closed = true;
+        self.account = Some(account);
+        if let Err(error) = self.write_account(now_ms) {
+            tracing::error!(%error, "the last account cannot be written to the spool's directory");
+        }
+        self.reports.push(Report::Closed { messages });
+    }
+}
