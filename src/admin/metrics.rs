@@ -63,6 +63,8 @@ pub struct Snapshot {
     pub mirror_spooled: u64,
     /// The spool, where there is one.
     pub spool: Option<super::SpoolReadings>,
+    /// The validator, once it has looked.
+    pub matching: Option<super::MatchReadings>,
     /// What the ledger's equation lacks.
     pub ledger_imbalance: i64,
     /// `closed`, `open` or `half_open`; empty where there is no breaker.
@@ -148,7 +150,7 @@ pub(super) const fn gauge(
 
 /// Every family, in the order of the document.
 pub(super) fn families() -> impl Iterator<Item = &'static Family> {
-    FAMILIES.iter().chain(&super::quota::FAMILIES).chain(&super::spool::FAMILIES)
+    FAMILIES.iter().chain(&super::quota::FAMILIES).chain(&super::spool::FAMILIES).chain(&super::matching::FAMILIES)
 }
 
 static FAMILIES: &[Family] = &[

@@ -29,10 +29,12 @@ pub(crate) mod figures;
 pub(crate) mod flags;
 mod life;
 pub(crate) mod ops;
+pub(crate) mod reports;
 mod settings;
 pub(crate) mod side;
 mod status;
 pub(crate) mod table;
+mod tuning;
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -60,6 +62,7 @@ use life::start_ops;
 use ops::{Links, Ops, View, WORDS_MAX, Word};
 use table::TableFigures;
 
+pub use reports::Proofs;
 pub use settings::{Addresses, SettingError, Tuning, load};
 pub(crate) use settings::{accepts, link, topic};
 
@@ -78,6 +81,9 @@ pub enum StartError {
     /// The admin listener cannot be bound.
     #[error("cannot listen on {0} (CROSSFADE_ADMIN_LISTEN)")]
     Admin(std::net::SocketAddr, #[source] std::io::Error),
+    /// `CROSSFADE_STATE_DIR` cannot be used.
+    #[error("cannot write into {} (CROSSFADE_STATE_DIR)", .0.display())]
+    State(std::path::PathBuf, #[source] std::io::Error),
     /// A thread or its runtime cannot be made.
     #[error("cannot start a thread")]
     Thread(#[source] std::io::Error),
@@ -100,6 +106,7 @@ pub struct Eyes {
     mirrors: bool,
     /// Where there is a spool.
     disk: Option<Arc<crate::spool::disk::Figures>>,
+    proofs: Arc<reports::ProofFigures>,
 }
 
 /// A running process.
@@ -200,6 +207,7 @@ impl App {
         let figures = Arc::new(SideFigures::default());
         let table = Arc::new(TableFigures::default());
         let disk = Arc::new(crate::spool::disk::Figures::default());
+        let proofs = Arc::<reports::ProofFigures>::default();
         let returned_us = Arc::new(AtomicU64::new(0));
         let eyes = Eyes {
             shared: running.shared(),
@@ -212,7 +220,9 @@ impl App {
             returned_us: Arc::clone(&returned_us),
             standing: flags.subscribe(),
             mirrors: config.supabase.is_some(),
+            proofs: Arc::clone(&proofs),
         };
+        let standing = flags.subscribe();
         let ((words, heard), (ask, asked)) = (parts.words, parts.probes);
         let view = parts.view.subscribe();
         let machine = Ops {
@@ -253,6 +263,8 @@ impl App {
                     table,
                     ledger,
                     disk,
+                    proofs,
+                    standing,
                 };
                 let book = (parts.receiver, parts.budget, parts.epoch);
                 Some(behind.start(&running, book, Arc::clone(&stop_side))?)

@@ -11,7 +11,7 @@ use crate::mirror::shard::{Sampling, Shard};
 use crate::proxy::native::{AnonKey, Native};
 use crate::proxy::{Network, Target, Trusted};
 use crate::rollout::{Flags, Identity, KeyChain, KeyHasher, Percent, RealtimeLane, Tiers};
-use crate::{breaker, hot, mirror, proxy, realtime, sinks, spool, ws};
+use crate::{breaker, hot, mirror, proxy, realtime, sinks, spool, validator, ws};
 
 /// A setting that a room refuses although its variable could be read.
 #[derive(Debug, thiserror::Error)]
@@ -33,15 +33,33 @@ fn wrong(variable: &'static str) -> impl FnOnce(&dyn std::fmt::Display) -> Setti
 /// Every problem of every variable.
 pub fn load(strings: &config::Strings) -> Result<config::Config, config::Problems> {
     let loaded = config::Config::load(strings);
-    let rules = strings.text("CROSSFADE_CLASSIFY").map(mirror::rules::Rule::parse_list);
-    let Some(Err(error)) = rules else { return loaded };
+    let mut found = Vec::new();
+    if let Some(Err(error)) = strings.text("CROSSFADE_CLASSIFY").map(mirror::rules::Rule::parse_list) {
+        found.push(config::Problem {
+            name: "CROSSFADE_CLASSIFY".to_owned(),
+            what: error.to_string(),
+            example: "for example CROSSFADE_CLASSIFY=event=alert:critical;path=/health:low".to_owned(),
+        });
+    }
+    if let Some(what) = strings.text("CROSSFADE_TUNING").and_then(|path| noise_of(path.as_ref()).err()) {
+        let example = "for example CROSSFADE_TUNING=/etc/crossfade/tuning.toml".to_owned();
+        found.push(config::Problem { name: "CROSSFADE_TUNING".to_owned(), what, example });
+    }
+    if found.is_empty() {
+        return loaded;
+    }
     let mut problems = loaded.err().unwrap_or(config::Problems(Vec::new()));
-    problems.0.push(config::Problem {
-        name: "CROSSFADE_CLASSIFY".to_owned(),
-        what: error.to_string(),
-        example: "for example CROSSFADE_CLASSIFY=event=alert:critical;path=/health:low".to_owned(),
-    });
+    problems.0.append(&mut found);
     Err(problems)
+}
+
+fn noise_of(path: &std::path::Path) -> Result<validator::noise::Noise, String> {
+    super::tuning::noise(Some(path))
+}
+
+/// The validator's noise rules.
+pub(super) fn noise(config: &config::Config) -> Result<validator::noise::Noise, SettingError> {
+    super::tuning::noise(config.ops.tuning.as_deref()).map_err(|e| wrong("CROSSFADE_TUNING")(&e))
 }
 
 /// The proxy's settings.

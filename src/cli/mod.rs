@@ -9,7 +9,7 @@
 //! **Streams.** What was asked for goes to standard output; everything else, the log included, to standard error.
 //!
 //! **Limits.** A command that this build does not carry says so and ends with 69. Commands that need a running
-//! process (`report`, `explain`) are not declared before they exist.
+//! process (`explain`) are not declared before they exist.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -28,6 +28,7 @@ mod emulator;
 mod health;
 mod list;
 mod replay;
+mod report;
 mod run;
 mod spool;
 
@@ -40,6 +41,7 @@ pub use demo::{DemoArgs, Fault};
 pub use drain::DrainArgs;
 pub use health::HealthArgs;
 pub use list::ConfigArgs;
+pub use report::ReportArgs;
 pub use replay::ReplayArgs;
 pub use spool::SpoolArgs;
 
@@ -101,6 +103,8 @@ enum Command {
     Config(ConfigArgs),
     /// Show the rollout bucket of user keys
     Bucket(BucketArgs),
+    /// Show the validator's reports: what matched, how sure that is, and what was not compared
+    Report(ReportArgs),
     /// Look at what waits on disk: `ls`, `export`
     Spool(SpoolArgs),
     /// Play exported sessions against a test service (executes what clients sent, once more)
@@ -156,6 +160,7 @@ where
         Command::Check(args) => check::run(&args, strings, streams),
         Command::Config(args) => list::run(&args, streams),
         Command::Bucket(args) => bucket::run(&args, strings, streams),
+        Command::Report(args) => report::run(&args, strings, streams),
         Command::Spool(args) => spool::run(&args, strings, streams),
         Command::Replay(args) => replay::run(&args, streams),
         Command::Emulator(args) => emulator::run(args, streams),

@@ -144,6 +144,8 @@ fn build(r: &Reader<'_>) -> Result<Config, Problem> {
             metrics_listen: r.value(&vars::METRICS_LISTEN)?,
             admin_listen: r.value(&vars::ADMIN_LISTEN)?,
             admin_token: r.credential(&vars::ADMIN_TOKEN)?,
+            state_dir: r.optional(&vars::STATE_DIR)?.map(|path| path.0.into()),
+            tuning: r.optional(&vars::TUNING)?.map(|path| path.0.into()),
         },
         log: log_settings(r)?,
     })

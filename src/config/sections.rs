@@ -167,6 +167,10 @@ pub struct Ops {
     pub admin_listen: std::net::SocketAddr,
     /// What changes must present; `None` makes the API read-only.
     pub admin_token: Option<Credential>,
+    /// What survives a restart is kept here.
+    pub state_dir: Option<std::path::PathBuf>,
+    /// The file with the fine settings.
+    pub tuning: Option<std::path::PathBuf>,
 }
 
 /// Settings of the log.

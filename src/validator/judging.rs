@@ -122,6 +122,7 @@ impl Validator {
     /// A broadcast under a name that is not ours, or not any more.
     pub(super) fn stranger(&mut self, envelope: &Envelope<'_>, now: Instant) {
         let messages: u64 = envelope.messages.iter().map(|got| got.message.to.len() as u64).sum();
+        self.fresh = true;
         let ours = *envelope.header.src == *self.src;
         if ours && self.rename(envelope, now) {
             return;
@@ -156,6 +157,7 @@ impl Validator {
         let found = self.batches.iter().find(|(_, batch)| !lists.is_empty() && fits(batch)).map(|(id, _)| *id);
         let Some(mut batch) = found.and_then(|id| self.batches.remove(&id)) else { return false };
         batch.arrivals += 1;
+        self.look_at(&batch);
         for (sent, got) in std::mem::take(&mut batch.waiting).into_iter().flatten().zip(&envelope.messages) {
             self.waiting = self.waiting.saturating_sub(sent.keys.len());
             let all = sent.keys.len() as u64;
@@ -178,6 +180,7 @@ impl Validator {
             self.gone.pop_front();
         }
         self.gone.push_back(id);
+        self.look_at(&batch);
         for sent in batch.waiting.into_iter().flatten() {
             let all = sent.keys.len() as u64;
             self.waiting = self.waiting.saturating_sub(sent.keys.len());

@@ -94,7 +94,12 @@ pub struct Validator {
     pub(super) waiting: usize,
     pub(super) records: u64,
     swept: Instant,
-    told: (u64, u64),
+    /// Pairs for the breaker that it was not told: matching, not matching …
+    evidence: (u64, u64),
+    /// … of batches that were published since then.
+    evidence_from: Instant,
+    /// Whether the batch at hand is one of those.
+    pub(super) fresh: bool,
     /// Milliseconds since the Unix epoch at an instant.
     clock: (Instant, u64),
     #[cfg(test)]
@@ -120,7 +125,9 @@ impl Validator {
             waiting: 0,
             records: 0,
             swept: now,
-            told: (0, 0),
+            evidence: (0, 0),
+            evidence_from: now,
+            fresh: true,
             clock: (now, unix_ms),
             #[cfg(test)]
             sabotage: None,
@@ -130,7 +137,7 @@ impl Validator {
     /// A batch was handed to the link, for the `attempt`th time.
     pub fn sent(&mut self, batch: Ulid, attempt: u8, records: Vec<Sent>, now: Instant) {
         if let Some(known) = self.batches.get_mut(&batch) {
-            known.transmissions = u32::from(attempt).max(1);
+            known.transmissions += 1;
             if known.gap || attempt <= 1 {
                 (known.since, known.gap) = (now, false);
             }
@@ -207,6 +214,7 @@ impl Validator {
         let id = envelope.header.batch;
         let Some(mut batch) = self.batches.remove(&id) else { return self.stranger(envelope, now) };
         batch.arrivals += 1;
+        self.look_at(&batch);
         let copies = batch.arrivals > batch.transmissions && !self.forgives();
         if copies {
             self.judge_copy(envelope, now);
@@ -250,13 +258,15 @@ impl Validator {
         self.book.advance(now);
     }
 
-    /// Pairs judged since the last call: matching, not matching. For the breaker.
-    pub fn take_pairs(&mut self) -> (u64, u64) {
-        let total = self.book.total();
-        let (pairs, bad) = (total.pairs(), total.bad());
-        let (old_pairs, old_bad) = std::mem::replace(&mut self.told, (pairs, bad));
-        let bad = bad - old_bad;
-        (pairs - old_pairs - bad, bad)
+    /// Pairs judged since the last call, matching and not, for the breaker.
+    pub const fn take_evidence(&mut self) -> (u64, u64) {
+        std::mem::replace(&mut self.evidence, (0, 0))
+    }
+
+    /// What was published before this is no evidence any more: the breaker has judged it.
+    pub const fn begin_evidence(&mut self, now: Instant) {
+        self.evidence = (0, 0);
+        self.evidence_from = now;
     }
 
     /// The figures.
@@ -297,7 +307,15 @@ impl Validator {
         minute.part(record.class, record.len, &record.event, part);
     }
 
+    pub(super) fn look_at(&mut self, batch: &Batch) {
+        self.fresh = batch.since >= self.evidence_from;
+    }
+
     pub(super) fn count(&mut self, kind: Kind, messages: u64) {
+        if self.fresh {
+            let (good, bad) = &mut self.evidence;
+            *(if kind.is_mismatch() { bad } else { good }) += messages;
+        }
         if let Some(count) = self.book.minute.kinds.get_mut(kind as usize) {
             *count += messages;
         }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::config::choices::{LogFilter, LogFormat};
+use crate::config::choices::{LogFilter, LogFormat, Text};
 use crate::config::secret::Secret;
 use crate::config::var::{About, Group, Var};
 
@@ -32,6 +32,24 @@ pub static ADMIN_TOKEN: Var<Secret> = Var::new(
 .example("a long random text")
 .secret();
 
+/// The state directory.
+pub static STATE_DIR: Var<Text> = Var::new(
+    Group::Operations,
+    "CROSSFADE_STATE_DIR",
+    "Directory that survives a restart: the validator's reports (`reports/`); one for each pod.",
+)
+.unset("no reports are written")
+.example("/var/lib/crossfade");
+
+/// The tuning file.
+pub static TUNING: Var<Text> = Var::new(
+    Group::Operations,
+    "CROSSFADE_TUNING",
+    "TOML file with the fine settings: the validator's noise rules (`docs/validator.md`).",
+)
+.unset("the defaults")
+.example("/etc/crossfade/tuning.toml");
+
 /// The log filter.
 pub static LOG: Var<LogFilter> = Var::new(
     Group::Operations,
@@ -48,4 +66,4 @@ pub static LOG_FORMAT: Var<LogFormat> =
 
 /// In the order of the table.
 pub(super) static ALL: &[&About] =
-    &[&METRICS_LISTEN.about, &ADMIN_LISTEN.about, &ADMIN_TOKEN.about, &LOG.about, &LOG_FORMAT.about];
+    &[&METRICS_LISTEN.about, &ADMIN_LISTEN.about, &ADMIN_TOKEN.about, &STATE_DIR.about, &TUNING.about, &LOG.about, &LOG_FORMAT.about];
