@@ -64,7 +64,7 @@ use table::TableFigures;
 
 pub use reports::Proofs;
 pub use settings::{Addresses, SettingError, Tuning, load};
-pub(crate) use settings::{accepts, link, topic};
+pub(crate) use settings::{accepts, link, topic, wanted};
 
 /// Why the process did not start.
 #[derive(Debug, thiserror::Error)]

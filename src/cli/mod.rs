@@ -27,6 +27,7 @@ mod drain;
 mod emulator;
 mod health;
 mod list;
+mod reconcile;
 mod replay;
 mod report;
 mod run;
@@ -41,6 +42,7 @@ pub use demo::{DemoArgs, Fault};
 pub use drain::DrainArgs;
 pub use health::HealthArgs;
 pub use list::ConfigArgs;
+pub use reconcile::ReconcileArgs;
 pub use report::ReportArgs;
 pub use replay::ReplayArgs;
 pub use spool::SpoolArgs;
@@ -105,6 +107,8 @@ enum Command {
     Bucket(BucketArgs),
     /// Show the validator's reports: what matched, how sure that is, and what was not compared
     Report(ReportArgs),
+    /// Find messages of the spool that are no rows of the table, and post them
+    Reconcile(ReconcileArgs),
     /// Look at what waits on disk: `ls`, `export`
     Spool(SpoolArgs),
     /// Play exported sessions against a test service (executes what clients sent, once more)
@@ -161,6 +165,7 @@ where
         Command::Config(args) => list::run(&args, streams),
         Command::Bucket(args) => bucket::run(&args, strings, streams),
         Command::Report(args) => report::run(&args, strings, streams),
+        Command::Reconcile(args) => reconcile::run(&args, strings, streams),
         Command::Spool(args) => spool::run(&args, strings, streams),
         Command::Replay(args) => replay::run(&args, streams),
         Command::Emulator(args) => emulator::run(args, streams),

@@ -130,7 +130,7 @@ impl Validator {
         let forgetful = if ours {
             self.forgetful_until.is_some_and(|until| now < until)
         } else {
-            now < self.young_until
+            now < self.young_until && pod(&envelope.header.src) == pod(&self.src)
         };
         let why = if envelope.header.replay {
             Some(NotCompared::Replay)
@@ -256,6 +256,11 @@ impl Validator {
     fn looks_at_clock(&self) -> bool {
         self.sabotage != Some(super::Sabotage::ForgetClock)
     }
+}
+
+/// The pod in a process's name: all but the random part at the end.
+fn pod(src: &str) -> &str {
+    src.rsplit_once('-').map_or(src, |(pod, _)| pod)
 }
 
 /// The record that a message that came back stands for: the one with its list, else the one at its place.
