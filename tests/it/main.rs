@@ -22,3 +22,4 @@ mod raw;
 mod spool;
 mod stage;
 mod table;
+mod validator;
