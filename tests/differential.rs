@@ -1,21 +1,31 @@
 //! What one side writes is what the other reads, with the tap on. Client and service are raw sockets, and frames
 //! are written by hand here, so that a mistake in our own encoder cannot hide one in our own walker.
+//! `differential_tls.rs` is this file once more, with TLS around both sides of the proxy.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, its own functions included")]
 
+#[path = "../src/proxy/tls/made.rs"]
+#[expect(dead_code, reason = "other tests need more of it")]
+mod made;
+#[path = "../src/proxy/tests/shim.rs"]
+mod shim;
+
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossfade::budget::Budget;
 use crossfade::ledger::{Ledger, Proof};
+use crossfade::proxy::tls::Live;
 use crossfade::proxy::{Config, Mirroring, Running, Server, Target, Verdict};
 use crossfade::session::Direction;
 use crossfade::tap::{self, TapReceiver, Tapped};
 use flate2::{Compress, Compression, FlushCompress};
 use proptest::prelude::*;
 
+/// Whether TLS is put around both sides.
+const SECURE: bool = env!("CARGO_CRATE_NAME").len() == "differential_tls".len();
 const HANG: Duration = Duration::from_secs(30);
 const KEY: [u8; 4] = [0x11, 0xAF, 0x00, 0xFF];
 const FIN: u8 = 0x80;
@@ -57,7 +67,9 @@ fn close(code: u16, reason: &[u8], key: Option<[u8; 4]>) -> Vec<u8> {
 
 /// A proxy with its mirror's end of the tap in our hands, and the service's listener.
 struct World {
-    running: Running,
+    /// Lives as long as the world.
+    _running: Running,
+    clients: SocketAddr,
     service: TcpListener,
     receiver: TapReceiver,
 }
@@ -83,19 +95,33 @@ struct Opening<'a> {
 impl World {
     fn start() -> Self {
         let service = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("ws://{}", service.local_addr().unwrap());
-        let mut config = Config::new(Target::service(&url).unwrap());
+        let authority = made::Authority::new();
+        let own = authority.issue(&["localhost", "127.0.0.1"]);
+        let mut upstream = service.local_addr().unwrap();
+        if SECURE {
+            upstream = shim::door(upstream, shim::Beyond::Plain(Arc::new(own.server())));
+        }
+        let scheme = if SECURE { "wss" } else { "ws" };
+        let mut config = Config::new(Target::service(&format!("{scheme}://{upstream}")).unwrap());
+        if SECURE {
+            config.tls = Some(Live::fixed(own.server()));
+            config.upstream_tls = Some(Live::fixed(authority.client()));
+        }
         config.listen = "127.0.0.1:0".parse().unwrap();
         config.workers = Some(1);
         let (tap, receiver) = tap::channel(Budget::new(64 << 20), Ledger::new(), now());
         let mirroring = Mirroring { tap: Some(tap), ..Mirroring::off() };
         let verdict = Verdict { mirrored: true, ..Verdict::LEGACY };
         let running = Server::start(config, Arc::new(move |_, _| verdict.clone()), mirroring).unwrap();
-        Self { running, service, receiver }
+        let mut clients = running.local_addr();
+        if SECURE {
+            clients = shim::door(clients, shim::Beyond::Tls(Arc::new(authority.client())));
+        }
+        Self { _running: running, clients, service, receiver }
     }
 
     fn open(&self, opening: Opening<'_>) -> Session {
-        let mut client = TcpStream::connect(self.running.local_addr()).unwrap();
+        let mut client = TcpStream::connect(self.clients).unwrap();
         let path = if opening.path.is_empty() { "/" } else { opening.path };
         let request = format!(
             "GET {path} HTTP/1.1\r\nHost: chat.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\

@@ -15,6 +15,8 @@ mod emulator_frames;
 mod emulator_http;
 #[path = "../fuzz/bodies/extensions.rs"]
 mod extensions;
+#[path = "../fuzz/bodies/proxy_protocol.rs"]
+mod proxy_protocol;
 #[path = "../fuzz/bodies/walker.rs"]
 mod walker;
 
@@ -31,6 +33,16 @@ proptest! {
     #[test]
     fn the_walkers_body_holds(mode in any::<u8>(), sizes in bytes(8), stream in bytes(200)) {
         walker::run((mode, sizes, stream));
+    }
+
+    #[test]
+    fn the_proxy_protocols_body_holds(text in "PROXY (TCP[46]|UNKNOWN)( [0-9a-f.:]{1,12}){0,4}\r?\n?[a-z]{0,4}", noise in bytes(60), sizes in bytes(8), length in 0_u8..60) {
+        proxy_protocol::run((text.into_bytes(), sizes.clone()));
+        let mut binary = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0".to_vec();
+        binary.push(length);
+        binary.extend(&noise);
+        proxy_protocol::run((binary, sizes.clone()));
+        proxy_protocol::run((noise, sizes));
     }
 
     #[test]

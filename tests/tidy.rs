@@ -29,6 +29,7 @@ const SHELLS: &[&str] = &[
     "src/cli/emulator.rs",
     "src/cli/replay.rs",
     "src/cli/spool.rs",
+    "src/cli/explain.rs",
     "src/config/strings.rs",
     "src/demo/",
     "src/doctor/shell/",

@@ -39,6 +39,16 @@ pub struct Snapshot {
     pub buffered_bytes: u64,
     /// Broadcasts handed to the link.
     pub batches: u64,
+    /// TLS handshakes with clients, by outcome.
+    pub handshakes: Vec<(&'static str, u64)>,
+    /// Handshakes with clients that succeeded, by version.
+    pub tls_versions: Vec<(&'static str, u64)>,
+    /// TLS handshakes with the service, by outcome.
+    pub upstream_handshakes: Vec<(&'static str, u64)>,
+    /// Changes of TLS files, by what came of them.
+    pub tls_reloads: Vec<(&'static str, u64)>,
+    /// When the first certificate in use expires, in Unix seconds.
+    pub tls_expires: Option<u64>,
     /// Open client connections, sessions included.
     pub connections: u64,
     /// Exchanges and connections that failed or were refused, by reason.
@@ -47,6 +57,8 @@ pub struct Snapshot {
     pub inflate_bytes: u64,
     /// Decompressors put to sleep.
     pub hibernated: u64,
+    /// Bytes of them, and what they stand for.
+    pub published: super::Published,
     /// Upgrade requests by outcome.
     pub upgrades: Vec<(&'static str, u64)>,
     /// Data messages that the tap saw pass, by direction.
@@ -150,7 +162,12 @@ pub(super) const fn gauge(
 
 /// Every family, in the order of the document.
 pub(super) fn families() -> impl Iterator<Item = &'static Family> {
-    FAMILIES.iter().chain(&super::quota::FAMILIES).chain(&super::spool::FAMILIES).chain(&super::matching::FAMILIES)
+    FAMILIES
+        .iter()
+        .chain(&super::quota::FAMILIES)
+        .chain(&super::spool::FAMILIES)
+        .chain(&super::published::FAMILIES)
+        .chain(&super::matching::FAMILIES)
 }
 
 static FAMILIES: &[Family] = &[
@@ -194,6 +211,36 @@ static FAMILIES: &[Family] = &[
     counter("crossfade_mirror_batches_total", "", "Broadcasts handed to the link.", |s| {
         one(float(s.snapshot.batches))
     }),
+    counter(
+        "crossfade_tls_handshakes_total",
+        "outcome",
+        "TLS handshakes with clients, by how they ended.",
+        |s| counts(&s.snapshot.handshakes),
+    ),
+    counter(
+        "crossfade_tls_versions_total",
+        "version",
+        "TLS handshakes with clients that succeeded, by version.",
+        |s| counts(&s.snapshot.tls_versions),
+    ),
+    counter(
+        "crossfade_upstream_tls_handshakes_total",
+        "outcome",
+        "TLS handshakes with the service, by how they ended.",
+        |s| counts(&s.snapshot.upstream_handshakes),
+    ),
+    counter(
+        "crossfade_tls_reloads_total",
+        "outcome",
+        "Changes of certificate, key or root files: applied, or refused while the last good ones stay.",
+        |s| counts(&s.snapshot.tls_reloads),
+    ),
+    gauge(
+        "crossfade_tls_certificate_expiry_seconds",
+        "",
+        "When the first of our certificates in use expires, as Unix time.",
+        |s| Samples::One(s.snapshot.tls_expires.map(float)),
+    ),
     gauge("crossfade_connections", "", "Open client connections, sessions included.", |s| {
         one(float(s.snapshot.connections))
     }),
@@ -336,6 +383,8 @@ fn overflow(scrape: &Scrape<'_>) -> u64 {
         &s.sessions,
         &s.sessions_total,
         &s.upgrades,
+        &s.handshakes,
+        &s.upstream_handshakes,
         &s.faults,
         &s.messages,
         &s.bytes,

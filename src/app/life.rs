@@ -40,6 +40,7 @@ pub(super) fn start_ops(
     let life = move || {
         runtime.block_on(async move {
             let heart = tokio::spawn(machine.run());
+            let files = tokio::spawn(super::tls::keep(running.shared()));
             let watch = tokio::spawn(watch_switch(emergency, words));
             let upstream = tokio::spawn(async move {
                 loop {
@@ -58,6 +59,7 @@ pub(super) fn start_ops(
             upstream.abort();
             watch.abort();
             heart.abort();
+            files.abort();
         });
     };
     let thread =

@@ -30,10 +30,11 @@ pub(crate) mod flags;
 mod life;
 pub(crate) mod ops;
 pub(crate) mod reports;
-mod settings;
+pub(crate) mod settings;
 pub(crate) mod side;
 mod status;
 pub(crate) mod table;
+mod tls;
 mod tuning;
 
 use std::net::TcpListener;
@@ -64,7 +65,7 @@ use table::TableFigures;
 
 pub use reports::Proofs;
 pub use settings::{Addresses, SettingError, Tuning, load};
-pub(crate) use settings::{accepts, link, topic, wanted};
+pub(crate) use settings::{accepts, link, proxy as proxy_settings, topic, wanted};
 
 /// Why the process did not start.
 #[derive(Debug, thiserror::Error)]

@@ -5,8 +5,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::tls;
 use crate::config::{self, BreakerMode, KeySource, RolloutLane};
+use crate::mirror::classify::Classifier;
 use crate::mirror::governor::{Plan, Terms};
+use crate::mirror::redact::Redactor;
+use crate::mirror::rules::RuleSet;
 use crate::mirror::shard::{Sampling, Shard};
 use crate::proxy::native::{AnonKey, Native};
 use crate::proxy::{Network, Target, Trusted};
@@ -33,24 +37,44 @@ fn wrong(variable: &'static str) -> impl FnOnce(&dyn std::fmt::Display) -> Setti
 /// Every problem of every variable.
 pub fn load(strings: &config::Strings) -> Result<config::Config, config::Problems> {
     let loaded = config::Config::load(strings);
-    let mut found = Vec::new();
-    if let Some(Err(error)) = strings.text("CROSSFADE_CLASSIFY").map(mirror::rules::Rule::parse_list) {
-        found.push(config::Problem {
+    // A file that cannot be read is among the problems already.
+    let rules = strings.text_or_file("CROSSFADE_CLASSIFY").ok().flatten();
+    let files = loaded.as_ref().ok().and_then(|config| tls::open(config).err()).unwrap_or_default();
+    let mut more: Vec<_> = files.into_iter().map(unusable).collect();
+    if let Err(error) = rule_set(rules.as_ref()) {
+        more.push(config::Problem {
             name: "CROSSFADE_CLASSIFY".to_owned(),
-            what: error.to_string(),
+            what: error,
             example: "for example CROSSFADE_CLASSIFY=event=alert:critical;path=/health:low".to_owned(),
         });
     }
     if let Some(what) = strings.text("CROSSFADE_TUNING").and_then(|path| noise_of(path.as_ref()).err()) {
         let example = "for example CROSSFADE_TUNING=/etc/crossfade/tuning.toml".to_owned();
-        found.push(config::Problem { name: "CROSSFADE_TUNING".to_owned(), what, example });
+        more.push(config::Problem { name: "CROSSFADE_TUNING".to_owned(), what, example });
     }
-    if found.is_empty() {
+    if more.is_empty() {
         return loaded;
     }
     let mut problems = loaded.err().unwrap_or(config::Problems(Vec::new()));
-    problems.0.append(&mut found);
+    problems.0.extend(more);
     Err(problems)
+}
+
+fn unusable(problem: proxy::tls::TlsProblem) -> config::Problem {
+    config::Problem {
+        name: problem.variable.to_owned(),
+        what: problem.sentence(),
+        example: "for example a certificate that begins with -----BEGIN CERTIFICATE-----".to_owned(),
+    }
+}
+
+/// The rules, in whichever form they are spelt.
+fn rule_set(rules: Option<&config::TextOrFile>) -> Result<RuleSet, String> {
+    match rules {
+        None => Ok(RuleSet::default()),
+        Some(config::TextOrFile::Text(text)) => RuleSet::parse_short(text).map_err(|e| e.to_string()),
+        Some(config::TextOrFile::File(text)) => RuleSet::parse_file(text).map_err(|e| e.to_string()),
+    }
 }
 
 fn noise_of(path: &std::path::Path) -> Result<validator::noise::Noise, String> {
@@ -63,7 +87,7 @@ pub(super) fn noise(config: &config::Config) -> Result<validator::noise::Noise, 
 }
 
 /// The proxy's settings.
-pub(super) fn proxy(config: &config::Config) -> Result<proxy::Config, SettingError> {
+pub(crate) fn proxy(config: &config::Config) -> Result<proxy::Config, SettingError> {
     let own = &config.proxy;
     let upstream = Target::service(&own.upstream.to_string()).map_err(|e| wrong("CROSSFADE_UPSTREAM")(&e))?;
     let mut settings = proxy::Config::new(upstream);
@@ -79,6 +103,21 @@ pub(super) fn proxy(config: &config::Config) -> Result<proxy::Config, SettingErr
     settings.limits.head_bytes = usize::try_from(own.header_bytes_max).unwrap_or(usize::MAX);
     settings.limits.head_fields = own.headers_max as usize;
     settings.lane_header = own.lane_header;
+    let sides = tls::open(config).map_err(|problems| {
+        let first = problems.first();
+        wrong(first.map_or("CROSSFADE_TLS_CERT", |problem| problem.variable))(
+            &problems.iter().map(proxy::tls::TlsProblem::sentence).collect::<Vec<_>>().join("; "),
+        )
+    })?;
+    settings.tls = sides.clients;
+    settings.upstream_tls = sides.upstream;
+    settings.upstream_name = config.tls.upstream_name.clone();
+    settings.proxy_protocol = config.tls.proxy_protocol == config::ProxyProtocol::Accept;
+    settings.announce = match config.tls.upstream_proxy_protocol {
+        config::UpstreamProxyProtocol::Off => None,
+        config::UpstreamProxyProtocol::V1 => Some(proxy::proxy_protocol::Version::V1),
+        config::UpstreamProxyProtocol::V2 => Some(proxy::proxy_protocol::Version::V2),
+    };
     let networks = own.trusted_proxies.iter().map(|block| {
         format!("{}/{}", block.address, block.prefix)
             .parse::<Network>()
@@ -97,7 +136,14 @@ pub(super) fn proxy(config: &config::Config) -> Result<proxy::Config, SettingErr
 
 /// The rollout's settings at the start. Only the environment's tier is wired.
 pub(super) fn rollout(config: &config::Config) -> Result<(Identity, Tiers), SettingError> {
-    let own = &config.rollout;
+    rollout_of(&config.rollout)
+}
+
+/// The same, of the rollout's variables alone.
+///
+/// # Errors
+/// The first setting that the rollout refuses.
+pub(crate) fn rollout_of(own: &config::Rollout) -> Result<(Identity, Tiers), SettingError> {
     let words: Vec<String> = own.key.iter().map(source).collect();
     let chain: KeyChain = words.join(",").parse().map_err(|e| wrong("CROSSFADE_ROLLOUT_KEY")(&e))?;
     let percent = Percent::from_units(own.percent.thousandths())
@@ -160,17 +206,32 @@ pub(super) fn copies(config: &config::Config) -> ws::Limits {
 }
 
 /// The machines of the mirror that have settings of their own.
-pub(super) fn mirror(
-    config: &config::Config,
-) -> Result<(mirror::classify::Classifier, mirror::redact::Redactor), SettingError> {
-    let rules = mirror::rules::Rule::parse_list(&config.mirror.classify)
-        .map_err(|e| wrong("CROSSFADE_CLASSIFY")(&e))?;
-    let scope = match config.mirror.redact {
+pub(super) fn mirror(config: &config::Config) -> Result<(Classifier, Redactor), SettingError> {
+    machines(&config.mirror)
+}
+
+/// The same, of the mirror's variables alone, for `explain`.
+///
+/// # Errors
+/// What is wrong with them.
+pub(crate) fn classification(strings: &config::Strings) -> Result<(Classifier, Redactor), config::Problems> {
+    let own = config::Mirror::load(strings)?;
+    machines(&own).map_err(|error| {
+        let SettingError { variable, problem } = error;
+        let example = "see docs/rules.md".to_owned();
+        config::Problems(vec![config::Problem { name: variable.to_owned(), what: problem, example }])
+    })
+}
+
+fn machines(own: &config::Mirror) -> Result<(Classifier, Redactor), SettingError> {
+    let set = rule_set(own.classify.as_ref()).map_err(|e| wrong("CROSSFADE_CLASSIFY")(&e))?;
+    let scope = match own.redact {
         config::Redact::Up => mirror::redact::Scope::Up,
         config::Redact::Both => mirror::redact::Scope::Both,
         config::Redact::Off => mirror::redact::Scope::Off,
     };
-    Ok((mirror::classify::Classifier::new(rules), mirror::redact::Redactor::new(scope)))
+    let redactor = Redactor::new(scope).with_rules(set.redactions);
+    Ok((Classifier::new(set.rules), redactor))
 }
 
 /// The spool's settings.

@@ -139,6 +139,7 @@ impl Eyes {
             tap_panics: status.hot.tap_panics,
             buffered_bytes: status.mirror.buffered,
             batches: status.mirror.batches,
+            published: self.figures.snapshot().published,
             breaker_state: if self.mirrors { status.breaker.phase.as_str() } else { "" },
             breaker_trips: trips.map(|(why, n)| (why.as_str(), n)).collect(),
             readback: readings(&self.figures.snapshot().tally.latency),
@@ -147,7 +148,7 @@ impl Eyes {
             quota: self.mirrors.then(|| quota(&status.quota)),
             spool: self.spool(),
             matching: self.proofs().map(|proofs| matching(&proofs, self.proofs.reports_lost())),
-            ..Snapshot::default()
+            ..super::tls::figures(&self.shared)
         }
         .with_account(&status.ledger)
     }
@@ -157,7 +158,11 @@ fn matching(proofs: &Proofs, reports_lost: u64) -> crate::admin::MatchReadings {
     let rolling = &proofs.rolling;
     crate::admin::MatchReadings {
         kinds: Kind::ALL.map(Kind::as_str).into_iter().zip(proofs.kinds).collect(),
-        not_compared: NotCompared::ALL.map(NotCompared::as_str).into_iter().zip(proofs.not_compared).collect(),
+        not_compared: NotCompared::ALL
+            .map(NotCompared::as_str)
+            .into_iter()
+            .zip(proofs.not_compared)
+            .collect(),
         ratio: rolling.ratio,
         pairs: rolling.pairs,
         needed: rolling.needed,

@@ -90,12 +90,16 @@ fn reconcile(args: &ReconcileArgs, config: &Config, streams: &mut Streams<'_>) -
     let since = args.since.as_deref().map(|text| read("--since", text)).transpose()?.unwrap_or(0);
     let until = read("--until", &args.until)?;
     if until + YOUNG_MS > now_ms + 1_000 && !args.dry_run {
-        return Err(Stop::Config("--until is younger than a minute: such messages may still be on their way".to_owned()));
+        return Err(Stop::Config(
+            "--until is younger than a minute: such messages may still be on their way".to_owned(),
+        ));
     }
     let table = Table::new(config)?;
     let wanted = if args.all_classes { Wanted::All } else { app::wanted(config) };
     if wanted == Wanted::Off {
-        return Err(Stop::Config("CROSSFADE_TABLE is off: no row is expected; give --all-classes to post them all".to_owned()));
+        return Err(Stop::Config(
+            "CROSSFADE_TABLE is off: no row is expected; give --all-classes to post them all".to_owned(),
+        ));
     }
     let mut work = Work {
         table,
@@ -118,10 +122,16 @@ fn answer(args: &ReconcileArgs, account: &Account, streams: &mut Streams<'_>) ->
     let answered = if args.json {
         streams.answer(&(serde_json::to_string_pretty(account).unwrap_or_default() + "\n"))
     } else {
-        let mut text: String = account.missing_messages.iter().map(|name| format!("missing {name}\n")).collect();
+        let mut text: String =
+            account.missing_messages.iter().map(|name| format!("missing {name}\n")).collect();
         text.push_str(&format!(
             "{} messages examined, {} in the table, {} missing, {} posted, {} left out, {} unreadable\n",
-            account.examined, account.present, account.missing, account.posted, account.left_out, account.unreadable
+            account.examined,
+            account.present,
+            account.missing,
+            account.posted,
+            account.left_out,
+            account.unreadable
         ));
         streams.answer(&text)
     };
@@ -157,7 +167,8 @@ impl Work {
 
     fn spool(&mut self, config: &Config, streams: &mut Streams<'_>) -> Result<(), Stop> {
         let Some(own) = &config.spool else {
-            let why = "no source; set CROSSFADE_SPOOL_DIR or give --from FILE, written by `crossfade spool export`";
+            let why =
+                "no source; set CROSSFADE_SPOOL_DIR or give --from FILE, written by `crossfade spool export`";
             return Err(Stop::Config(why.to_owned()));
         };
         let at = |error: &std::io::Error| Stop::Unavailable(format!("{}: {error}", own.dir.display()));
@@ -189,7 +200,8 @@ impl Work {
         if self.account.examined.is_multiple_of(PROGRESS_EVERY) {
             let Account { examined, missing, posted, .. } = self.account;
             // Progress that nobody reads is no reason to stop.
-            writeln!(streams.err, "{examined} messages examined, {missing} missing, {posted} posted").unwrap_or(());
+            writeln!(streams.err, "{examined} messages examined, {missing} missing, {posted} posted")
+                .unwrap_or(());
         }
         let in_range = (self.range.0..=self.range.1).contains(&line.at);
         let Some(row) = self.row(line).filter(|row| in_range && self.wanted.wants(row.class)) else {
@@ -227,9 +239,19 @@ impl Work {
         let missing = self.table.missing(chunk)?;
         self.account.present += all - missing.len() as u64;
         self.account.missing += missing.len() as u64;
-        for row in missing.rows().take(usize::try_from(NAMED_MAX.saturating_sub(self.account.missing_messages.len() as u64)).unwrap_or(0)) {
+        for row in missing.rows().take(
+            usize::try_from(NAMED_MAX.saturating_sub(self.account.missing_messages.len() as u64))
+                .unwrap_or(0),
+        ) {
             let Key { session, dir, seq } = row.key;
-            let name = format!("{} session {} {} seq {} ({})", row.instance, session.0, dir.as_str(), seq.0, Class::as_str(row.class));
+            let name = format!(
+                "{} session {} {} seq {} ({})",
+                row.instance,
+                session.0,
+                dir.as_str(),
+                seq.0,
+                Class::as_str(row.class)
+            );
             self.account.missing_messages.push(name);
         }
         if self.dry_run || missing.is_empty() {
@@ -269,7 +291,9 @@ impl Table {
     fn missing(&self, chunk: Chunk) -> Result<Chunk, Stop> {
         let url = format!("{}?{}", self.url, chunk.query());
         let answer = self.ask("GET", &url, Vec::new(), Bytes::new())?;
-        chunk.missing(&answer).map_err(|_| Stop::Unavailable("the table's answer is no list of ids".to_owned()))
+        chunk
+            .missing(&answer)
+            .map_err(|_| Stop::Unavailable("the table's answer is no list of ids".to_owned()))
     }
 
     fn post(&self, chunk: &Chunk) -> Result<(), Stop> {
@@ -281,7 +305,13 @@ impl Table {
         self.ask("POST", &url, more, Bytes::from(chunk.body())).map(drop)
     }
 
-    fn ask(&self, method: &str, url: &str, more: Vec<(&'static str, String)>, body: Bytes) -> Result<String, Stop> {
+    fn ask(
+        &self,
+        method: &str,
+        url: &str,
+        more: Vec<(&'static str, String)>,
+        body: Bytes,
+    ) -> Result<String, Stop> {
         let headers = self.headers.iter().cloned().chain(more).collect();
         let asked = crate::doctor::request_once((method, url), headers, body, PATIENCE);
         match self.runtime.block_on(asked) {
@@ -289,7 +319,9 @@ impl Table {
             Some((status, _)) => Err(Stop::Unavailable(format!(
                 "the table answers {status}; `crossfade check --table monitoring_events` says why"
             ))),
-            None => Err(Stop::Unavailable("the table cannot be reached; `crossfade check` says why".to_owned())),
+            None => {
+                Err(Stop::Unavailable("the table cannot be reached; `crossfade check` says why".to_owned()))
+            }
         }
     }
 }

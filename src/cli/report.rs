@@ -45,7 +45,8 @@ pub(super) fn run(args: &ReportArgs, strings: &Strings, streams: &mut Streams<'_
     if let Some(file) = &args.incident {
         return incident(file, args.json, streams);
     }
-    let Some(state) = args.dir.clone().or_else(|| strings.text("CROSSFADE_STATE_DIR").map(PathBuf::from)) else {
+    let Some(state) = args.dir.clone().or_else(|| strings.text("CROSSFADE_STATE_DIR").map(PathBuf::from))
+    else {
         let why = "no directory; set CROSSFADE_STATE_DIR or give --dir, for example --dir /var/lib/crossfade";
         return streams.refuse(Exit::Config, &why);
     };
@@ -82,7 +83,8 @@ fn list(folder: &Path, json: bool, streams: &mut Streams<'_>) -> Exit {
         }));
     }
     if json {
-        text = serde_json::to_string_pretty(&serde_json::json!({ "reports": rows })).unwrap_or_default() + "\n";
+        text =
+            serde_json::to_string_pretty(&serde_json::json!({ "reports": rows })).unwrap_or_default() + "\n";
     } else if text.is_empty() {
         text = format!("no reports in {}; the first comes a minute after the start\n", folder.display());
     }
@@ -95,7 +97,8 @@ fn show(report: &Report, json: bool, streams: &mut Streams<'_>) -> Exit {
     }
     let matching = &report.matching;
     let mut text = line(report);
-    let mut add = |name: &str, value: &dyn std::fmt::Display| text.push_str(&format!("  {name:<22} {value}\n"));
+    let mut add =
+        |name: &str, value: &dyn std::fmt::Display| text.push_str(&format!("  {name:<22} {value}\n"));
     add("from", &time(report.from_ms));
     add("to", &time(report.to_ms));
     add("needed", &format_args!("{} pairs for {} %", matching.needed, matching.gate * 100.0));
@@ -112,7 +115,10 @@ fn show(report: &Report, json: bool, streams: &mut Streams<'_>) -> Exit {
     ];
     for (name, leg) in legs {
         let edge = |ms: Option<u64>| ms.map_or("-".to_owned(), |ms| format!("{ms} ms"));
-        add(name, &format_args!("p50 {}, p95 {}, p99 {}", edge(leg.p50_ms), edge(leg.p95_ms), edge(leg.p99_ms)));
+        add(
+            name,
+            &format_args!("p50 {}, p95 {}, p99 {}", edge(leg.p50_ms), edge(leg.p95_ms), edge(leg.p99_ms)),
+        );
     }
     for dead in report.noise.rules.iter().filter(|rule| rule.dead) {
         add("dead noise rule", &dead.rule.pointer);

@@ -104,3 +104,19 @@ fn cidr(entry: &str) -> Result<Cidr, String> {
     let prefix = prefix.map_or(Ok(width), str::parse).map_err(|_| wrong())?;
     if prefix > width { Err(wrong()) } else { Ok(Cidr { address, prefix }) }
 }
+
+/// Paths of files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Paths(pub Vec<String>);
+
+impl Value for Paths {
+    const KIND: &'static str = "list of files";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let path = |entry: &str| match entry {
+            "" => Err("has an empty entry".to_owned()),
+            path => Ok(path.to_owned()),
+        };
+        entries(text, path).map(Self)
+    }
+}

@@ -31,6 +31,7 @@ mod secret;
 mod sections;
 mod strings;
 pub mod table;
+mod tls;
 mod var;
 pub mod vars;
 
@@ -38,14 +39,15 @@ pub mod vars;
 mod tests;
 
 pub use choices::{BreakerMode, LogFilter, LogFormat, Name, Readback, Redact, RolloutLane, Table, Text, Vsn};
-pub use lists::{Cidr, Cidrs, KeyChain, KeySource};
+pub use lists::{Cidr, Cidrs, KeyChain, KeySource, Paths};
 pub use numbers::{CloseCode, Count, CountOrZero, Percent, Ratio, Size, Timeout, Workers};
 pub use places::{ProjectUrl, Upstream};
 pub use plan::{CustomPlan, Plan};
 pub use reader::{Problem, Problems};
 pub use secret::{Credential, PublicKey, SealKey, Secret};
 pub use sections::{Breaker, Drain, Hot, Log, Mirror, Ops, Proxy, Rollout, Service, Spool, Supabase};
-pub use strings::{Strings, read_secret_file};
+pub use strings::{Strings, TextOrFile, read_secret_file};
+pub use tls::{CertificateName, ClientAuth, ProxyProtocol, Tls, UpstreamProxyProtocol};
 pub use var::{About, Group, Value, Var};
 
 use reader::Reader;
@@ -61,6 +63,8 @@ pub struct Config {
     pub service: Service,
     /// The way of the bytes.
     pub proxy: Proxy,
+    /// TLS on either side, and the PROXY protocol.
+    pub tls: Tls,
     /// Where Realtime is; `None` makes this a pure, observable proxy.
     pub supabase: Option<Supabase>,
     /// Who is fed by Realtime.
@@ -89,7 +93,7 @@ impl Config {
     pub fn load(strings: &Strings) -> Result<Self, Problems> {
         let reader = Reader::new(strings);
         let mut problems = reader.problems();
-        problems.extend(checks::ALL.iter().filter_map(|check| check(&reader)));
+        problems.extend(checks::ALL.iter().chain(&tls::CHECKS).filter_map(|check| check(&reader)));
         if !problems.is_empty() {
             return Err(Problems(problems));
         }
@@ -121,6 +125,7 @@ fn build(r: &Reader<'_>) -> Result<Config, Problem> {
     Ok(Config {
         service: Service { name: r.value(&vars::SERVICE)?.0, pod },
         proxy: proxy(r)?,
+        tls: tls::tls(r)?,
         supabase: supabase(r)?,
         rollout: rollout(r)?,
         mirror: mirror(r)?,

@@ -16,29 +16,56 @@ impl Value for SocketAddr {
     }
 }
 
+/// How the URL of a Unix socket begins.
+const UNIX: [&str; 3] = ["unix:", "ws+unix:", "http+unix:"];
+
 /// The legacy service: where to connect, and whether with TLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Upstream {
-    /// `wss` and `https`.
-    pub tls: bool,
-    /// Name or address; IPv6 without brackets.
-    pub host: String,
-    /// The port, or the scheme's own.
-    pub port: u16,
+pub enum Upstream {
+    /// Over the network.
+    Net {
+        /// `wss` and `https`.
+        tls: bool,
+        /// Name or address; IPv6 without brackets.
+        host: String,
+        /// The port, or the scheme's own.
+        port: u16,
+    },
+    /// A Unix socket, by its absolute path.
+    Unix(String),
+}
+
+impl Upstream {
+    /// True for `wss` and `https`.
+    #[must_use]
+    pub const fn tls(&self) -> bool {
+        matches!(self, Self::Net { tls: true, .. })
+    }
 }
 
 impl fmt::Display for Upstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = if self.tls { "wss" } else { "ws" };
-        let (open, close) = if self.host.contains(':') { ("[", "]") } else { ("", "") };
-        write!(f, "{scheme}://{open}{}{close}:{}", self.host, self.port)
+        let (tls, host, port) = match self {
+            Self::Unix(path) => return write!(f, "unix:{path}"),
+            Self::Net { tls, host, port } => (tls, host, port),
+        };
+        let scheme = if *tls { "wss" } else { "ws" };
+        let (open, close) = if host.contains(':') { ("[", "]") } else { ("", "") };
+        write!(f, "{scheme}://{open}{host}{close}:{port}")
     }
 }
 
 impl Value for Upstream {
-    const KIND: &'static str = "ws, wss, http or https URL";
+    const KIND: &'static str = "ws, wss, http or https URL, or unix:PATH";
 
     fn parse(text: &str) -> Result<Self, String> {
+        if let Some(path) = UNIX.iter().find_map(|scheme| text.strip_prefix(scheme)) {
+            let path = path.strip_prefix("//").unwrap_or(path);
+            let absolute = path.starts_with('/');
+            return absolute
+                .then(|| Self::Unix(path.to_owned()))
+                .ok_or_else(|| "names no absolute path, as in unix:/run/service.sock".to_owned());
+        }
         let url = place(text, &["ws", "wss", "http", "https"])?;
         if !matches!(url.path(), "" | "/") || url.query().is_some() {
             return Err(
@@ -52,7 +79,7 @@ impl Value for Upstream {
         };
         let tls = matches!(url.scheme(), "wss" | "https");
         let port = url.port_or_known_default().unwrap_or(if tls { 443 } else { 80 });
-        Ok(Self { tls, host, port })
+        Ok(Self::Net { tls, host, port })
     }
 }
 

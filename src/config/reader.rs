@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::secret::{Credential, Secret, looks_secret};
-use super::strings::{Strings, Text};
+use super::strings::{Strings, Text, TextOrFile};
 use super::var::{About, Value, Var};
 use super::vars;
 
@@ -88,6 +88,14 @@ impl<'a> Reader<'a> {
         let found = self.find(&var.about)?.map(|found| found.text);
         let Some(text) = found.as_deref().or(var.about.default) else { return Ok(None) };
         T::parse(text).map(Some).map_err(|why| refused(&var.about, text, &why))
+    }
+
+    /// What a variable says itself, or the file that it names by `@/path`.
+    pub(super) fn text_or_file<T>(&self, var: &Var<T>) -> Result<Option<TextOrFile>, Problem> {
+        let failed = |error: std::io::Error| {
+            problem(&var.about, format!("the file that it names cannot be read: {error}"))
+        };
+        self.strings.text_or_file(var.about.name).map_err(failed)
     }
 
     /// A secret, and the file that it came from.

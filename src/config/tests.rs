@@ -35,7 +35,7 @@ fn jwt(role: &str) -> String {
 #[test]
 fn the_upstream_alone_is_a_pure_proxy_that_says_so() {
     let config = load(&[UPSTREAM], &[]).unwrap();
-    assert_eq!(config.proxy.upstream, Upstream { tls: false, host: "legacy".to_owned(), port: 3000 });
+    assert_eq!(config.proxy.upstream, Upstream::Net { tls: false, host: "legacy".to_owned(), port: 3000 });
     assert_eq!(config.proxy.listen.to_string(), "0.0.0.0:8080");
     assert!(config.supabase.is_none());
     assert_eq!(config.service.to_string(), "app:test-host");

@@ -22,6 +22,8 @@ pub trait Value: Sized {
 pub enum Group {
     /// The service, its clients and this process.
     Service,
+    /// TLS on either side, and the PROXY protocol.
+    Tls,
     /// The Supabase project.
     Supabase,
     /// Who is fed by Realtime.
@@ -42,8 +44,9 @@ pub enum Group {
 
 impl Group {
     /// Every group, in the order of the tables.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Service,
+        Self::Tls,
         Self::Supabase,
         Self::Rollout,
         Self::Mirror,
@@ -59,6 +62,7 @@ impl Group {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Service => "Service",
+            Self::Tls => "TLS and PROXY protocol",
             Self::Supabase => "Supabase",
             Self::Rollout => "Rollout",
             Self::Mirror => "Mirror",

@@ -36,6 +36,8 @@ pub struct SessionCell {
     pub id: SessionId,
     /// Its path, shared with every message that the tap copies.
     pub path: Arc<str>,
+    /// The subprotocol that the service has chosen, for whoever reads the messages.
+    pub subprotocol: Option<Arc<str>>,
     /// The decision at the upgrade.
     pub verdict: Verdict,
     /// When the 101 was relayed.
@@ -67,6 +69,7 @@ impl SessionCell {
             no,
             id,
             path,
+            subprotocol: None,
             verdict,
             opened_at,
             lane: Cell::new(lane),
@@ -80,6 +83,13 @@ impl SessionCell {
             idle: Cell::new(false),
             not_hot_before: Cell::new(None),
         }
+    }
+
+    /// The same session with the subprotocol of its 101.
+    #[must_use]
+    pub fn speaking(mut self, subprotocol: Option<&str>) -> Self {
+        self.subprotocol = subprotocol.map(Arc::from);
+        self
     }
 
     /// What feeds the client now.

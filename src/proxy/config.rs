@@ -5,11 +5,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use rustls::pki_types::ServerName;
 
 use super::forwarded::Trusted;
 use super::native::Native;
+use super::proxy_protocol::Version;
 use super::target::Target;
+use super::tls::Live;
 
 /// Everything the proxy needs to start.
 #[derive(Clone, Debug)]
@@ -18,10 +20,16 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The service.
     pub upstream: Target,
-    /// TLS towards the service and Supabase; `None` takes the system's roots where a URL asks for TLS.
-    pub upstream_tls: Option<Arc<rustls::ClientConfig>>,
-    /// TLS towards clients. Swapping the content reloads certificates for new connections.
-    pub tls: Option<Arc<ArcSwap<rustls::ServerConfig>>>,
+    /// TLS towards the service; `None` takes the system's roots if its URL asks for TLS.
+    pub upstream_tls: Option<Arc<Live<rustls::ClientConfig>>>,
+    /// The name that the service's certificate must carry, where it is not that of the URL.
+    pub upstream_name: Option<ServerName<'static>>,
+    /// TLS towards clients.
+    pub tls: Option<Arc<Live<rustls::ServerConfig>>>,
+    /// Every connection begins with a PROXY header, from one of `trusted`.
+    pub proxy_protocol: bool,
+    /// The PROXY header that every connection to the service begins with.
+    pub announce: Option<Version>,
     /// Data threads; `None` takes the processors this process may use.
     pub workers: Option<usize>,
     /// Messages a worker's inbox holds. When it is full, new sockets are closed and counted.
@@ -48,7 +56,10 @@ impl Config {
             listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8080)),
             upstream,
             upstream_tls: None,
+            upstream_name: None,
             tls: None,
+            proxy_protocol: false,
+            announce: None,
             workers: None,
             inbox: 1024,
             deadlines: Deadlines::default(),

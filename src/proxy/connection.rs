@@ -22,18 +22,17 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::{TlsAcceptor, TlsStream};
 
 use super::admission::Place;
 use super::body::{AnswerBody, refusal_bytes, refuse};
 use super::counters::UpgradeOutcome;
-use super::dial::tune;
 use super::drain::Phase;
+use super::entry::{self, Entered};
 use super::error::{ConnectionError, Fault};
 use super::handshake::{Asks, classify};
 use super::io::Io;
+use super::proxy_protocol::Header;
 use super::trace::TraceId;
 use super::tunnel::{self, Upgraded};
 use super::upgrade::{Handoff, compact};
@@ -55,6 +54,8 @@ const BUFFER_BYTES_MIN: usize = 8192;
 pub(super) struct ClientSide {
     pub(super) worker: Rc<Worker>,
     pub(super) peer: SocketAddr,
+    /// Where it connected to.
+    pub(super) destination: SocketAddr,
     pub(super) tls: bool,
     pub(super) watch: Arc<Watch>,
     handoff: RefCell<Option<Handoff>>,
@@ -66,11 +67,20 @@ impl ClientSide {
         self.handoff.replace(Some(handoff));
     }
 
-    fn note(&self, error: &ConnectionError, trace: Option<TraceId>) {
-        self.worker.shared.counters.faults(error.fault).add();
-        let trace_id = trace.map(tracing::field::display);
-        tracing::debug!(peer = %self.peer, trace_id, %error, "an exchange failed");
+    /// What the service is told of the client's connection, where it is told.
+    pub(super) const fn announced(&self) -> Header {
+        Header::Proxied { source: self.peer, destination: self.destination }
     }
+
+    fn note(&self, error: &ConnectionError, trace: Option<TraceId>) {
+        note(&self.worker, self.peer, error, trace);
+    }
+}
+
+fn note(worker: &Worker, peer: SocketAddr, error: &ConnectionError, trace: Option<TraceId>) {
+    worker.shared.counters.faults(error.fault).add();
+    let trace_id = trace.map(tracing::field::display);
+    tracing::debug!(%peer, trace_id, %error, "an exchange failed");
 }
 
 /// Counts a connection as open until it is dropped.
@@ -115,13 +125,12 @@ impl Drop for OpenSession {
 /// Serves one client. Dropping the future closes the connection.
 pub(super) async fn serve(worker: Rc<Worker>, socket: std::net::TcpStream, peer: SocketAddr, open: Open) {
     let watch = Arc::new(Watch::default());
-    let tls = worker.shared.config.tls.is_some();
-    let client =
-        Rc::new(ClientSide { worker, peer, tls, watch: Arc::clone(&watch), handoff: RefCell::new(None) });
-    let io = match secure(&client, socket).await {
-        Ok(io) => io,
-        Err(error) => return client.note(&error, None),
+    let Entered { io, peer, destination } = match entry::enter(&worker.shared, socket, peer).await {
+        Ok(entered) => entered,
+        Err(error) => return note(&worker, peer, &error, None),
     };
+    let (tls, handoff) = (io.is_tls(), RefCell::new(None));
+    let client = Rc::new(ClientSide { worker, peer, destination, tls, watch: Arc::clone(&watch), handoff });
     // Boxed, because hyper's state is large and a session, which follows in another task, needs none of it.
     Box::pin(speak_http(&client, Watched::new(io, watch))).await;
     let handoff = client.handoff.take();
@@ -133,19 +142,6 @@ pub(super) async fn serve(worker: Rc<Worker>, socket: std::net::TcpStream, peer:
             Err(error) => client.note(&error, None),
         }
     }
-}
-
-/// TLS, where it is configured.
-async fn secure(client: &ClientSide, socket: std::net::TcpStream) -> Result<Io, ConnectionError> {
-    let config = &client.worker.shared.config;
-    let tcp = TcpStream::from_std(socket).map_err(|error| ConnectionError::new(Fault::ClientGone, error))?;
-    tune(&tcp, &config.tcp);
-    let Some(tls) = &config.tls else { return Ok(Io::Plain(tcp)) };
-    let stream = timeout(config.deadlines.head, TlsAcceptor::from(tls.load_full()).accept(tcp))
-        .await
-        .map_err(|elapsed| ConnectionError::new(Fault::ClientTls, elapsed))?
-        .map_err(|error| ConnectionError::new(Fault::ClientTls, error))?;
-    Ok(Io::Tls(Box::new(TlsStream::Server(stream))))
 }
 
 /// How the HTTP part of a connection ended.

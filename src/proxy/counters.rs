@@ -4,6 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::error::Fault;
+use super::tls::TlsCounters;
 use super::verdict::Lane;
 
 /// A figure that only rises, or a level that rises and falls.
@@ -79,6 +80,8 @@ pub struct Counters {
     upgrades: [Count; 4],
     /// Faults by reason, in the order of [`Fault::ALL`].
     faults: [Count; Fault::ALL.len()],
+    /// TLS with clients.
+    pub tls: TlsCounters,
     /// Sessions ever opened, by lane at the upgrade.
     sessions_total: [Count; 3],
     /// Sessions open now, by lane at the upgrade.

@@ -1,9 +1,10 @@
-//! Connecting to the service or to Supabase: names, addresses, TLS, socket options, all within one deadline.
-//! Addresses are tried in turn, each with its share of the time left, so that one dead address cannot use it all.
+//! Connecting to the service or to Supabase: names, addresses, TLS, socket options, all within one deadline. A name
+//! is resolved anew for every connection, so that a service that moves is found again; what is kept alive is
+//! connections, not answers of the resolver.
 
 use std::future::Future;
-use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -11,37 +12,36 @@ use std::time::Duration;
 
 use http::Uri;
 use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::net::{TcpStream, lookup_host};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::io::{AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpStream, UnixStream, lookup_host};
+use tokio::time::{Instant, timeout_at};
 use tokio_rustls::{TlsConnector, TlsStream};
 
 use super::config::Tcp;
 use super::error::{ConnectionError, Fault};
 use super::io::Io;
+use super::proxy_protocol::{self, Header, Version};
+use super::race;
 use super::target::Target;
+use super::tls::{Handshake, Live, TlsCounters, TlsSetupError};
 
 /// Opens connections to one target.
 pub struct Dialer {
     target: Target,
-    tls: Option<(TlsConnector, ServerName<'static>)>,
+    tls: Option<Secure>,
     deadline: Duration,
     tcp: Tcp,
+    figures: Arc<TlsCounters>,
+    announce: Option<Version>,
 }
 
-/// TLS is asked for and cannot be set up.
-#[derive(Debug, thiserror::Error)]
-pub enum TlsSetupError {
-    /// The host in the URL is not a name a certificate can carry.
-    #[error("the host is no valid TLS server name")]
-    ServerName,
-    /// No root certificate in the system's store.
-    #[error("no root certificates found")]
-    Roots,
-    /// rustls does not want these settings.
-    #[error(transparent)]
-    Rustls(#[from] rustls::Error),
+/// TLS towards the target.
+struct Secure {
+    config: Arc<Live<ClientConfig>>,
+    name: ServerName<'static>,
 }
 
 impl Dialer {
@@ -51,22 +51,43 @@ impl Dialer {
     /// When TLS is asked for and cannot be set up.
     pub fn new(
         target: Target,
-        tls: Option<Arc<rustls::ClientConfig>>,
+        tls: Option<Arc<Live<ClientConfig>>>,
         deadline: Duration,
         tcp: Tcp,
     ) -> Result<Self, TlsSetupError> {
         let tls = if target.tls() {
             let config = match tls {
                 Some(config) => config,
-                None => Arc::new(system_roots()?),
+                None => Live::fixed(super::tls::system_tls()?),
             };
             let name =
                 ServerName::try_from(target.host().to_owned()).map_err(|_| TlsSetupError::ServerName)?;
-            Some((TlsConnector::from(config), name))
+            Some(Secure { config, name })
         } else {
             None
         };
-        Ok(Self { target, tls, deadline, tcp })
+        Ok(Self { target, tls, deadline, tcp, figures: Arc::default(), announce: None })
+    }
+
+    /// Asks for another name than that of the target, in SNI and in the certificate.
+    #[must_use]
+    pub fn named(mut self, name: Option<ServerName<'static>>) -> Self {
+        if let (Some(tls), Some(name)) = (&mut self.tls, name) {
+            tls.name = name;
+        }
+        self
+    }
+
+    /// Begins every connection with a PROXY header.
+    #[must_use]
+    pub const fn announcing(mut self, version: Option<Version>) -> Self {
+        self.announce = version;
+        self
+    }
+
+    /// Whether connections begin with a header that says whose they are: then nobody else may use them.
+    pub(super) const fn announces(&self) -> bool {
+        self.announce.is_some()
     }
 
     /// The place this leads to.
@@ -75,21 +96,65 @@ impl Dialer {
         &self.target
     }
 
-    /// Connects. Cancel-safe: dropping it closes what was opened.
+    /// Handshakes so far.
+    #[must_use]
+    pub fn figures(&self) -> &TlsCounters {
+        &self.figures
+    }
+
+    /// Connects on nobody's behalf. Cancel-safe: dropping it closes what was opened.
     ///
     /// # Errors
     /// [`Fault::Resolve`], [`Fault::ConnectRefused`], [`Fault::ConnectTimeout`] or [`Fault::UpstreamTls`].
     pub async fn dial(&self) -> Result<Io, ConnectionError> {
+        self.dial_for(Header::Own).await
+    }
+
+    /// Connects on behalf of a client, which the service is told of if it is told of anybody.
+    pub(super) async fn dial_for(&self, client: Header) -> Result<Io, ConnectionError> {
         let by = Instant::now() + self.deadline;
+        if let Some(path) = self.target.unix_path() {
+            let mut unix = unix(path, by).await?;
+            self.announce(&mut unix, client).await?;
+            return Ok(Io::Unix(unix));
+        }
         let addresses = timeout_at(by, self.resolve()).await.map_err(late)??;
-        let tcp = connect_first(&addresses, by).await?;
+        let mut tcp = race::connect(&addresses, by).await?;
         tune(&tcp, &self.tcp);
-        let Some((connector, name)) = &self.tls else { return Ok(Io::Plain(tcp)) };
-        let stream = timeout_at(by, connector.connect(name.clone(), tcp))
-            .await
-            .map_err(late)?
-            .map_err(|error| ConnectionError::new(Fault::UpstreamTls, error))?;
-        Ok(Io::Tls(Box::new(TlsStream::Client(stream))))
+        self.announce(&mut tcp, client).await?;
+        match &self.tls {
+            None => Ok(Io::Plain(tcp)),
+            Some(tls) => self.secure(tls, tcp, by).await,
+        }
+    }
+
+    /// The header is the first thing on the wire, before TLS. An empty socket takes it at once.
+    async fn announce(
+        &self,
+        to: &mut (impl AsyncWrite + Unpin),
+        client: Header,
+    ) -> Result<(), ConnectionError> {
+        let Some(version) = self.announce else { return Ok(()) };
+        let written = to.write_all(&proxy_protocol::write(version, client)).await;
+        written.map_err(|error| ConnectionError::new(Fault::UpstreamClosed, error))
+    }
+
+    async fn secure(&self, tls: &Secure, tcp: TcpStream, by: Instant) -> Result<Io, ConnectionError> {
+        let connector = TlsConnector::from(tls.config.load());
+        let Ok(shaken) = timeout_at(by, connector.connect(tls.name.clone(), tcp)).await else {
+            self.figures.outcome(Handshake::Timeout).add();
+            return Err(ConnectionError::new(Fault::UpstreamTls, "the handshake took too long"));
+        };
+        match shaken {
+            Ok(stream) => {
+                self.figures.succeeded(stream.get_ref().1);
+                Ok(Io::Tls(Box::new(TlsStream::Client(stream))))
+            }
+            Err(error) => {
+                self.figures.outcome(Handshake::of(&error)).add();
+                Err(ConnectionError::new(Fault::UpstreamTls, error))
+            }
+        }
     }
 
     async fn resolve(&self) -> Result<Vec<SocketAddr>, ConnectionError> {
@@ -100,24 +165,10 @@ impl Dialer {
     }
 }
 
-async fn connect_first(addresses: &[SocketAddr], by: Instant) -> Result<TcpStream, ConnectionError> {
-    let mut last = ConnectionError::from(Fault::Resolve);
-    for (tried, address) in addresses.iter().enumerate() {
-        let still = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
-        let share = by.saturating_duration_since(Instant::now()) / still;
-        last = match timeout(share, TcpStream::connect(address)).await {
-            Ok(Ok(tcp)) => return Ok(tcp),
-            Ok(Err(error)) => connect_error(error),
-            Err(elapsed) => late(elapsed),
-        };
-    }
-    Err(last)
-}
-
-fn connect_error(error: io::Error) -> ConnectionError {
-    let fault =
-        if error.kind() == io::ErrorKind::TimedOut { Fault::ConnectTimeout } else { Fault::ConnectRefused };
-    ConnectionError::new(fault, error)
+async fn unix(path: &Path, by: Instant) -> Result<UnixStream, ConnectionError> {
+    let connected = timeout_at(by, UnixStream::connect(path)).await.map_err(late)?;
+    let named = |error| format!("{}: {error}", path.display());
+    connected.map_err(|error| ConnectionError::new(Fault::ConnectRefused, named(error)))
 }
 
 fn late(elapsed: tokio::time::error::Elapsed) -> ConnectionError {
@@ -137,29 +188,6 @@ pub(super) fn tune(socket: &TcpStream, settings: &Tcp) {
     if let Err(error) = set {
         tracing::debug!(%error, "a socket option was refused");
     }
-}
-
-fn system_roots() -> Result<rustls::ClientConfig, TlsSetupError> {
-    let mut roots = rustls::RootCertStore::empty();
-    let (added, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if added == 0 {
-        return Err(TlsSetupError::Roots);
-    }
-    client_tls(roots)
-}
-
-/// TLS towards a service whose certificate chains to one of `roots`; ring provider, HTTP/1.1 only.
-///
-/// # Errors
-/// When rustls refuses its own default versions, which a build without them would.
-pub fn client_tls(roots: rustls::RootCertStore) -> Result<rustls::ClientConfig, TlsSetupError> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(config)
 }
 
 /// The dialer as a connection pool wants to see it.
@@ -184,33 +212,6 @@ impl tower::Service<Uri> for Connector {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[tokio::test]
-    async fn the_next_address_is_tried_when_one_refuses() {
-        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let open = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = open.local_addr().unwrap();
-        let by = Instant::now() + Duration::from_secs(30);
-        let tcp = connect_first(&[closed, address], by).await.unwrap();
-        assert_eq!(tcp.peer_addr().unwrap(), address);
-        let error = connect_first(&[closed, closed], by).await.unwrap_err();
-        assert_eq!(error.fault, Fault::ConnectRefused);
-        assert_eq!(connect_first(&[], by).await.unwrap_err().fault, Fault::Resolve);
-    }
-
-    #[tokio::test]
-    async fn a_dead_address_does_not_use_up_the_time_of_the_next() {
-        let full = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-        full.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
-        full.listen(0).unwrap();
-        let dead = full.local_addr().unwrap().as_socket().unwrap();
-        let _filler = std::net::TcpStream::connect(dead).unwrap();
-        let open = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = open.local_addr().unwrap();
-        let by = Instant::now() + Duration::from_secs(2);
-        let tcp = connect_first(&[dead, address], by).await.unwrap();
-        assert_eq!(tcp.peer_addr().unwrap(), address);
-    }
 
     #[tokio::test]
     async fn a_tuned_socket_frees_what_vanished() {

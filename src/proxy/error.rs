@@ -42,6 +42,12 @@ pub enum Fault {
     ClientTls,
     /// Its address has as many connections as it may (off by default).
     AddressLimit,
+    /// A PROXY header is expected, and its sender is no trusted proxy.
+    ProxyUntrusted,
+    /// A PROXY header is expected, and the connection does not begin with one.
+    ProxyHeader,
+    /// The PROXY header did not arrive in time.
+    ProxyTimeout,
     /// The request head did not arrive in time.
     HeadTimeout,
     /// The request head has too many bytes or fields.
@@ -88,9 +94,12 @@ pub enum Fault {
 
 impl Fault {
     /// Every fault, in label order.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 26] = [
         Self::ClientTls,
         Self::AddressLimit,
+        Self::ProxyUntrusted,
+        Self::ProxyHeader,
+        Self::ProxyTimeout,
         Self::HeadTimeout,
         Self::HeadTooLarge,
         Self::HeadMalformed,
@@ -120,6 +129,9 @@ impl Fault {
         match self {
             Self::ClientTls => "client_tls",
             Self::AddressLimit => "address_limit",
+            Self::ProxyUntrusted => "proxy_untrusted",
+            Self::ProxyHeader => "proxy_header",
+            Self::ProxyTimeout => "proxy_timeout",
             Self::HeadTimeout => "head_timeout",
             Self::HeadTooLarge => "head_too_large",
             Self::HeadMalformed => "head_malformed",
@@ -150,6 +162,9 @@ impl Fault {
         match self {
             Self::ClientTls => "The TLS handshake failed.",
             Self::AddressLimit => "This address has too many connections.",
+            Self::ProxyUntrusted => "Only trusted proxies may connect here.",
+            Self::ProxyHeader => "The connection does not begin with a PROXY header.",
+            Self::ProxyTimeout => "The PROXY header did not arrive in time.",
             Self::HeadTimeout => "The request head did not arrive in time.",
             Self::HeadTooLarge => "The request head has too many bytes or too many fields.",
             Self::HeadMalformed => "The request is not valid HTTP/1.1.",
@@ -182,6 +197,9 @@ impl Fault {
             Self::AddressLimit | Self::UpgradeRate => StatusCode::TOO_MANY_REQUESTS,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::ClientTls
+            | Self::ProxyUntrusted
+            | Self::ProxyHeader
+            | Self::ProxyTimeout
             | Self::HeadMalformed
             | Self::HostInvalid
             | Self::RequestBody
@@ -215,7 +233,11 @@ impl Fault {
     #[must_use]
     pub const fn stage(self) -> Stage {
         match self {
-            Self::ClientTls | Self::AddressLimit => Stage::Accept,
+            Self::ClientTls
+            | Self::AddressLimit
+            | Self::ProxyUntrusted
+            | Self::ProxyHeader
+            | Self::ProxyTimeout => Stage::Accept,
             Self::HeadTimeout
             | Self::HeadTooLarge
             | Self::HeadMalformed

@@ -1,5 +1,6 @@
 //! One direction's plumbing: what the writer's socket has not taken, and the calls that read, write and observe.
 
+use std::io::ErrorKind;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -26,6 +27,10 @@ pub(super) struct Leg {
     pub(super) counted: (u64, u64),
     /// The reader's side has sent FIN.
     pub(super) eof: bool,
+    /// It did so under TLS without a close_notify: the stream may have been cut short (RFC 8446 section 6.1).
+    cut: bool,
+    /// TLS holds records that the writer's socket has not taken.
+    unflushed: bool,
     /// FIN was passed on.
     pub(super) shut: bool,
     /// The writer's side is gone: what is read is thrown away.
@@ -40,9 +45,16 @@ impl Leg {
             bytes: 0,
             counted: (0, 0),
             eof: false,
+            cut: false,
+            unflushed: false,
             shut: false,
             dead: false,
         }
+    }
+
+    /// Nothing is left to be written, neither here nor in TLS.
+    pub(super) fn is_flushed(&self) -> bool {
+        self.outbox.is_empty() && (!self.unflushed || self.dead)
     }
 
     pub(super) fn is_done(&self) -> bool {
@@ -81,14 +93,23 @@ pub(super) fn guarded(
     })
 }
 
+/// Reads what is there; nothing is the end. A TLS stream that ends without its close_notify ends all the same: its
+/// last bytes are delivered, and what was no orderly end does not become one on the other side.
 pub(super) fn poll_chunk(
     io: &mut Io,
+    leg: &mut Leg,
     cx: &mut Context<'_>,
     scratch: &mut [u8],
 ) -> Poll<std::io::Result<usize>> {
     let mut buffer = ReadBuf::new(scratch);
-    ready!(Pin::new(io).poll_read(cx, &mut buffer))?;
-    Poll::Ready(Ok(buffer.filled().len()))
+    match ready!(Pin::new(io).poll_read(cx, &mut buffer)) {
+        Ok(()) => Poll::Ready(Ok(buffer.filled().len())),
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+            leg.cut = true;
+            Poll::Ready(Ok(0))
+        }
+        Err(error) => Poll::Ready(Err(error)),
+    }
 }
 
 /// Writes what was kept. Ready when nothing is kept any more.
@@ -99,12 +120,22 @@ pub(super) fn poll_flush(io: &mut Io, leg: &mut Leg, cx: &mut Context<'_>) -> Po
             _ => writer_gone(leg),
         }
     }
-    // TLS keeps records of its own; a plain socket has nothing to flush.
-    if let Io::Tls(_) = io
-        && ready!(Pin::new(io).poll_flush(cx)).is_err()
-    {
-        writer_gone(leg);
+    // TLS keeps records of its own; other sockets have nothing to flush.
+    if io.is_tls() {
+        leg.unflushed = true;
+        if ready!(Pin::new(io).poll_flush(cx)).is_err() {
+            writer_gone(leg);
+        }
+        leg.unflushed = false;
     }
+    Poll::Ready(())
+}
+
+/// Passes the end of the stream on: FIN as FIN, close_notify as close_notify, and a cut without either's word.
+pub(super) fn poll_end(io: &mut Io, leg: &mut Leg, cx: &mut Context<'_>) -> Poll<()> {
+    let ended = if leg.cut { io.end_unannounced() } else { ready!(Pin::new(io).poll_shutdown(cx)) };
+    leg.shut = true;
+    leg.dead |= ended.is_err();
     Poll::Ready(())
 }
 
@@ -114,6 +145,7 @@ pub(super) fn write_on(io: &mut Io, leg: &mut Leg, chunk: &[u8], cx: &mut Contex
         return;
     }
     let mut rest = chunk;
+    leg.unflushed |= io.is_tls();
     while !rest.is_empty() {
         match Pin::new(&mut *io).poll_write(cx, rest) {
             Poll::Ready(Ok(n)) if n > 0 => rest = rest.get(n..).unwrap_or(&[]),

@@ -21,6 +21,7 @@ use super::connection::ClientSide;
 use super::dial::Connector;
 use super::error::{ConnectionError, Fault};
 use super::headers::strip_hop_by_hop;
+use super::upgrade::send_alone;
 use super::watch::InFlight;
 use super::worker::Shared;
 
@@ -73,14 +74,20 @@ pub(super) async fn forward(
         hold_for_continue(&mut request, shared.config.deadlines.expect);
     }
     let broken = request.body().broken();
-    let answer = client.worker.pool.request(request);
+    let answer = async {
+        if shared.upstream.announces() {
+            return send_alone(client, &shared.upstream, request).await;
+        }
+        let answer = client.worker.pool.request(request).await;
+        answer.map_err(|error| exchange_error(error, &broken))
+    };
     let answer = match shared.config.deadlines.response {
         Some(limit) => tokio::time::timeout(limit, answer)
             .await
             .map_err(|elapsed| ConnectionError::new(Fault::ResponseTimeout, elapsed))?,
         None => answer.await,
     };
-    let mut answer = answer.map_err(|error| exchange_error(error, &broken))?;
+    let mut answer = answer?;
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Err(Fault::SwitchingUnasked.into());
     }

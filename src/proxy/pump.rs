@@ -10,7 +10,7 @@
 //! panic inside it is caught, counted, and ends the copying, not the session.
 //!
 //! **Ends.** FIN is carried over after all bytes before it; reset is carried over as reset, after what can still
-//! be delivered was written. When a side can no longer be written to, the other direction is still drained.
+//! be delivered was written; under TLS an end without close_notify stays one. When a side can no longer be written to, the other direction is still drained.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -20,11 +20,11 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use bytes::Bytes;
-use tokio::io::AsyncWrite;
 
 use super::cell::{Order, SessionCell};
 use super::leg::{
-    Closing, FULL_HOLD_OFF, Leg, ROUNDS_MAX, end_before_close, guarded, poll_chunk, poll_flush, write_on,
+    Closing, FULL_HOLD_OFF, Leg, ROUNDS_MAX, end_before_close, guarded, poll_chunk, poll_end, poll_flush,
+    write_on,
 };
 use super::taps::DirectionTap;
 use super::tunnel::{EndCause, Ended};
@@ -154,12 +154,9 @@ impl Tunnel {
             return Poll::Pending;
         }
         if leg.eof {
-            let shut = ready!(Pin::new(upstream).poll_shutdown(cx));
-            leg.shut = true;
-            leg.dead |= shut.is_err();
-            return Poll::Ready(());
+            return poll_end(upstream, leg, cx);
         }
-        let chunk = match ready!(poll_chunk(client, cx, scratch)) {
+        let chunk = match ready!(poll_chunk(client, leg, cx, scratch)) {
             Ok(n) => scratch.get(..n).unwrap_or(&[]),
             Err(_) => {
                 self.reset = Some(EndCause::ClientReset);
@@ -208,12 +205,9 @@ impl Tunnel {
             if flushed.is_pending() || relay.is_some() {
                 return Poll::Pending;
             }
-            let shut = ready!(Pin::new(client).poll_shutdown(cx));
-            leg.shut = true;
-            leg.dead |= shut.is_err();
-            return Poll::Ready(());
+            return poll_end(client, leg, cx);
         }
-        let read = ready!(poll_chunk(upstream, cx, scratch));
+        let read = ready!(poll_chunk(upstream, leg, cx, scratch));
         let now = self.worker.now();
         let chunk = match read {
             Ok(n) => scratch.get(..n).unwrap_or(&[]),
@@ -315,10 +309,7 @@ impl Tunnel {
             EndCause::ClientReset
         } else if self.up.dead && self.down.eof && self.down.outbox.is_empty() {
             EndCause::UpstreamReset
-        } else if self.closing == Closing::BothTold
-            && self.up.outbox.is_empty()
-            && self.down.outbox.is_empty()
-        {
+        } else if self.closing == Closing::BothTold && self.up.is_flushed() && self.down.is_flushed() {
             if !(self.up.eof || self.down.eof) {
                 return None;
             }
@@ -328,9 +319,11 @@ impl Tunnel {
         } else {
             return None;
         };
-        for io in [self.client.take(), self.upstream.take()].into_iter().flatten() {
-            if matches!(cause, EndCause::ClientReset | EndCause::UpstreamReset) {
-                io.reset();
+        for mut io in [self.client.take(), self.upstream.take()].into_iter().flatten() {
+            match cause {
+                EndCause::ClientReset | EndCause::UpstreamReset => io.reset(),
+                EndCause::Drained => io.farewell(cx),
+                _ => {}
             }
         }
         Some(self.ended(cause))

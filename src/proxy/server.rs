@@ -13,9 +13,10 @@ use super::accept::Acceptor;
 use super::admission::{Addresses, Pace};
 use super::config::Config;
 use super::counters::Counters;
-use super::dial::{Dialer, TlsSetupError};
+use super::dial::Dialer;
 use super::drain::{Drain, DrainPlan, DrainReport, Phase};
 use super::error::ConnectionError;
+use super::tls::TlsSetupError;
 use super::verdict::Decide;
 use super::worker::{self, Mirroring, Shared, WorkerHandle};
 
@@ -77,11 +78,13 @@ impl Server {
 }
 
 pub(super) fn share(config: Config, decide: Decide, mirroring: Mirroring) -> Result<Shared, StartError> {
-    let dialer = |target: &super::target::Target| {
-        Dialer::new(target.clone(), config.upstream_tls.clone(), config.deadlines.connect, config.tcp)
+    let dialer = |target: &super::target::Target, tls| {
+        Dialer::new(target.clone(), tls, config.deadlines.connect, config.tcp)
     };
-    let upstream = Arc::new(dialer(&config.upstream)?);
-    let native = config.native.as_ref().map(|native| dialer(native.target())).transpose()?;
+    let upstream = dialer(&config.upstream, config.upstream_tls.clone())?;
+    let upstream = Arc::new(upstream.named(config.upstream_name.clone()).announcing(config.announce));
+    // The service's own roots do not vouch for Supabase.
+    let native = config.native.as_ref().map(|native| dialer(native.target(), None)).transpose()?;
     let workers = match config.workers {
         Some(count) => count.max(1),
         None => std::thread::available_parallelism().map_err(StartError::Thread)?.get(),

@@ -164,7 +164,12 @@ impl Sessions {
         self.counters.open[lane].fetch_add(1, Ordering::Relaxed);
         add(&self.counters.opened[cell.verdict.lane as usize], 1);
         if let Some(tap) = self.tap.as_ref().filter(|_| cell.verdict.is_tapped()) {
-            tap.opened(Opened { no: cell.no, id: cell.id, path: Arc::clone(&cell.path) });
+            tap.opened(Opened {
+                no: cell.no,
+                id: cell.id,
+                path: Arc::clone(&cell.path),
+                subprotocol: cell.subprotocol.clone(),
+            });
         }
         self.cells.borrow_mut().insert(cell.no, Rc::clone(cell));
         if !self.side_stuck.get() && self.policy.get().wants_hot(cell.follows()).is_ok() {

@@ -1,15 +1,20 @@
-//! Where connections go: scheme, host and port of a WebSocket or HTTP URL. The proxy never prefixes a path, so a
-//! service's URL with one is refused instead of being silently ignored.
+//! Where connections go: scheme, host and port of a WebSocket or HTTP URL, or the path of a Unix socket. The proxy
+//! never prefixes a path, so a service's URL with one is refused instead of being silently ignored.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 
 use http::uri::{Authority, Scheme};
 use http::{HeaderValue, Uri};
 use url::{Host, Url};
 
-/// One host and port, and whether to speak TLS to it.
+/// How the URL of a Unix socket begins; the rest is an absolute path.
+const UNIX: [&str; 3] = ["unix:", "ws+unix:", "http+unix:"];
+
+/// One host and port, and whether to speak TLS to it; or a Unix socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
+    unix: Option<PathBuf>,
     tls: bool,
     host: String,
     port: u16,
@@ -24,8 +29,11 @@ pub enum TargetError {
     #[error("not a URL; example: ws://127.0.0.1:9000")]
     Url,
     /// A scheme other than ws, wss, http, https.
-    #[error("the scheme must be ws, wss, http or https")]
+    #[error("the scheme must be ws, wss, http, https or unix")]
     Scheme,
+    /// A Unix socket whose path is not absolute.
+    #[error("a Unix socket needs an absolute path; example: unix:/run/service.sock")]
+    UnixPath,
     /// No host in it.
     #[error("the URL names no host")]
     Host,
@@ -43,8 +51,22 @@ impl Target {
     /// # Errors
     /// [`TargetError`] says what is wrong with the URL.
     pub fn service(url: &str) -> Result<Self, TargetError> {
+        if let Some(path) = UNIX.iter().find_map(|scheme| url.strip_prefix(scheme)) {
+            return Self::unix(path);
+        }
         let target = Self::with_path(url)?;
         if target.path == "/" { Ok(target) } else { Err(TargetError::Path) }
+    }
+
+    /// The socket at `path`; two slashes before it, as URLs have them, are not part of it.
+    fn unix(path: &str) -> Result<Self, TargetError> {
+        let path = path.strip_prefix("//").unwrap_or(path);
+        if !path.starts_with('/') || path.contains('\0') {
+            return Err(TargetError::UnixPath);
+        }
+        let authority = Authority::from_static("localhost");
+        let (host, unix) = ("localhost".to_owned(), Some(PathBuf::from(path)));
+        Ok(Self { unix, tls: false, host, port: 80, authority, path: "/".to_owned() })
     }
 
     /// Reads a URL that may have a path.
@@ -74,7 +96,13 @@ impl Target {
             None => shown.to_owned(),
         };
         let authority = Authority::try_from(authority).map_err(|_| TargetError::Host)?;
-        Ok(Self { tls, host, port, authority, path: url.path().to_owned() })
+        Ok(Self { unix: None, tls, host, port, authority, path: url.path().to_owned() })
+    }
+
+    /// The path, where this is a Unix socket; host and port mean nothing then.
+    #[must_use]
+    pub fn unix_path(&self) -> Option<&Path> {
+        self.unix.as_deref()
     }
 
     /// True for wss and https.
@@ -124,6 +152,9 @@ impl Target {
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(path) = &self.unix {
+            return write!(f, "unix:{}", path.display());
+        }
         write!(f, "{}://{}", if self.tls { "https" } else { "http" }, self.authority)
     }
 }
@@ -143,6 +174,22 @@ mod tests {
         check("http://service", false, "service", 80, "service");
         check("wss://chat.example.com/", true, "chat.example.com", 443, "chat.example.com");
         check("https://[::1]:8443", true, "::1", 8443, "[::1]:8443");
+    }
+
+    #[test]
+    fn paths_of_sockets_become_targets() {
+        for url in
+            ["unix:/run/a.sock", "unix:///run/a.sock", "ws+unix:///run/a.sock", "http+unix:/run/a.sock"]
+        {
+            let target = Target::service(url).unwrap();
+            assert_eq!(target.unix_path(), Some(Path::new("/run/a.sock")), "{url}");
+            assert_eq!((target.to_string().as_str(), target.tls()), ("unix:/run/a.sock", false));
+            assert_eq!(target.host_field(), "localhost");
+        }
+        for url in ["unix:", "unix://", "unix:run/a.sock", "unix://run/a.sock"] {
+            assert_eq!(Target::service(url), Err(TargetError::UnixPath), "{url}");
+        }
+        assert_eq!(Target::service("ws://a").unwrap().unix_path(), None);
     }
 
     #[test]

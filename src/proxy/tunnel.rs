@@ -62,7 +62,8 @@ pub fn run(upgraded: Upgraded, worker: Rc<Worker>) -> impl Future<Output = Ended
     let Upgraded { client, client_early, upstream, upstream_early, head } = upgraded;
     let path: Arc<str> = head.path.as_str().into();
     let cell =
-        SessionCell::new(head.number, head.id, Arc::clone(&path), head.verdict.clone(), head.opened_at);
+        SessionCell::new(head.number, head.id, Arc::clone(&path), head.verdict.clone(), head.opened_at)
+            .speaking(head.subprotocol.as_deref());
     let cell = Rc::new(cell);
     let extensions = Negotiated::parse(head.extensions.iter().map(String::as_bytes));
     let taps = [Direction::Up, Direction::Down].map(|dir| {

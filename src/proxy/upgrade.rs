@@ -137,10 +137,19 @@ async fn exchange(
             &shared.upstream
         }
     };
-    parts.uri = origin_form(&parts.uri);
     let body = RequestBody::new(body, InFlight::enter(&client.watch));
-    let broken = body.broken();
-    let io = dialer.dial().await?;
+    send_alone(client, dialer, Request::from_parts(parts, body)).await
+}
+
+/// Sends a request over a connection of its own and waits for the answer's head.
+pub(super) async fn send_alone(
+    client: &ClientSide,
+    dialer: &Dialer,
+    mut request: Request<RequestBody>,
+) -> Result<Response<Incoming>, ConnectionError> {
+    *request.uri_mut() = origin_form(request.uri());
+    let broken = request.body().broken();
+    let io = dialer.dial_for(client.announced()).await?;
     let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
         .preserve_header_case(true)
         .max_headers(ANSWER_FIELDS_MAX)
@@ -148,7 +157,7 @@ async fn exchange(
         .await
         .map_err(|error| exchange_error(error, &broken))?;
     let driver = Driver(Some(tokio::task::spawn_local(connection.with_upgrades())));
-    let answer = sender.send_request(Request::from_parts(parts, body)).await;
+    let answer = sender.send_request(request).await;
     let answer = answer.map_err(|error| exchange_error(error, &broken))?;
     driver.leave();
     Ok(answer)

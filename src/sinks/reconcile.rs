@@ -89,8 +89,9 @@ pub fn moment(text: &str, now_ms: u64) -> Result<u64, String> {
     if let Ok(ago) = humantime::parse_duration(text) {
         return Ok(now_ms.saturating_sub(millis(ago)));
     }
-    let at = humantime::parse_rfc3339_weak(text)
-        .map_err(|_| "is neither a time such as 2026-11-21T08:00:00Z nor a duration such as 90m".to_owned())?;
+    let at = humantime::parse_rfc3339_weak(text).map_err(|_| {
+        "is neither a time such as 2026-11-21T08:00:00Z nor a duration such as 90m".to_owned()
+    })?;
     at.duration_since(std::time::UNIX_EPOCH).map(millis).map_err(|_| "is before 1970".to_owned())
 }
 

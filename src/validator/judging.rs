@@ -67,7 +67,7 @@ impl Validator {
         let message = &got.message;
         let around = same_list(sent, message)
             && (message.op, message.class, message.redacted) == (sent.op, sent.class, sent.redacted)
-            && message.part.is_none()
+            && message.part == sent.part
             && mark(&message.kind, &message.path) == sent.mark;
         let bytes = got.check == Check::Verified
             && message.crc == sent.crc
@@ -150,11 +150,14 @@ impl Validator {
         let lists: Vec<&[To]> = envelope.messages.iter().map(|got| &*got.message.to).collect();
         let fits = |batch: &Batch| {
             batch.waiting.len() == lists.len()
-                && batch.waiting.iter().zip(&lists).all(|(sent, list)| {
-                    sent.as_ref().is_some_and(|sent| same_keys(&sent.keys, list))
-                })
+                && batch
+                    .waiting
+                    .iter()
+                    .zip(&lists)
+                    .all(|(sent, list)| sent.as_ref().is_some_and(|sent| same_keys(&sent.keys, list)))
         };
-        let found = self.batches.iter().find(|(_, batch)| !lists.is_empty() && fits(batch)).map(|(id, _)| *id);
+        let found =
+            self.batches.iter().find(|(_, batch)| !lists.is_empty() && fits(batch)).map(|(id, _)| *id);
         let Some(mut batch) = found.and_then(|id| self.batches.remove(&id)) else { return false };
         batch.arrivals += 1;
         self.look_at(&batch);
@@ -264,7 +267,12 @@ fn pod(src: &str) -> &str {
 }
 
 /// The record that a message that came back stands for: the one with its list, else the one at its place.
-pub(super) fn partner(waiting: &[Option<Sent>], place: usize, got: &Message<'_>, same_count: bool) -> Option<usize> {
+pub(super) fn partner(
+    waiting: &[Option<Sent>],
+    place: usize,
+    got: &Message<'_>,
+    same_count: bool,
+) -> Option<usize> {
     let fits = |sent: &Option<Sent>| sent.as_ref().is_some_and(|sent| same_list(sent, got));
     if waiting.get(place).is_some_and(fits) {
         return Some(place);

@@ -116,7 +116,8 @@ impl Naturals {
     /// What was learnt.
     #[must_use]
     pub fn learnt(&self) -> Vec<Natural> {
-        let mut all: Vec<Natural> = self.lines.iter().map(|((path, event), line)| line.natural(path, event)).collect();
+        let mut all: Vec<Natural> =
+            self.lines.iter().map(|((path, event), line)| line.natural(path, event)).collect();
         all.retain(|one| one.pairs > 0);
         all.sort_by(|a, b| (&a.path, &a.event).cmp(&(&b.path, &b.event)));
         all
@@ -154,7 +155,8 @@ mod tests {
             now += PACE;
             for session in [1, 2] {
                 let body = format!("{{\"price\":{n},\"you\":{session},\"text\":\"x\"}}");
-                let heard = Heard { session: SessionNo(session), path: "/ws", event: "price", body: body.as_bytes() };
+                let heard =
+                    Heard { session: SessionNo(session), path: "/ws", event: "price", body: body.as_bytes() };
                 naturals.hear(&heard, now + Duration::from_millis(u64::from(session)));
             }
         }
@@ -176,6 +178,9 @@ mod tests {
             naturals.hear(&heard, now);
         }
         assert!(naturals.lines.len() <= TYPES_MAX);
-        assert!(naturals.learnt().iter().map(|one| one.pairs).sum::<u64>() <= 1, "one comparison in the same moment");
+        assert!(
+            naturals.learnt().iter().map(|one| one.pairs).sum::<u64>() <= 1,
+            "one comparison in the same moment"
+        );
     }
 }

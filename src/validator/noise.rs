@@ -94,8 +94,9 @@ impl Noise {
         }
         let mut parsed = Vec::with_capacity(rules.len());
         for (place, rule) in rules.into_iter().enumerate() {
-            let parts = parts(&rule.pointer)
-                .map_err(|why| format!("noise rule {}: pointer {why}, for example \"/data/ts\"", place + 1))?;
+            let parts = parts(&rule.pointer).map_err(|why| {
+                format!("noise rule {}: pointer {why}, for example \"/data/ts\"", place + 1)
+            })?;
             if let Allow::Tolerance(width) = rule.allow
                 && !(width > 0.0 && width.is_finite())
             {
@@ -217,7 +218,8 @@ impl Walk<'_> {
                 }
             }
             // The same number, written otherwise.
-            (_, Value::Number(a), Value::Number(b)) if a.as_f64() == b.as_f64() && a.as_f64().is_some_and(exact) => {}
+            (_, Value::Number(a), Value::Number(b))
+                if a.as_f64() == b.as_f64() && a.as_f64().is_some_and(exact) => {}
             _ => self.found.push(pointer(&self.path)),
         }
     }
@@ -259,7 +261,11 @@ fn exact(number: f64) -> bool {
 /// The parts of a JSON pointer.
 fn parts(pointer: &str) -> Result<Vec<String>, &'static str> {
     let Some(rest) = pointer.strip_prefix('/') else {
-        return Err(if pointer.is_empty() { "is empty: it would hide everything" } else { "does not begin with /" });
+        return Err(if pointer.is_empty() {
+            "is empty: it would hide everything"
+        } else {
+            "does not begin with /"
+        });
     };
     Ok(rest.split('/').map(|part| part.replace("~1", "/").replace("~0", "~")).collect())
 }

@@ -16,23 +16,38 @@ pre{white-space:pre-wrap;overflow-wrap:anywhere;background:#f5f5f5;padding:.5rem
 pub fn page(report: &Report) -> String {
     let mut out = String::with_capacity(8 << 10);
     let (title, matching) = (format!("crossfade {} {}", report.service, report.id), &report.matching);
-    push(&mut out, format_args!(
-        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\">\
+    push(
+        &mut out,
+        format_args!(
+            "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\">\
          <title>{0}</title><style>{STYLE}</style><h1>{0}</h1><p>{1} to {2}, pod {3}{4}</p>",
-        text(&title), time(report.from_ms), time(report.to_ms), text(&report.pod),
-        report.percent.map(|percent| format!(", rollout at {percent} %")).unwrap_or_default(),
-    ));
+            text(&title),
+            time(report.from_ms),
+            time(report.to_ms),
+            text(&report.pod),
+            report.percent.map(|percent| format!(", rollout at {percent} %")).unwrap_or_default(),
+        ),
+    );
     let sentence = match matching.verdict {
         Verdict::Match => "proved: at least the gate's part matches",
         Verdict::Mismatch => "proved: less than the gate's part matches",
         Verdict::NotEnoughData => "not enough data for either",
     };
-    push(&mut out, format_args!(
-        "<h2>Match</h2><p class={}><strong>{}</strong> of {} pairs; {} at {} % confidence (gate {} %, {} pairs \
+    push(
+        &mut out,
+        format_args!(
+            "<h2>Match</h2><p class={}><strong>{}</strong> of {} pairs; {} at {} % confidence (gate {} %, {} pairs \
          needed with this many mismatches).</p><p>Coverage: {} of what was published.</p>",
-        matching.verdict.as_str(), percent(matching.ratio), matching.pairs, sentence,
-        matching.confidence * 100.0, matching.gate * 100.0, matching.needed, percent(matching.coverage),
-    ));
+            matching.verdict.as_str(),
+            percent(matching.ratio),
+            matching.pairs,
+            sentence,
+            matching.confidence * 100.0,
+            matching.gate * 100.0,
+            matching.needed,
+            percent(matching.coverage),
+        ),
+    );
     rows(&mut out, "Kinds", matching.kinds.iter().map(|(word, count)| (word.as_str(), *count)));
     rows(&mut out, "Not compared", report.not_compared.iter().map(|(word, count)| (word.as_str(), *count)));
     let aside = [
@@ -43,16 +58,28 @@ pub fn page(report: &Report) -> String {
     ];
     rows(&mut out, "Aside", aside.into_iter());
     latency(&mut out, report);
-    for (name, shares) in [("By class", &report.classes), ("By size", &report.sizes), ("By event type", &report.types)] {
-        push(&mut out, format_args!(
-            "<h2>{name}</h2><table><tr><th><th class=n>pairs<th class=n>mismatches<th class=n>not compared\
+    for (name, shares) in
+        [("By class", &report.classes), ("By size", &report.sizes), ("By event type", &report.types)]
+    {
+        push(
+            &mut out,
+            format_args!(
+                "<h2>{name}</h2><table><tr><th><th class=n>pairs<th class=n>mismatches<th class=n>not compared\
              <th class=n>coverage"
-        ));
+            ),
+        );
         for (word, share) in shares {
-            push(&mut out, format_args!(
-                "<tr><td>{}<td class=n>{}<td class=n>{}<td class=n>{}<td class=n>{}",
-                text(word), share.pairs, share.bad, share.not_compared, percent(share.coverage)
-            ));
+            push(
+                &mut out,
+                format_args!(
+                    "<tr><td>{}<td class=n>{}<td class=n>{}<td class=n>{}<td class=n>{}",
+                    text(word),
+                    share.pairs,
+                    share.bad,
+                    share.not_compared,
+                    percent(share.coverage)
+                ),
+            );
         }
         out.push_str("</table>");
     }
@@ -73,10 +100,16 @@ fn latency(out: &mut String, report: &Report) {
     ];
     for (name, leg) in legs {
         let Leg { p50_ms, p95_ms, p99_ms, counts } = leg;
-        push(out, format_args!(
-            "<tr><td>{name}<td class=n>{}<td class=n>{}<td class=n>{}<td class=n>{}",
-            edge(*p50_ms), edge(*p95_ms), edge(*p99_ms), counts.iter().sum::<u64>()
-        ));
+        push(
+            out,
+            format_args!(
+                "<tr><td>{name}<td class=n>{}<td class=n>{}<td class=n>{}<td class=n>{}",
+                edge(*p50_ms),
+                edge(*p95_ms),
+                edge(*p99_ms),
+                counts.iter().sum::<u64>()
+            ),
+        );
     }
     out.push_str("</table><p><small>Upper edges of buckets.</small></p>");
 }
@@ -87,35 +120,65 @@ fn noise(out: &mut String, report: &Report) {
         out.push_str("<p>No rules.</p>");
     }
     for used in &report.noise.rules {
-        push(out, format_args!(
-            "<p><code>{}</code> {}: met {} times, excused {} differences{}</p>",
-            text(&used.rule.pointer), text(used.rule.kind.as_deref().unwrap_or("any type")), used.used.met,
-            used.used.excused,
-            if used.dead { ". <strong class=mismatch>Dead: it has never met its place.</strong>" } else { "" },
-        ));
+        push(
+            out,
+            format_args!(
+                "<p><code>{}</code> {}: met {} times, excused {} differences{}</p>",
+                text(&used.rule.pointer),
+                text(used.rule.kind.as_deref().unwrap_or("any type")),
+                used.used.met,
+                used.used.excused,
+                if used.dead {
+                    ". <strong class=mismatch>Dead: it has never met its place.</strong>"
+                } else {
+                    ""
+                },
+            ),
+        );
     }
     for natural in report.noise.natural.iter().filter(|one| !one.proposed.is_empty()) {
-        push(out, format_args!(
-            "<p>Legacy against legacy, {} {}: of {} pairs, {} were identical; these places differ by nature: <code>{}</code></p>",
-            text(&natural.path), text(&natural.event), natural.pairs, natural.identical, text(&natural.proposed.join(" ")),
-        ));
+        push(
+            out,
+            format_args!(
+                "<p>Legacy against legacy, {} {}: of {} pairs, {} were identical; these places differ by nature: <code>{}</code></p>",
+                text(&natural.path),
+                text(&natural.event),
+                natural.pairs,
+                natural.identical,
+                text(&natural.proposed.join(" ")),
+            ),
+        );
     }
     let test = report.self_test;
-    push(out, format_args!(
-        "<h2>Self-test</h2><p class={}>{} of {} tests with known faults failed; the last one {}.</p>",
-        if test.passed { "match" } else { "mismatch" }, test.failures, test.runs,
-        if test.passed { "saw them all" } else { "did not see them all: trust no figure above" },
-    ));
+    push(
+        out,
+        format_args!(
+            "<h2>Self-test</h2><p class={}>{} of {} tests with known faults failed; the last one {}.</p>",
+            if test.passed { "match" } else { "mismatch" },
+            test.failures,
+            test.runs,
+            if test.passed { "saw them all" } else { "did not see them all: trust no figure above" },
+        ),
+    );
 }
 
 fn samples(out: &mut String, report: &Report) {
     push(out, format_args!("<h2>Samples ({})</h2>", report.samples.len()));
     for one in &report.samples {
-        push(out, format_args!(
-            "<h3>{} at {}: session {} {} seq {}, {} ({}), {} messages</h3>",
-            one.kind.as_str(), time(one.at_ms), one.session, one.dir.as_str(), one.seq, text(&one.event),
-            one.class.as_str(), one.messages,
-        ));
+        push(
+            out,
+            format_args!(
+                "<h3>{} at {}: session {} {} seq {}, {} ({}), {} messages</h3>",
+                one.kind.as_str(),
+                time(one.at_ms),
+                one.session,
+                one.dir.as_str(),
+                one.seq,
+                text(&one.event),
+                one.class.as_str(),
+                one.messages,
+            ),
+        );
         if !one.differs.is_empty() {
             push(out, format_args!("<p>differs at <code>{}</code></p>", text(&one.differs.join(" "))));
         }

@@ -11,9 +11,9 @@ use super::judging::partner;
 use super::noise::Noise;
 use super::order::Order;
 use super::samples::{Discrepancy, Samples};
-use super::tally::{Book, Part};
+use super::tally::{self, Book};
 use super::{Kind, NotCompared};
-use crate::envelope::{Class, Envelope, crc32};
+use crate::envelope::{Class, Envelope, Part, crc32};
 use crate::session::{Key, Opcode};
 
 /// What comes back later than this is late.
@@ -48,6 +48,8 @@ pub struct Sent {
     pub mark: u32,
     /// Whether something was taken out of it.
     pub redacted: bool,
+    /// Which piece of a split message it is.
+    pub part: Option<Part>,
     /// When the tap saw the first of them.
     pub at: Instant,
 }
@@ -303,7 +305,7 @@ impl Validator {
         if let Some(count) = minute.not_compared.get_mut(why as usize) {
             *count += messages;
         }
-        let part = Part { not_compared: messages, ..Part::default() };
+        let part = tally::Part { not_compared: messages, ..tally::Part::default() };
         minute.part(record.class, record.len, &record.event, part);
     }
 
@@ -321,4 +323,3 @@ impl Validator {
         }
     }
 }
-

@@ -209,7 +209,9 @@ impl Report {
         let left_out = NotCompared::ALL.map(|why| (why.as_str(), tally.left_out(why)));
         let classes = Class::ALL.map(Class::as_str).into_iter().zip(tally.classes);
         let sizes = SIZE_NAMES.into_iter().zip(tally.sizes);
-        let shares = |parts: &mut dyn Iterator<Item = (String, Part)>| parts.map(|(name, part)| (name, share(part))).collect();
+        let shares = |parts: &mut dyn Iterator<Item = (String, Part)>| {
+            parts.map(|(name, part)| (name, share(part))).collect()
+        };
         Self {
             v: VERSION,
             id,
@@ -260,7 +262,8 @@ impl Matching {
 }
 
 /// What the sizes are called, by [`SIZE_EDGES`].
-const SIZE_NAMES: [&str; SIZE_EDGES.len() + 1] = ["up to 1 KiB", "up to 16 KiB", "up to 256 KiB", "above 256 KiB"];
+const SIZE_NAMES: [&str; SIZE_EDGES.len() + 1] =
+    ["up to 1 KiB", "up to 16 KiB", "up to 256 KiB", "above 256 KiB"];
 
 fn share(part: Part) -> Share {
     let all = part.pairs + part.not_compared;

@@ -106,6 +106,7 @@ impl Bench {
             event: Arc::from(EVENT),
             mark: mark(EVENT, PATH),
             redacted: false,
+            part: None,
             at: self.now,
         };
         self.validator.sent(batch, 1, vec![sent], self.now);
@@ -216,7 +217,10 @@ mod tests {
             let mut validator = Validator::new(SRC, Noise::default(), (origin(), 0));
             validator.sabotage = Some(sabotage);
             let unseen = run_on(validator, origin()).expect_err("a sabotage goes unnoticed");
-            assert!(unseen.iter().any(|one| one.injected == hidden && one.found < one.expected), "{unseen:?}");
+            assert!(
+                unseen.iter().any(|one| one.injected == hidden && one.found < one.expected),
+                "{unseen:?}"
+            );
         }
     }
 
@@ -227,6 +231,9 @@ mod tests {
         assert_eq!(run(&fine, origin()), Ok(()));
         let blind = Noise::new(vec![rule("/*")]).unwrap();
         let unseen = run(&blind, origin()).unwrap_err();
-        assert!(unseen.iter().any(|one| one.injected == Kind::Altered && one.found < one.expected), "{unseen:?}");
+        assert!(
+            unseen.iter().any(|one| one.injected == Kind::Altered && one.found < one.expected),
+            "{unseen:?}"
+        );
     }
 }

@@ -218,7 +218,10 @@ impl Book {
     pub fn rolling(&self) -> Tally {
         let mut sum = self.minute.clone();
         sum.merge(&self.told);
-        self.minutes.iter().skip((self.minutes.len() + 1).saturating_sub(ROLLING)).for_each(|one| sum.merge(one));
+        self.minutes
+            .iter()
+            .skip((self.minutes.len() + 1).saturating_sub(ROLLING))
+            .for_each(|one| sum.merge(one));
         sum
     }
 

@@ -55,6 +55,7 @@ impl Parcel {
             event: Arc::from("tick"),
             mark: mark("tick", "/ws"),
             redacted: false,
+            part: None,
             at,
         };
         self.records.iter().map(one).collect()

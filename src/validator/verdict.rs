@@ -124,10 +124,7 @@ fn ln_factorial(n: f64) -> f64 {
         }
         return sum;
     }
-    n * n.ln() - n
-        + 0.5 * (std::f64::consts::TAU * n).ln()
-        + 1.0 / (12.0 * n)
-        - 1.0 / (360.0 * n.powi(3))
+    n * n.ln() - n + 0.5 * (std::f64::consts::TAU * n).ln() + 1.0 / (12.0 * n) - 1.0 / (360.0 * n.powi(3))
         + 1.0 / (1260.0 * n.powi(5))
 }
 
@@ -156,7 +153,10 @@ mod tests {
         assert_eq!(judge(3_000, 8, GATE), Verdict::Mismatch);
         assert_eq!(judge(3_000, 4, GATE), Verdict::NotEnoughData);
         for (pairs, bad) in [(0, 0), (0, 5), (10, 0)] {
-            assert_eq!(judge(pairs, bad, GATE), if bad > 0 && pairs > 0 { Verdict::Mismatch } else { Verdict::NotEnoughData });
+            assert_eq!(
+                judge(pairs, bad, GATE),
+                if bad > 0 && pairs > 0 { Verdict::Mismatch } else { Verdict::NotEnoughData }
+            );
         }
         assert_eq!(judge(5, 5, GATE), Verdict::Mismatch);
     }

@@ -53,7 +53,7 @@ async fn woken_in_two_seconds(process: u32) -> u64 {
 }
 
 /// Raises the soft limit of this process and of those that it starts; `false` when the hard limit is lower.
-fn enough_descriptors() -> bool {
+pub(crate) fn enough_descriptors() -> bool {
     let id = std::process::id().to_string();
     let limit = format!("--nofile={DESCRIPTORS_MIN}:");
     let soft = || {

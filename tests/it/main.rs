@@ -14,12 +14,19 @@ mod handover;
 mod hostile;
 mod http;
 mod inflate;
+#[path = "../../src/proxy/tls/made.rs"]
+#[expect(dead_code, reason = "other tests need more of it")]
+mod made;
 mod memory;
 mod metrics;
 mod native;
 mod process;
 mod raw;
+#[path = "../../src/proxy/tests/shim.rs"]
+#[expect(dead_code, reason = "only clients are secured here")]
+mod shim;
 mod spool;
 mod stage;
 mod table;
+mod tls;
 mod validator;

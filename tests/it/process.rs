@@ -199,7 +199,9 @@ impl Proxy {
             env.push(("CROSSFADE_PLAN", "custom:1000000"));
         }
         env.extend(more);
-        Self::of(start(&env))
+        let mut this = Self::of(start(&env));
+        this.clients = super::tls::around(this.clients, more);
+        this
     }
 
     /// One that was started otherwise.

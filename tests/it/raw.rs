@@ -10,6 +10,10 @@ use super::process::HANG;
 /// The answer to `Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==` (RFC 6455 section 1.3).
 pub(crate) const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
+/// An upgrade as [`upgraded`] answers it.
+pub(crate) const UPGRADE: &str = "GET /feed HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\n\
+     Upgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+
 /// Reads one head, byte by byte, so that nothing behind it is taken; empty at the end of the stream.
 pub(crate) async fn head(socket: &mut TcpStream) -> String {
     let mut head = Vec::new();

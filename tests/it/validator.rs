@@ -43,8 +43,7 @@ async fn intrude(emulator: &Emulator) {
         }],
         "sessions": [],
     });
-    let message =
-        json!({ "topic": "crossfade:shop:test-0", "event": "messages", "payload": envelope, "private": true });
+    let message = json!({ "topic": "crossfade:shop:test-0", "event": "messages", "payload": envelope, "private": true });
     let body = json!({ "messages": [message] }).to_string();
     let asked = async {
         let address = emulator.url.split_once("://").unwrap().1.trim_end_matches('/').to_owned();
@@ -100,7 +99,10 @@ async fn faults_come_out_under_their_names_and_in_the_reports() {
     .await;
     assert_eq!(of(&scrape, "extra"), 2.0, "{scrape}");
     assert_eq!((of(&scrape, "missing"), of(&scrape, "reordered")), (0.0, 0.0), "{scrape}");
-    assert!(of(&scrape, "matched") > 100.0 && value_in(&scrape, "crossfade_self_tests_total{result=\"passed\"}") > 0.0);
+    assert!(
+        of(&scrape, "matched") > 100.0
+            && value_in(&scrape, "crossfade_self_tests_total{result=\"passed\"}") > 0.0
+    );
     assert_eq!(value_in(&scrape, "crossfade_self_tests_total{result=\"failed\"}"), 0.0, "{scrape}");
     stage.rest().await;
     stage.proxy.process.signal("TERM");
@@ -112,7 +114,11 @@ async fn faults_come_out_under_their_names_and_in_the_reports() {
     let step = listed["reports"].as_array().unwrap().iter().find(|one| one["span"] == "step").unwrap();
     let kinds = &step["match"]["kinds"];
     assert!(kinds["duplicate"].as_u64() > Some(0) && kinds["altered"].as_u64() > Some(0), "{listed}");
-    assert_eq!((&kinds["extra"], &kinds["missing"], &step["percent"]), (&2.into(), &0.into(), &json!(0.0)), "{listed}");
+    assert_eq!(
+        (&kinds["extra"], &kinds["missing"], &step["percent"]),
+        (&2.into(), &0.into(), &json!(0.0)),
+        "{listed}"
+    );
     let id = step["id"].as_str().unwrap();
     let (code, shown) = command(&["report", "show", id, "--dir", state], &[]).await;
     assert!(code == Some(0) && shown.contains("altered") && shown.contains("self-test"), "{shown}");
@@ -131,7 +137,8 @@ async fn faults_come_out_under_their_names_and_in_the_reports() {
 /// As `crossfade spool export` writes them.
 fn export(count: u64) -> String {
     let line = |n: u64| {
-        let (enc, data) = if n % 10 == 0 { ("base64", "AP8=".to_owned()) } else { ("text", format!("{{\"n\":{n}}}")) };
+        let (enc, data) =
+            if n % 10 == 0 { ("base64", "AP8=".to_owned()) } else { ("text", format!("{{\"n\":{n}}}")) };
         let class = ["critical", "high", "medium", "low"][(n % 4) as usize];
         json!({
             "src": "pod-9-0000000a", "session": n % 7, "dir": "down", "seq": n + 1, "at": 1_760_000_000_000 + n * 1_000,
@@ -175,7 +182,10 @@ async fn what_the_table_lacks_is_found_posted_and_then_there() {
     for row in &rows {
         let n = row["seq"].as_u64().unwrap() - 1;
         let expected = if n % 10 == 0 { vec![0, 255] } else { format!("{{\"n\":{n}}}").into_bytes() };
-        assert_eq!((bytes(row), &row["replay"], &row["instance"]), (expected, &true.into(), &"pod-9-0000000a".into()));
+        assert_eq!(
+            (bytes(row), &row["replay"], &row["instance"]),
+            (expected, &true.into(), &"pod-9-0000000a".into())
+        );
     }
     // Only the classes of the table are expected there.
     let critical = [&env[..3], &[("CROSSFADE_TABLE", "critical")]].concat();
@@ -196,7 +206,11 @@ async fn on_a_real_database_what_is_lacking_is_posted_once() {
     let emulator = Emulator::start_with(&[], &["--database", &database, "--max-rows", "1000000"]);
     let dir = Dir::new("reconcile-real");
     let file = dir.0.join("export.jsonl");
-    std::fs::write(&file, export(120).replace("pod-9-0000000a", &format!("pod-{}-0000000b", std::process::id()))).unwrap();
+    std::fs::write(
+        &file,
+        export(120).replace("pod-9-0000000a", &format!("pod-{}-0000000b", std::process::id())),
+    )
+    .unwrap();
     let env = [
         ("CROSSFADE_UPSTREAM", "ws://127.0.0.1:1"),
         ("SUPABASE_URL", emulator.url.as_str()),

@@ -9,8 +9,8 @@ mod disk;
 mod intake;
 mod links;
 mod outcome;
-mod shards;
 mod proof;
+mod shards;
 mod spool;
 
 use std::collections::HashMap;
@@ -39,9 +39,9 @@ use super::ops::{Links, View, Word};
 pub(crate) use disk::Spool;
 pub(crate) use intake::Intake;
 use outcome::Samples;
+pub(crate) use proof::{Scene as WatchScene, Watch};
 use shards::Queues;
 pub(crate) use shards::{ACKED_TOPIC, Acked, TOPIC};
-pub(crate) use proof::{Scene as WatchScene, Watch};
 
 /// The event of every broadcast that carries an envelope.
 pub(crate) const EVENT: &str = "messages";
@@ -147,6 +147,8 @@ impl Side {
 
     /// To be called once, before the first turn.
     pub(crate) fn begin(&mut self) {
+        self.batcher.expect_limit(self.limit_bytes);
+        self.acked.iter_mut().for_each(|acked| acked.batcher.expect_limit(self.limit_bytes));
         self.state.notices = vec![Vec::new(); self.workers.len()];
     }
 

@@ -195,7 +195,7 @@ impl Side {
             return self.publisher.handle_malformed();
         };
         let records = self.publisher.records(envelope.header.batch);
-        let body = |place: usize| records.get(place).map(|record| &**record.payload());
+        let body = |place: usize| records.get(place).map(|record| record.payload());
         self.watch.validator.returned(&envelope, body, now);
         self.publisher.handle_envelope(envelope, now);
     }
@@ -235,6 +235,7 @@ fn sent(record: &Record) -> Sent {
         event: facts.kind.shared(),
         mark: pairing::mark(&facts.kind, &facts.path),
         redacted: facts.redacted,
+        part: record.part(),
         at: facts.at,
     }
 }

@@ -11,6 +11,7 @@ mod rollout;
 mod service;
 mod spool;
 mod supabase;
+mod tls;
 
 pub use breaker::*;
 pub use drain::*;
@@ -22,6 +23,7 @@ pub use rollout::*;
 pub use service::*;
 pub use spool::*;
 pub use supabase::*;
+pub use tls::*;
 
 use super::var::About;
 
@@ -29,6 +31,7 @@ use super::var::About;
 pub fn all() -> impl Iterator<Item = &'static About> {
     let groups = [
         service::ALL,
+        tls::ALL,
         supabase::ALL,
         rollout::ALL,
         mirror::ALL,

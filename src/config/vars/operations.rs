@@ -65,5 +65,12 @@ pub static LOG_FORMAT: Var<LogFormat> =
         .default("json");
 
 /// In the order of the table.
-pub(super) static ALL: &[&About] =
-    &[&METRICS_LISTEN.about, &ADMIN_LISTEN.about, &ADMIN_TOKEN.about, &STATE_DIR.about, &TUNING.about, &LOG.about, &LOG_FORMAT.about];
+pub(super) static ALL: &[&About] = &[
+    &METRICS_LISTEN.about,
+    &ADMIN_LISTEN.about,
+    &ADMIN_TOKEN.about,
+    &STATE_DIR.about,
+    &TUNING.about,
+    &LOG.about,
+    &LOG_FORMAT.about,
+];

@@ -12,7 +12,7 @@ use hyper_util::rt::TokioIo;
 
 use crate::doctor::judge::Answer;
 use crate::doctor::judge_rows::Reply;
-use crate::proxy::{Dialer, Io, Target, Tcp};
+use crate::proxy::{self, Dialer, Io, Target, Tcp};
 
 /// Nobody checks that it is random, and here nothing depends on it (RFC 6455 section 1.3 uses the same).
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
@@ -21,7 +21,15 @@ const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const BODY_MAX: usize = 64 * 1024;
 
 /// Asks `target` for `path`.
-pub(super) async fn ask(target: Target, path: &str, upgrade: bool, patience: Duration) -> Answer {
+///
+/// `own` is the proxy's own way to the service; without it the way is made from the target alone.
+pub(super) async fn ask(
+    own: Option<&proxy::Config>,
+    target: Target,
+    path: &str,
+    upgrade: bool,
+    patience: Duration,
+) -> Answer {
     let host = target.host_field();
     let request = Request::get(path).header(HOST, host);
     let request = if upgrade {
@@ -36,8 +44,11 @@ pub(super) async fn ask(target: Target, path: &str, upgrade: bool, patience: Dur
     let Ok(request) = request.body(Empty::new()) else {
         return Answer::Unreachable(format!("{path:?} is not a path"));
     };
-    let dialer = match Dialer::new(target, None, patience, Tcp::default()) {
-        Ok(dialer) => dialer,
+    let tls = own.and_then(|own| own.upstream_tls.clone());
+    let dialer = match Dialer::new(target, tls, patience, Tcp::default()) {
+        Ok(dialer) => dialer
+            .named(own.and_then(|own| own.upstream_name.clone()))
+            .announcing(own.and_then(|own| own.announce)),
         Err(error) => return Answer::Unreachable(error.to_string()),
     };
     let io = match dialer.dial().await {

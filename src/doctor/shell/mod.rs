@@ -54,8 +54,8 @@ fn configuration(config: &Config) -> Finding {
 
 async fn upstream(config: &Config, path: &str, patience: Duration) -> Finding {
     let place = config.proxy.upstream.to_string();
-    let answer = match Target::service(&place) {
-        Ok(target) => http::ask(target, path, true, patience).await,
+    let answer = match app::proxy_settings(config) {
+        Ok(own) => http::ask(Some(&own), own.upstream.clone(), path, true, patience).await,
         Err(error) => judge::Answer::Unreachable(error.to_string()),
     };
     judge::upstream(&answer, &place, path)
@@ -96,7 +96,7 @@ async fn project(config: &Config, supabase: &Supabase, asked: Asked<'_>) -> Vec<
 async fn clock(supabase: &Supabase, patience: Duration) -> Finding {
     // Any answer has a date; the path does not matter.
     let answer = match Target::with_path(supabase.url.as_str()) {
-        Ok(target) => http::ask(target, "/", false, patience).await,
+        Ok(target) => http::ask(None, target, "/", false, patience).await,
         Err(error) => judge::Answer::Unreachable(error.to_string()),
     };
     match answer {

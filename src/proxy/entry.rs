@@ -1,0 +1,104 @@
+//! From an accepted socket to a byte stream and who is behind it: the load balancer's PROXY header where it is
+//! expected, then TLS where it is configured, both within the deadline of a request head. What comes after (which
+//! HTTP is spoken, see [`Io::alpn`]) is the connection's business.
+
+use std::net::SocketAddr;
+
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::{TlsAcceptor, TlsStream};
+
+use super::dial::tune;
+use super::error::{ConnectionError, Fault};
+use super::io::Io;
+use super::proxy_protocol::{Header, Parser};
+use super::tls::Handshake;
+use super::worker::Shared;
+
+/// Bytes of a PROXY header that are looked at together. Those of nearly all load balancers are smaller.
+const PEEK: usize = 256;
+
+/// A client that has got in.
+pub(super) struct Entered {
+    pub(super) io: Io,
+    /// The client, or the last proxy before us that is no transparent one.
+    pub(super) peer: SocketAddr,
+    /// Where it connected to.
+    pub(super) destination: SocketAddr,
+}
+
+/// Lets a client in.
+///
+/// # Errors
+/// [`Fault::ProxyUntrusted`], [`Fault::ProxyHeader`], [`Fault::ProxyTimeout`], [`Fault::ClientTls`],
+/// [`Fault::ClientGone`].
+pub(super) async fn enter(
+    shared: &Shared,
+    socket: std::net::TcpStream,
+    peer: SocketAddr,
+) -> Result<Entered, ConnectionError> {
+    let by = Instant::now() + shared.config.deadlines.head;
+    let gone = |error: std::io::Error| ConnectionError::new(Fault::ClientGone, error);
+    let mut tcp = TcpStream::from_std(socket).map_err(gone)?;
+    tune(&tcp, &shared.config.tcp);
+    let destination = tcp.local_addr().map_err(gone)?;
+    let (peer, destination) = match announced(shared, &mut tcp, peer, by).await? {
+        Header::Own => (peer, destination),
+        Header::Proxied { source, destination } => (source, destination),
+    };
+    let io = secure(shared, tcp, by).await?;
+    Ok(Entered { io, peer, destination })
+}
+
+/// What the load balancer says about the connection. Anybody else who could say it would choose their own address.
+async fn announced(
+    shared: &Shared,
+    tcp: &mut TcpStream,
+    peer: SocketAddr,
+    by: Instant,
+) -> Result<Header, ConnectionError> {
+    if !shared.config.proxy_protocol {
+        return Ok(Header::Own);
+    }
+    if !shared.config.trusted.contains(peer.ip()) {
+        return Err(Fault::ProxyUntrusted.into());
+    }
+    let header = timeout_at(by, header(tcp)).await;
+    header.map_err(|elapsed| ConnectionError::new(Fault::ProxyTimeout, elapsed))?
+}
+
+/// Takes the header off the socket and leaves what follows it there.
+async fn header(tcp: &mut TcpStream) -> Result<Header, ConnectionError> {
+    let gone = |error: std::io::Error| ConnectionError::new(Fault::ClientGone, error);
+    let mut parser = Parser::default();
+    let mut seen = [0; PEEK];
+    loop {
+        let count = tcp.peek(&mut seen).await.map_err(gone)?;
+        let next = seen.get(..count).filter(|next| !next.is_empty());
+        let next = next.ok_or_else(|| ConnectionError::from(Fault::ClientGone))?;
+        let fed = parser.feed(next).map_err(|why| ConnectionError::new(Fault::ProxyHeader, why))?;
+        let (taken, header) = fed;
+        let taken = seen.get_mut(..taken).unwrap_or_default();
+        tcp.read_exact(taken).await.map_err(gone)?;
+        if let Some(header) = header {
+            return Ok(header);
+        }
+    }
+}
+
+/// TLS, where it is configured.
+async fn secure(shared: &Shared, tcp: TcpStream, by: Instant) -> Result<Io, ConnectionError> {
+    let Some(tls) = &shared.config.tls else { return Ok(Io::Plain(tcp)) };
+    let figures = &shared.counters.tls;
+    let failed = |outcome, cause: std::io::Error| {
+        figures.outcome(outcome).add();
+        ConnectionError::new(Fault::ClientTls, cause)
+    };
+    let stream = timeout_at(by, TlsAcceptor::from(tls.load()).accept(tcp))
+        .await
+        .map_err(|elapsed| failed(Handshake::Timeout, elapsed.into()))?
+        .map_err(|error| failed(Handshake::of(&error), error))?;
+    figures.succeeded(stream.get_ref().1);
+    Ok(Io::Tls(Box::new(TlsStream::Server(stream))))
+}

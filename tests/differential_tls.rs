@@ -1,0 +1,3 @@
+//! The differential tests under TLS on both sides.
+
+mod differential;
