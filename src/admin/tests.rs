@@ -39,6 +39,13 @@ fn full() -> Snapshot {
         readback: histogram.readings(),
         realtime_connected: true,
         rollout_percent: 12.5,
+        matching: Some(MatchReadings {
+            kinds: vec![("matched", 3)],
+            ratio: Some(1.0),
+            verdicts: vec!["match", "mismatch"],
+            verdict: "match",
+            ..MatchReadings::default()
+        }),
         quota: Some(Quota { messages: vec![("send", 5)], month_cost: Some(2.5), ..Quota::default() }),
         ..Snapshot::default()
     }

@@ -89,14 +89,18 @@ async fn faults_come_out_under_their_names_and_in_the_reports() {
         ("CROSSFADE_DRAIN_SETTLE", "0s"),
     ];
     let mut stage = Stage::open(10, Some(&emulator), &env).await;
+    let seen = async |kinds: &[&str]| {
+        until("every fault is seen", async || {
+            let scrape = stage.proxy.scrape().await;
+            kinds.iter().all(|kind| of(&scrape, kind) > 0.0).then_some(scrape)
+        })
+        .await
+    };
+    // The faults are over then: they act on five pushes each, whoever pushes.
+    seen(&["duplicate", "altered"]).await;
     stage.written(1_000).await;
     intrude(&emulator).await;
-    let scrape = until("every fault is seen", async || {
-        let scrape = stage.proxy.scrape().await;
-        let seen = ["duplicate", "altered", "extra"].iter().all(|kind| of(&scrape, kind) > 0.0);
-        seen.then_some(scrape)
-    })
-    .await;
+    let scrape = seen(&["duplicate", "altered", "extra"]).await;
     assert_eq!(of(&scrape, "extra"), 2.0, "{scrape}");
     assert_eq!((of(&scrape, "missing"), of(&scrape, "reordered")), (0.0, 0.0), "{scrape}");
     assert!(
@@ -157,10 +161,11 @@ async fn what_the_table_lacks_is_found_posted_and_then_there() {
     let dir = Dir::new("reconcile");
     let file = dir.0.join("export.jsonl");
     std::fs::write(&file, export(250)).unwrap();
+    let (url, key) = (emulator.url.clone(), emulator.service_key.clone());
     let env = [
         ("CROSSFADE_UPSTREAM", "ws://127.0.0.1:1"),
-        ("SUPABASE_URL", emulator.url.as_str()),
-        ("SUPABASE_KEY", emulator.service_key.as_str()),
+        ("SUPABASE_URL", url.as_str()),
+        ("SUPABASE_KEY", key.as_str()),
         ("CROSSFADE_TABLE", "all"),
     ];
     let from = file.to_str().unwrap();
