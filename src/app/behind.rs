@@ -100,7 +100,7 @@ impl Behind<'_> {
                     watch: side::Watch::new(scene),
                     state: Book::default(),
                 };
-                side.run(flush).await;
+                Box::pin(side.run(flush)).await;
             });
             // The table's last flush begins when the side has given up its end.
             if table.is_some_and(|table| table.join().is_err()) {

@@ -208,7 +208,6 @@ impl App {
         let figures = Arc::new(SideFigures::default());
         let table = Arc::new(TableFigures::default());
         let disk = Arc::new(crate::spool::disk::Figures::default());
-        let proofs = Arc::<reports::ProofFigures>::default();
         let returned_us = Arc::new(AtomicU64::new(0));
         let eyes = Eyes {
             shared: running.shared(),
@@ -221,9 +220,8 @@ impl App {
             returned_us: Arc::clone(&returned_us),
             standing: flags.subscribe(),
             mirrors: config.supabase.is_some(),
-            proofs: Arc::clone(&proofs),
+            proofs: Arc::default(),
         };
-        let standing = flags.subscribe();
         let ((words, heard), (ask, asked)) = (parts.words, parts.probes);
         let view = parts.view.subscribe();
         let machine = Ops {
@@ -247,14 +245,13 @@ impl App {
         let side = match &config.supabase {
             None => None,
             Some(supabase) => {
-                let link = settings::link(supabase)?;
                 let (terms, limit_bytes) = (settings::terms(supabase), settings::batch_bytes(supabase));
                 let ledger = Arc::clone(&parts.ledger);
                 let words = words.clone();
                 let behind = Behind {
                     config,
                     tuning,
-                    link,
+                    link: settings::link(supabase)?,
                     words,
                     view,
                     asked,
@@ -264,8 +261,8 @@ impl App {
                     table,
                     ledger,
                     disk,
-                    proofs,
-                    standing,
+                    proofs: Arc::clone(&eyes.proofs),
+                    standing: eyes.standing.clone(),
                 };
                 let book = (parts.receiver, parts.budget, parts.epoch);
                 Some(behind.start(&running, book, Arc::clone(&stop_side))?)

@@ -46,7 +46,7 @@ impl Validator {
             self.count(kind, 1);
             self.part(sent, kind, 1);
             if kind == Kind::Reordered {
-                self.sample(sent, (kind, *key, 1), (body, Some(&got.message.body)), Vec::new(), now);
+                self.sample(sent, (kind, *key, 1), (body, Some(&got.message.body)), (Vec::new(), now));
             }
         }
         if !once && same {
@@ -54,7 +54,7 @@ impl Validator {
         }
         if let Some(key) = sent.keys.first().filter(|_| !same) {
             let all = sent.keys.len() as u64;
-            self.sample(sent, (Kind::Altered, *key, all), (body, Some(&got.message.body)), differs, now);
+            self.sample(sent, (Kind::Altered, *key, all), (body, Some(&got.message.body)), (differs, now));
         }
     }
 
@@ -168,7 +168,7 @@ impl Validator {
             self.part(&sent, Kind::Altered, all);
             if let Some(key) = sent.keys.first() {
                 let what = (Kind::Altered, *key, all);
-                self.sample(&sent, what, (None, Some(&got.message.body)), Vec::new(), now);
+                self.sample(&sent, what, (None, Some(&got.message.body)), (Vec::new(), now));
             }
         }
         if let Some(id) = found {
@@ -198,7 +198,7 @@ impl Validator {
             self.count(Kind::Missing, all);
             self.part(&sent, Kind::Missing, all);
             if let Some(key) = sent.keys.first() {
-                self.sample(&sent, (Kind::Missing, *key, all), (None, None), Vec::new(), now);
+                self.sample(&sent, (Kind::Missing, *key, all), (None, None), (Vec::new(), now));
             }
         }
     }
@@ -214,8 +214,7 @@ impl Validator {
         sent: &Sent,
         (kind, key, messages): (Kind, Key, u64),
         (body, got): (Option<&[u8]>, Option<&[u8]>),
-        differs: Vec<String>,
-        now: Instant,
+        (differs, now): (Vec<String>, Instant),
     ) {
         let finding = Finding {
             kind,

@@ -58,11 +58,19 @@ pub fn page(report: &Report) -> String {
     ];
     rows(&mut out, "Aside", aside.into_iter());
     latency(&mut out, report);
+    parts(&mut out, report);
+    noise(&mut out, report);
+    samples(&mut out, report);
+    out.push_str("</html>\n");
+    out
+}
+
+fn parts(out: &mut String, report: &Report) {
     for (name, shares) in
         [("By class", &report.classes), ("By size", &report.sizes), ("By event type", &report.types)]
     {
         push(
-            &mut out,
+            out,
             format_args!(
                 "<h2>{name}</h2><table><tr><th><th class=n>pairs<th class=n>mismatches<th class=n>not compared\
              <th class=n>coverage"
@@ -70,7 +78,7 @@ pub fn page(report: &Report) -> String {
         );
         for (word, share) in shares {
             push(
-                &mut out,
+                out,
                 format_args!(
                     "<tr><td>{}<td class=n>{}<td class=n>{}<td class=n>{}<td class=n>{}",
                     text(word),
@@ -83,10 +91,6 @@ pub fn page(report: &Report) -> String {
         }
         out.push_str("</table>");
     }
-    noise(&mut out, report);
-    samples(&mut out, report);
-    out.push_str("</html>\n");
-    out
 }
 
 fn latency(out: &mut String, report: &Report) {

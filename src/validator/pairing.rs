@@ -261,8 +261,8 @@ impl Validator {
     }
 
     /// Pairs judged since the last call, matching and not, for the breaker.
-    pub const fn take_evidence(&mut self) -> (u64, u64) {
-        std::mem::replace(&mut self.evidence, (0, 0))
+    pub fn take_evidence(&mut self) -> (u64, u64) {
+        std::mem::take(&mut self.evidence)
     }
 
     /// What was published before this is no evidence any more: the breaker has judged it.

@@ -123,15 +123,8 @@ fn live(seed: u64, hours: u64) -> ([u64; 7], [u64; 7], Validator) {
     let (start, mut dice, mut maker) = (origin(), Dice(seed), Maker::default());
     let mut validator = Validator::new(SRC, Noise::default(), (start, 0));
     let (mut now, mut expected) = (start, [0; 7]);
-    let mut later: BTreeMap<Instant, Vec<Parcel>> = BTreeMap::new();
     while now < start + Duration::from_secs(hours * 3_600) {
         now += Duration::from_millis(200 + dice.below(300));
-        for (_, parcels) in std::mem::replace(&mut later, BTreeMap::new()) {
-            for parcel in parcels {
-                later.entry(now).or_default().push(parcel);
-            }
-        }
-        later.clear();
         let parcel = maker.parcel(&mut dice);
         let all = parcel.messages();
         validator.sent(parcel.id, 1, parcel.sent(now), now);
