@@ -141,12 +141,15 @@ async fn faults_come_out_under_their_names_and_in_the_reports() {
 /// As `crossfade spool export` writes them.
 fn export(count: u64) -> String {
     let line = |n: u64| {
-        let (enc, data) =
-            if n % 10 == 0 { ("base64", "AP8=".to_owned()) } else { ("text", format!("{{\"n\":{n}}}")) };
+        let (enc, data) = if n.is_multiple_of(10) {
+            ("base64", "AP8=".to_owned())
+        } else {
+            ("text", format!("{{\"n\":{n}}}"))
+        };
         let class = ["critical", "high", "medium", "low"][(n % 4) as usize];
         json!({
             "src": "pod-9-0000000a", "session": n % 7, "dir": "down", "seq": n + 1, "at": 1_760_000_000_000 + n * 1_000,
-            "path": "/ws", "op": if n % 10 == 0 { "binary" } else { "text" }, "type": "tick", "class": class,
+            "path": "/ws", "op": if n.is_multiple_of(10) { "binary" } else { "text" }, "type": "tick", "class": class,
             "enc": enc, "data": data,
         })
         .to_string()
@@ -186,7 +189,8 @@ async fn what_the_table_lacks_is_found_posted_and_then_there() {
     assert_eq!(rows.len(), 250);
     for row in &rows {
         let n = row["seq"].as_u64().unwrap() - 1;
-        let expected = if n % 10 == 0 { vec![0, 255] } else { format!("{{\"n\":{n}}}").into_bytes() };
+        let expected =
+            if n.is_multiple_of(10) { vec![0, 255] } else { format!("{{\"n\":{n}}}").into_bytes() };
         assert_eq!(
             (bytes(row), &row["replay"], &row["instance"]),
             (expected, &true.into(), &"pod-9-0000000a".into())
