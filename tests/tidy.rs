@@ -17,6 +17,7 @@ const SHELLS: &[&str] = &[
     "src/main.rs",
     "src/telemetry.rs",
     "src/app/",
+    "src/admin/api/",
     "src/admin/process.rs",
     "src/admin/server.rs",
     "src/cli/check.rs",

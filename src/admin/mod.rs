@@ -16,6 +16,7 @@
 //! and for an answer; at most [`SERIES_MAX`] series, kept by closed label sets of at most [`LABELS_MAX`] values
 //! whose overflow is counted. No TLS, no token: bind it where only the cluster can reach it.
 
+pub mod api;
 mod control;
 mod exposition;
 mod health;

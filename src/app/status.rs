@@ -14,6 +14,7 @@ use crate::session::Direction;
 use crate::spool::disk;
 use crate::status::{BreakerFigures, HotFigures, MirrorFigures, QuotaFigures, Status};
 
+use super::console::quantile_ms;
 use super::{Eyes, Proofs};
 use crate::validator::verdict::Verdict;
 use crate::validator::{Kind, NotCompared};
@@ -81,6 +82,19 @@ impl Eyes {
         self.proofs.read()
     }
 
+    /// Open sessions with a rollout key.
+    pub(super) fn keyed(&self) -> i64 {
+        self.shared.sessions.iter().map(|one| one.keyed.load(Ordering::Relaxed)).sum()
+    }
+
+    /// The share of them that Realtime feeds, in percent; `None` when there are none.
+    pub(super) fn live_percent(&self) -> Option<f64> {
+        let keyed = self.keyed();
+        let fed: i64 =
+            self.shared.sessions.iter().map(|one| one.keyed_realtime.load(Ordering::Relaxed)).sum();
+        (keyed > 0).then(|| (fed.max(0) as f64 / keyed as f64 * 100.0).min(100.0))
+    }
+
     fn quota(&self) -> QuotaFigures {
         QuotaFigures { governor: self.figures.snapshot().quota, hot_refused: self.view.borrow().spacing }
     }
@@ -145,6 +159,7 @@ impl Eyes {
             readback: readings(&self.figures.snapshot().tally.latency),
             realtime_connected: status.mirror.connected,
             rollout_percent: f64::from(status.share) / 1000.0,
+            rollout_live_percent: self.live_percent(),
             quota: self.mirrors.then(|| quota(&status.quota)),
             spool: self.spool(),
             matching: self.proofs().map(|proofs| matching(&proofs, self.proofs.reports_lost())),
@@ -218,20 +233,9 @@ fn readings(latency: &Histogram) -> crate::admin::Readings {
     readings
 }
 
-/// The upper edge of the bucket that holds this part of all round trips, interpolated inside it.
+/// The part of all round trips that took at most this long.
 fn quantile(latency: &Histogram, part: f64) -> Duration {
-    let total = latency.count();
-    let mut left = part * total as f64;
-    let mut lower = 0.0;
-    for (place, count) in latency.counts().iter().enumerate() {
-        let upper = EDGES_MS.get(place).map_or(lower * 2.0, |ms| *ms as f64);
-        if *count > 0 && left <= *count as f64 {
-            return Duration::from_secs_f64((lower + (upper - lower) * left / *count as f64) / 1000.0);
-        }
-        left -= *count as f64;
-        lower = upper;
-    }
-    Duration::ZERO
+    Duration::from_secs_f64(quantile_ms(latency.counts(), part) / 1000.0)
 }
 
 #[cfg(test)]

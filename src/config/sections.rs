@@ -171,6 +171,8 @@ pub struct Ops {
     pub state_dir: Option<std::path::PathBuf>,
     /// The file with the fine settings.
     pub tuning: Option<std::path::PathBuf>,
+    /// What views must present; `None` lets loopback view without.
+    pub admin_view_token: Option<Credential>,
 }
 
 /// Settings of the log.
