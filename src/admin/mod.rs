@@ -28,6 +28,7 @@ mod published;
 mod quota;
 mod server;
 mod spool;
+pub mod ui;
 
 #[cfg(test)]
 mod tests;

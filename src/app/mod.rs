@@ -251,12 +251,11 @@ impl App {
             Some(supabase) => {
                 let (terms, limit_bytes) = (settings::terms(supabase), settings::batch_bytes(supabase));
                 let ledger = Arc::clone(&parts.ledger);
-                let words = words.clone();
                 let behind = Behind {
                     config,
                     tuning,
                     link: settings::link(supabase)?,
-                    words,
+                    words: words.clone(),
                     view,
                     asked,
                     figures,
