@@ -75,6 +75,8 @@ pub struct Snapshot {
     pub mirror_spooled: u64,
     /// The spool, where there is one.
     pub spool: Option<super::SpoolReadings>,
+    /// The validator, once it has looked.
+    pub matching: Option<super::MatchReadings>,
     /// What the ledger's equation lacks.
     pub ledger_imbalance: i64,
     /// `closed`, `open` or `half_open`; empty where there is no breaker.
@@ -169,6 +171,7 @@ pub(super) fn families() -> impl Iterator<Item = &'static Family> {
         .chain(&super::quota::FAMILIES)
         .chain(&super::spool::FAMILIES)
         .chain(&super::published::FAMILIES)
+        .chain(&super::matching::FAMILIES)
         .chain(&super::process::FAMILIES)
         .chain(&super::flags::FAMILIES)
 }

@@ -47,6 +47,13 @@ fn full() -> Snapshot {
         readback: histogram.readings(),
         realtime_connected: true,
         rollout_percent: 12.5,
+        matching: Some(MatchReadings {
+            kinds: vec![("matched", 3)],
+            ratio: Some(1.0),
+            verdicts: vec!["match", "mismatch"],
+            verdict: "match",
+            ..MatchReadings::default()
+        }),
         rollout_live_percent: Some(12.0),
         tiers: Tiers {
             known: vec![("redis", 1.0)],

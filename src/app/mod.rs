@@ -30,12 +30,14 @@ pub(crate) mod figures;
 pub(crate) mod flags;
 mod life;
 pub(crate) mod ops;
+pub(crate) mod reports;
 pub(crate) mod settings;
 pub(crate) mod side;
 mod status;
 mod stores;
 pub(crate) mod table;
 mod tls;
+mod tuning;
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -65,8 +67,9 @@ use ops::{Links, Ops, View, WORDS_MAX, Word};
 pub use stores::driver::PlanWord;
 use table::TableFigures;
 
+pub use reports::Proofs;
 pub use settings::{Addresses, SettingError, Tuning, load};
-pub(crate) use settings::{accepts, link, proxy as proxy_settings, topic};
+pub(crate) use settings::{accepts, link, proxy as proxy_settings, topic, wanted};
 
 /// Why the process did not start.
 #[derive(Debug, thiserror::Error)]
@@ -83,6 +86,9 @@ pub enum StartError {
     /// The admin listener cannot be bound.
     #[error("cannot listen on {0} (CROSSFADE_ADMIN_LISTEN)")]
     Admin(std::net::SocketAddr, #[source] std::io::Error),
+    /// `CROSSFADE_STATE_DIR` cannot be used.
+    #[error("cannot write into {} (CROSSFADE_STATE_DIR)", .0.display())]
+    State(std::path::PathBuf, #[source] std::io::Error),
     /// A thread or its runtime cannot be made.
     #[error("cannot start a thread")]
     Thread(#[source] std::io::Error),
@@ -108,6 +114,7 @@ pub struct Eyes {
     reachable: Arc<AtomicBool>,
     /// Where there is a spool.
     disk: Option<Arc<crate::spool::disk::Figures>>,
+    proofs: Arc<reports::ProofFigures>,
 }
 
 /// A running process.
@@ -224,6 +231,7 @@ impl App {
             tiers: stores.figures().into(),
             fleet: stores.fleet(),
             mirrors: config.supabase.is_some(),
+            proofs: Arc::default(),
             reachable: Arc::default(),
         };
         let ((words, heard), (ask, asked)) = (parts.words, parts.probes);
@@ -247,25 +255,25 @@ impl App {
             tripped: std::collections::VecDeque::new(),
             own_trip: None,
         };
-        let (stop_side, stop_ops) = <(Arc<Notify>, Arc<Notify>)>::default();
+        let (stop_side, stop_ops): (Arc<Notify>, Arc<Notify>) = Default::default();
         let side = match &config.supabase {
             None => None,
             Some(supabase) => {
-                let link = settings::link(supabase)?;
-                let (terms, limit_bytes) = (settings::terms(supabase), settings::batch_bytes(supabase));
                 let behind = Behind {
                     config,
                     tuning,
-                    link,
+                    link: settings::link(supabase)?,
                     words: words.clone(),
                     view,
                     asked,
                     figures,
-                    terms,
-                    limit_bytes,
+                    terms: settings::terms(supabase),
+                    limit_bytes: settings::batch_bytes(supabase),
                     table,
                     ledger: Arc::clone(&parts.ledger),
                     disk,
+                    proofs: Arc::clone(&eyes.proofs),
+                    standing: eyes.standing.clone(),
                 };
                 let book = (parts.receiver, parts.budget, parts.epoch);
                 Some(behind.start(&running, book, Arc::clone(&stop_side))?)

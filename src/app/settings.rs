@@ -15,7 +15,7 @@ use crate::mirror::shard::{Sampling, Shard};
 use crate::proxy::native::{AnonKey, Native};
 use crate::proxy::{Network, Target, Trusted};
 use crate::rollout::{Flags, Identity, KeyChain, KeyHasher, Percent, RealtimeLane, Tiers};
-use crate::{breaker, hot, mirror, proxy, realtime, sinks, spool, ws};
+use crate::{breaker, hot, mirror, proxy, realtime, sinks, spool, validator, ws};
 
 /// A setting that a room refuses although its variable could be read.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +48,10 @@ pub fn load(strings: &config::Strings) -> Result<config::Config, config::Problem
             example: "for example CROSSFADE_CLASSIFY=event=alert:critical;path=/health:low".to_owned(),
         });
     }
+    if let Some(what) = strings.text("CROSSFADE_TUNING").and_then(|path| noise_of(path.as_ref()).err()) {
+        let example = "for example CROSSFADE_TUNING=/etc/crossfade/tuning.toml".to_owned();
+        more.push(config::Problem { name: "CROSSFADE_TUNING".to_owned(), what, example });
+    }
     if more.is_empty() {
         return loaded;
     }
@@ -71,6 +75,15 @@ fn rule_set(rules: Option<&config::TextOrFile>) -> Result<RuleSet, String> {
         Some(config::TextOrFile::Text(text)) => RuleSet::parse_short(text).map_err(|e| e.to_string()),
         Some(config::TextOrFile::File(text)) => RuleSet::parse_file(text).map_err(|e| e.to_string()),
     }
+}
+
+fn noise_of(path: &std::path::Path) -> Result<validator::noise::Noise, String> {
+    super::tuning::noise(Some(path))
+}
+
+/// The validator's noise rules.
+pub(super) fn noise(config: &config::Config) -> Result<validator::noise::Noise, SettingError> {
+    super::tuning::noise(config.ops.tuning.as_deref()).map_err(|e| wrong("CROSSFADE_TUNING")(&e))
 }
 
 /// The proxy's settings.

@@ -1,5 +1,6 @@
 //! From everybody's figures to one [`Status`], and from that to the metrics.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -13,8 +14,10 @@ use crate::session::Direction;
 use crate::spool::disk;
 use crate::status::{BreakerFigures, HotFigures, MirrorFigures, QuotaFigures, Status};
 
-use super::Eyes;
 use super::console::quantile_ms;
+use super::{Eyes, Proofs};
+use crate::validator::verdict::Verdict;
+use crate::validator::{Kind, NotCompared};
 
 fn sum(counters: &[std::sync::Arc<SessionCounters>], of: impl Fn(&SessionCounters) -> &AtomicU64) -> u64 {
     counters.iter().map(|one| of(one).load(Ordering::Relaxed)).sum()
@@ -71,6 +74,12 @@ impl Eyes {
             rtt_p95: at(0.95),
             rtt_p99: at(0.99),
         }
+    }
+
+    /// What the validator knows, once it has looked; with samples of payloads, for those who may see them.
+    #[must_use]
+    pub fn proofs(&self) -> Option<Arc<Proofs>> {
+        self.proofs.read()
     }
 
     /// Open sessions with a rollout key.
@@ -154,9 +163,34 @@ impl Eyes {
             quota: self.mirrors.then(|| quota(&status.quota)),
             tiers: self.tiers(now),
             spool: self.spool(),
+            matching: self.proofs().map(|proofs| matching(&proofs, self.proofs.reports_lost())),
             ..super::tls::figures(&self.shared)
         }
         .with_account(&status.ledger)
+    }
+}
+
+fn matching(proofs: &Proofs, reports_lost: u64) -> crate::admin::MatchReadings {
+    let rolling = &proofs.rolling;
+    crate::admin::MatchReadings {
+        kinds: Kind::ALL.map(Kind::as_str).into_iter().zip(proofs.kinds).collect(),
+        not_compared: NotCompared::ALL
+            .map(NotCompared::as_str)
+            .into_iter()
+            .zip(proofs.not_compared)
+            .collect(),
+        ratio: rolling.ratio,
+        pairs: rolling.pairs,
+        needed: rolling.needed,
+        coverage: rolling.coverage,
+        verdicts: Verdict::ALL.map(Verdict::as_str).to_vec(),
+        verdict: rolling.verdict.as_str(),
+        self_tests: vec![
+            ("passed", proofs.self_test.runs - proofs.self_test.failures),
+            ("failed", proofs.self_test.failures),
+        ],
+        dead_rules: proofs.rules.iter().filter(|rule| rule.dead).count() as u64,
+        reports_lost,
     }
 }
 

@@ -151,6 +151,7 @@ fn build(r: &Reader<'_>) -> Result<Config, Problem> {
             metrics_listen: r.value(&vars::METRICS_LISTEN)?,
             admin_listen: r.value(&vars::ADMIN_LISTEN)?,
             admin_token: r.credential(&vars::ADMIN_TOKEN)?,
+            tuning: r.optional(&vars::TUNING)?.map(|path| path.0.into()),
             admin_view_token: r.credential(&vars::ADMIN_VIEW_TOKEN)?,
             state_dir: r.optional(&vars::STATE_DIR)?.map(|text| text.0.into()),
         },

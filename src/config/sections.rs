@@ -177,6 +177,8 @@ pub struct Ops {
     pub admin_listen: std::net::SocketAddr,
     /// What changes must present; `None` makes the API read-only.
     pub admin_token: Option<Credential>,
+    /// The file with the fine settings.
+    pub tuning: Option<std::path::PathBuf>,
     /// What views must present; `None` lets loopback view without.
     pub admin_view_token: Option<Credential>,
     /// Where things are kept that outlive the process.

@@ -23,6 +23,7 @@
 mod life;
 mod oracle;
 mod outage;
+mod proof;
 mod quota;
 mod script;
 mod session;

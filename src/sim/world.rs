@@ -12,7 +12,7 @@ use super::wire::Wire;
 use super::{Sabotage, UNIX};
 use crate::app::figures::SideFigures;
 use crate::app::ops::{Links, Ops, WORDS_MAX, Word, first_view};
-use crate::app::side::{ACKED_TOPIC, Acked, Book, Intake, Side, TOPIC};
+use crate::app::side::{ACKED_TOPIC, Acked, Book, Intake, Side, TOPIC, Watch, WatchScene};
 use crate::breaker::{self, Breaker, Step};
 use crate::budget::Budget;
 use crate::emulator::{self, Claims, Clock, Emulator, Fault, Secret};
@@ -164,6 +164,7 @@ impl World {
             stop: Arc::new(Notify::new()),
             key_file: None,
             spool: None,
+            watch: watch(epoch),
             state: Book::default(),
         };
         side.begin();
@@ -372,6 +373,18 @@ fn publisher(sabotage: Option<Sabotage>, dice: &mut Dice, epoch: Epoch) -> Publi
         publisher.sabotage = Some(by);
     }
     publisher
+}
+
+fn watch(epoch: Epoch) -> Watch {
+    Watch::new(WatchScene {
+        names: (NAMES.0.to_owned(), NAMES.1.to_owned()),
+        src: "pod-sim".to_owned(),
+        noise: crate::validator::noise::Noise::default(),
+        epoch,
+        standing: None,
+        outbox: None,
+        figures: Arc::default(),
+    })
 }
 
 fn acked(sampling: Sampling, epoch: Epoch) -> Option<Acked> {

@@ -34,3 +34,4 @@ mod spool;
 mod stage;
 mod table;
 mod tls;
+mod validator;

@@ -12,7 +12,7 @@ use super::http::value_in;
 use super::process::{Emulator, HANG, until};
 use super::stage::Stage;
 
-const TABLE: &str = "monitoring_events(id uuid, event_type text, timestamp timestamptz, data jsonb, source text, \
+pub(crate) const TABLE: &str = "monitoring_events(id uuid, event_type text, timestamp timestamptz, data jsonb, source text, \
     created_at timestamptz default now(), instance text, session_no bigint, session_id text, dir text, seq bigint, \
     op text, class text, path text, raw text, crc text, redacted boolean, replay boolean, primary key (id, timestamp))";
 const ALL: [(&str, &str); 3] =
@@ -24,7 +24,7 @@ fn emulator() -> Emulator {
 }
 
 /// Every row, as the table's owner sees it.
-async fn rows(emulator: &Emulator) -> Vec<Value> {
+pub(crate) async fn rows(emulator: &Emulator) -> Vec<Value> {
     let asked = async {
         let address = emulator.url.split_once("://").unwrap().1.trim_end_matches('/').to_owned();
         let mut socket = TcpStream::connect(&address).await.unwrap();
@@ -43,7 +43,7 @@ async fn rows(emulator: &Emulator) -> Vec<Value> {
     serde_json::from_str(body).unwrap()
 }
 
-fn bytes(row: &Value) -> Vec<u8> {
+pub(crate) fn bytes(row: &Value) -> Vec<u8> {
     let hex = row["raw"].as_str().unwrap().strip_prefix("\\x").unwrap();
     (0..hex.len() / 2).map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).unwrap()).collect()
 }

@@ -9,6 +9,7 @@ mod disk;
 mod intake;
 mod links;
 mod outcome;
+mod proof;
 mod shards;
 mod spool;
 
@@ -38,6 +39,7 @@ use super::ops::{Links, View, Word};
 pub(crate) use disk::Spool;
 pub(crate) use intake::Intake;
 use outcome::Samples;
+pub(crate) use proof::{Scene as WatchScene, Watch};
 use shards::Queues;
 pub(crate) use shards::{ACKED_TOPIC, Acked, TOPIC};
 
@@ -76,6 +78,8 @@ pub(crate) struct Side {
     pub(crate) key_file: Option<PathBuf>,
     /// Where there is one: what cannot be published goes to the disk.
     pub(crate) spool: Option<Spool>,
+    /// Holds what comes back against what went in.
+    pub(crate) watch: Watch,
     pub(crate) state: Book,
 }
 
@@ -124,6 +128,7 @@ impl Side {
                 self.settle_rest(Shed::Shutdown, now);
                 self.close_spool().await;
                 self.settle_rest(Shed::Shutdown, clock());
+                self.watch.close(clock());
                 return;
             }
             let wake = self.next_wake(now, busy);
@@ -169,6 +174,7 @@ impl Side {
         self.spool_turn(now);
         self.transmit(now);
         self.report(now);
+        self.watch_turn(now);
         self.post_notices();
         self.tell_spacing();
         self.figures.note(&self.publisher, self.links, self.governor.figures(now));
@@ -198,6 +204,7 @@ impl Side {
             return;
         }
         self.state.mode = Some(mode);
+        self.watch.begin_evidence(now);
         self.tap.set_open(mode != Publish::Nothing || self.intake.has_table() || self.spools());
         if mode == Publish::Nothing {
             self.settle_rest(Shed::BreakerOpen, now);

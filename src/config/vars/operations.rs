@@ -32,6 +32,15 @@ pub static ADMIN_TOKEN: Var<Secret> = Var::new(
 .example("a long random text")
 .secret();
 
+/// The tuning file.
+pub static TUNING: Var<Text> = Var::new(
+    Group::Operations,
+    "CROSSFADE_TUNING",
+    "TOML file with the fine settings: the validator's noise rules (`docs/validator.md`).",
+)
+.unset("the defaults")
+.example("/etc/crossfade/tuning.toml");
+
 /// The token that may only view.
 pub static ADMIN_VIEW_TOKEN: Var<Secret> = Var::new(
     Group::Operations,
@@ -60,7 +69,7 @@ pub static LOG_FORMAT: Var<LogFormat> =
 pub static STATE_DIR: Var<Text> = Var::new(
     Group::Operations,
     "CROSSFADE_STATE_DIR",
-    "Folder for what outlives the process: the last good flags of each store, the plan's progress.",
+    "Folder for what outlives the process: each store's last good flags, the validator's reports. One for each pod.",
 )
 .unset("nothing is kept: a pod that starts while its flag store is down puts nobody on Realtime")
 .example("/var/lib/crossfade");
@@ -70,6 +79,7 @@ pub(super) static ALL: &[&About] = &[
     &METRICS_LISTEN.about,
     &ADMIN_LISTEN.about,
     &ADMIN_TOKEN.about,
+    &TUNING.about,
     &ADMIN_VIEW_TOKEN.about,
     &LOG.about,
     &LOG_FORMAT.about,
