@@ -26,6 +26,7 @@ mod demo;
 mod drain;
 mod emulator;
 mod health;
+mod inject;
 mod list;
 mod replay;
 mod run;
@@ -107,6 +108,8 @@ enum Command {
     Replay(ReplayArgs),
     /// Run a Realtime-compatible server for development and tests
     Emulator(crate::emulator::cli::Options),
+    /// Answer a Kubernetes API server that asks what to add to pods: the sidecar (admission webhook)
+    Inject,
 }
 
 /// Where a command writes.
@@ -159,6 +162,7 @@ where
         Command::Spool(args) => spool::run(&args, strings, streams),
         Command::Replay(args) => replay::run(&args, streams),
         Command::Emulator(args) => emulator::run(args, streams),
+        Command::Inject => inject::run(strings, streams),
     }
 }
 
