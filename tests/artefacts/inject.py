@@ -25,6 +25,7 @@ import manifests
 
 HANG = 60
 helm, validate, binary, out = sys.argv[1:5]
+VALUES, REDIRECT_VALUES = (f"charts/crossfade/ci/injector{more}-values.yaml" for more in ("", "-redirect"))
 REVIEWS = {path.stem: json.loads(path.read_text()) for path in sorted(pathlib.Path("tests/admission").glob("*.json"))}
 
 
@@ -324,9 +325,9 @@ def main():
     folder = pathlib.Path(out)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    native, docs = inject_templates.rendered(helm, "injector-values", "1.34.0")
-    classic, _ = inject_templates.rendered(helm, "injector-values", "1.28.0")
-    redirect, redirect_docs = inject_templates.rendered(helm, "injector-redirect-values", "1.34.0")
+    native, docs = inject_templates.rendered(helm, VALUES, "1.34.0")
+    classic, _ = inject_templates.rendered(helm, VALUES, "1.28.0")
+    redirect, redirect_docs = inject_templates.rendered(helm, REDIRECT_VALUES, "1.34.0")
     (config,) = [doc for doc in docs if doc["kind"] == "MutatingWebhookConfiguration"]
     service = config["webhooks"][0]["clientConfig"]["service"]
     host = f"{service['name']}.{service['namespace']}.svc"
@@ -365,4 +366,5 @@ def main():
             hook.process.wait()
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -14,16 +14,16 @@ CHART = "charts/crossfade"
 FOLDER = pathlib.Path("tests/admission/templates")
 # variant: values, Kubernetes
 VARIANTS = {
-    "native": ("injector-values", "1.34.0"),
-    "classic": ("injector-values", "1.28.0"),
-    "redirect": ("injector-redirect-values", "1.34.0"),
+    "native": (f"{CHART}/ci/injector-values.yaml", "1.34.0"),
+    "classic": (f"{CHART}/ci/injector-values.yaml", "1.28.0"),
+    "redirect": (f"{CHART}/ci/injector-redirect-values.yaml", "1.34.0"),
 }
 
 
 def rendered(helm, values, version):
     """What the webhook's pod finds in /etc/crossfade/sidecar.json."""
     command = [helm, "template", "rel", CHART, "--namespace", "chat", "--kube-version", version]
-    text = subprocess.check_output([*command, "--values", f"{CHART}/ci/{values}.yaml"], text=True)
+    text = subprocess.check_output([*command, "--values", values], text=True)
     docs = [doc for doc in yaml.safe_load_all(text) if doc]
     (side,) = [doc["data"]["sidecar.json"] for doc in docs if "sidecar.json" in doc.get("data", {})]
     return side, docs
