@@ -18,7 +18,7 @@ helm, kubectl, validate, binary = sys.argv[1:5]
 PAGE = pathlib.Path("docs/deploy.md")
 # Also in the page's own table.
 NOT_RUN = ("docker push", "kubectl rollout", "kubectl port-forward")
-OTHER_GROUP = {"docker build": "image", "docker compose": "deploy"}
+OTHER_GROUP = {"docker build": "image", "docker compose": "stack"}
 sets = {}
 
 
