@@ -114,7 +114,7 @@ fn shape(pod: Pod<'_>, template: &Template) -> Result<(), Refusal> {
 fn names(pod: Pod<'_>, template: &Template, namespace: Namespace) -> Result<(), Refusal> {
     let redirect = (namespace == Namespace::MayRedirect).then_some(&template.redirect_containers);
     let all = redirect.into_iter().flatten().chain(&template.init_containers).chain(&template.containers);
-    for taken in all.filter_map(name).filter(|ours| pod.container(ours).is_some()) {
+    if let Some(taken) = all.filter_map(name).find(|ours| pod.container(ours).is_some()) {
         return refuse(Reason::ContainerName, format!("it has a container {taken} of its own"));
     }
     for ours in &template.volumes {
