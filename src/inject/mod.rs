@@ -4,7 +4,7 @@
 //! workloads from starting, which is worse than any missing sidecar; and one that adds privileged containers on a
 //! pod's own word hands out privileges.
 //!
-//! **Decision.** [`patch`] is a pure function from a Pod and a template to a [`Verdict`]; [`answer`] puts it into
+//! **Decision.** [`patch()`] is a pure function from a Pod and a template to a [`Verdict`]; [`answer`] puts it into
 //! `AdmissionReview` v1. Every pod is let in. A pod that would be worse off with a sidecar gets none ([`Reason`]),
 //! and learns it three times: as a warning of the request, as the annotation `crossfade.dev/not-injected`, and in the
 //! log. What is added is not made here: it is `sidecar.json` ([`Template`]), rendered by the chart's own templates,
