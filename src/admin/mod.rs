@@ -27,6 +27,7 @@ mod published;
 mod quota;
 mod server;
 mod spool;
+pub mod ui;
 
 #[cfg(test)]
 mod tests;

@@ -51,7 +51,7 @@ pub(super) fn start(
     let desk = Desk::new(move |ask| Box::pin(Arc::clone(&desk).answer(ask)));
     let api = Api::new(Arc::clone(&access), desk);
     let pump = api.events.clone().pump(api.desk.clone());
-    let router = admin::Control { access, drain }.router().merge(api.router());
+    let router = admin::Control { access, drain }.router().merge(admin::ui::router()).merge(api.router());
     let stop = Arc::new(Notify::new());
     let stopped = Arc::clone(&stop);
     let runtime = runtime().map_err(StartError::Thread)?;

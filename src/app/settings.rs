@@ -90,6 +90,7 @@ pub(crate) fn proxy(config: &config::Config) -> Result<proxy::Config, SettingErr
     settings.limits.head_bytes = usize::try_from(own.header_bytes_max).unwrap_or(usize::MAX);
     settings.limits.head_fields = own.headers_max as usize;
     settings.lane_header = own.lane_header;
+    settings.lane_endpoint = own.lane_endpoint;
     let sides = tls::open(config).map_err(|problems| {
         let first = problems.first();
         wrong(first.map_or("CROSSFADE_TLS_CERT", |problem| problem.variable))(

@@ -53,6 +53,8 @@ pub struct Proxy {
     pub trusted_proxies: Vec<Cidr>,
     /// Whether the 101 names the lane.
     pub lane_header: bool,
+    /// See [`vars::LANE_ENDPOINT`].
+    pub lane_endpoint: bool,
 }
 
 /// The Realtime project.
@@ -196,6 +198,7 @@ pub(super) fn proxy(r: &Reader<'_>) -> Result<Proxy, Problem> {
         upgrades_per_second: r.optional(&vars::UPGRADES_PER_SECOND)?.map(|limit| limit.0),
         trusted_proxies: r.optional(&vars::TRUSTED_PROXIES)?.map(|list| list.0).unwrap_or_default(),
         lane_header: r.value(&vars::LANE_HEADER)?,
+        lane_endpoint: r.value(&vars::LANE_ENDPOINT)?,
     })
 }
 

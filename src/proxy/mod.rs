@@ -61,6 +61,7 @@ mod inflaters;
 mod inflaters_tests;
 mod inquiry;
 mod io;
+mod lane_endpoint;
 mod leg;
 pub mod native;
 mod plain;

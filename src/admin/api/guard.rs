@@ -135,7 +135,10 @@ impl Access {
 }
 
 /// `Host` is an address or `localhost`: a page that rebinds its own name to this address sends that name.
-fn is_direct(headers: &HeaderMap) -> Result<Authority, Problem> {
+///
+/// # Errors
+/// 421.
+pub(in crate::admin) fn is_direct(headers: &HeaderMap) -> Result<Authority, Problem> {
     let host = headers.get(header::HOST).and_then(|host| Authority::try_from(host.as_bytes()).ok());
     let direct = host.filter(|host| {
         let name = host.host().trim_start_matches('[').trim_end_matches(']');

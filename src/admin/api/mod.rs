@@ -32,7 +32,7 @@ use std::sync::Arc;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, Extension, Path, Query, Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -44,11 +44,15 @@ pub use changes::AUDIT_MAX;
 use changes::{Asked, Changes};
 pub use desk::{Answer, Ask, Change, Desk, PATIENCE, Reply, What};
 pub use events::{Events, LISTENERS_MAX};
+pub(super) use guard::is_direct;
 pub use guard::{Access, Role, Token};
 pub use problem::Problem;
 
 /// The document that describes all this.
 pub const OPENAPI: &str = include_str!("openapi.json");
+
+/// The caller's role, in every answer that is not a refusal of access.
+const ROLE: HeaderName = HeaderName::from_static("crossfade-role");
 
 const PREVIEW: &str = "/api/v1/rollout/preview";
 
@@ -131,7 +135,10 @@ async fn guarded(State(access): State<Arc<Access>>, mut request: Request, next: 
         Ok(role) => {
             let remote = request.extensions().get::<Remote>().map(|remote| remote.0);
             request.extensions_mut().insert(Caller { role, remote });
-            next.run(request).await
+            let mut answer = next.run(request).await;
+            // The dashboard shows what its token may do.
+            answer.headers_mut().insert(ROLE, HeaderValue::from_static(role.as_str()));
+            answer
         }
         Err(problem) => problem.into_response(),
     }

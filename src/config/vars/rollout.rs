@@ -51,6 +51,14 @@ pub static EMERGENCY_FILE: Var<Text> = Var::new(
 pub static LANE_HEADER: Var<bool> =
     Var::new(Group::Rollout, "CROSSFADE_LANE_HEADER", "Adds `X-Crossfade-Lane` to the 101.").default("off");
 
+/// Whether a page may ask which lane feeds it.
+pub static LANE_ENDPOINT: Var<bool> = Var::new(
+    Group::Rollout,
+    "CROSSFADE_LANE_ENDPOINT",
+    "Answers `/.crossfade/lane` and `/.crossfade/indicator.js` in place of the service.",
+)
+.default("off");
+
 /// In the order of the table.
 pub(super) static ALL: &[&About] = &[
     &ROLLOUT_PERCENT.about,
@@ -59,4 +67,5 @@ pub(super) static ALL: &[&About] = &[
     &ROLLOUT_SALT.about,
     &EMERGENCY_FILE.about,
     &LANE_HEADER.about,
+    &LANE_ENDPOINT.about,
 ];
