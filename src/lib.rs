@@ -31,6 +31,7 @@ pub mod doctor;
 pub mod emulator;
 pub mod envelope;
 pub mod hot;
+pub mod inject;
 pub mod lane;
 pub mod mirror;
 pub mod proxy;

@@ -272,14 +272,18 @@ fn in_schema(about: &crossfade::config::About) -> serde_json::Value {
     schema
 }
 
+/// The spool's place follows from `spool.type`, and the webhook's variables are its pods' alone.
+fn set_by_the_chart(about: &crossfade::config::About) -> bool {
+    about.name == "CROSSFADE_SPOOL_DIR" || about.group == Group::Inject
+}
+
 /// `charts/crossfade/schema/base.json`, with the variables of the program under `config` and `secrets`.
 #[test]
 fn the_schema_of_the_chart_is_current() {
     let base = fs::read_to_string(root().join("charts/crossfade/schema/base.json")).unwrap();
     let mut schema: serde_json::Value = serde_json::from_str(&base).unwrap();
     for (section, secret) in [("config", false), ("secrets", true)] {
-        let wanted =
-            vars::all().filter(|about| about.secret == secret && about.name != "CROSSFADE_SPOOL_DIR");
+        let wanted = vars::all().filter(|about| about.secret == secret && !set_by_the_chart(about));
         let properties = wanted.map(|about| {
             let schema = if secret {
                 serde_json::json!({ "$ref": "#/definitions/secretReference", "description": about.doc })

@@ -22,6 +22,7 @@
 //! **Limits.** A full queue of words or notices loses what does not fit (counted): the breaker then knows less for a
 //! moment, and windows release by their own clocks. One publish and one read-back link; at most two topics per pod.
 
+mod addresses;
 mod behind;
 mod console;
 mod control;
@@ -67,8 +68,9 @@ use ops::{Links, Ops, View, WORDS_MAX, Word};
 pub use stores::driver::PlanWord;
 use table::TableFigures;
 
+pub use addresses::Addresses;
 pub use reports::Proofs;
-pub use settings::{Addresses, SettingError, Tuning, load};
+pub use settings::{SettingError, Tuning, load};
 pub(crate) use settings::{accepts, link, proxy as proxy_settings, topic, wanted};
 
 /// Why the process did not start.

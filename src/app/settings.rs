@@ -1,7 +1,6 @@
 //! From the environment's words to the rooms' settings. Whatever can be refused is refused here, before a port is
 //! bound.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -365,38 +364,6 @@ pub struct Tuning {
     pub flush: Option<Duration>,
     /// Do not bind a metrics listener.
     pub quiet: bool,
-}
-
-/// Where the parts of a running process listen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Addresses {
-    /// Clients connect here.
-    pub proxy: SocketAddr,
-    /// `/metrics`, `/healthz`, `/readyz`.
-    pub metrics: Option<SocketAddr>,
-    /// The admin listener.
-    pub admin: Option<SocketAddr>,
-}
-
-impl Addresses {
-    /// Where everything listens, said in the log.
-    pub(super) fn told(
-        running: &proxy::Running,
-        metrics: Option<SocketAddr>,
-        admin: Option<&super::control::Listener>,
-    ) -> Self {
-        let addresses =
-            Self { proxy: running.local_addr(), metrics, admin: admin.map(|listener| listener.address) };
-        addresses.tell();
-        addresses
-    }
-
-    fn tell(self) {
-        tracing::info!(listener = "proxy", addr = %self.proxy, "listening");
-        if let Some(addr) = self.metrics {
-            tracing::info!(listener = "metrics", %addr, "listening");
-        }
-    }
 }
 
 #[cfg(test)]

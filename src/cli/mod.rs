@@ -27,6 +27,7 @@ mod drain;
 mod emulator;
 mod explain;
 mod health;
+mod inject;
 mod list;
 mod reconcile;
 mod replay;
@@ -119,6 +120,8 @@ enum Command {
     Explain(ExplainArgs),
     /// Run a Realtime-compatible server for development and tests
     Emulator(crate::emulator::cli::Options),
+    /// Answer a Kubernetes API server that asks what to add to pods: the sidecar (admission webhook)
+    Inject,
 }
 
 /// Where a command writes.
@@ -174,6 +177,7 @@ where
         Command::Replay(args) => replay::run(&args, streams),
         Command::Explain(args) => explain::run(&args, strings, streams),
         Command::Emulator(args) => emulator::run(args, streams),
+        Command::Inject => inject::run(strings, streams),
     }
 }
 

@@ -22,6 +22,7 @@
 
 mod checks;
 mod choices;
+mod inject;
 mod lists;
 mod numbers;
 mod places;
@@ -39,6 +40,7 @@ pub mod vars;
 mod tests;
 
 pub use choices::{BreakerMode, LogFilter, LogFormat, Name, Readback, Redact, RolloutLane, Table, Text, Vsn};
+pub use inject::Inject;
 pub use lists::{Cidr, Cidrs, KeyChain, KeySource, Paths};
 pub use numbers::{CloseCode, Count, CountOrZero, Percent, Ratio, Size, Timeout, Workers};
 pub use places::{ProjectUrl, Upstream};

@@ -82,8 +82,13 @@ impl<'a> Reader<'a> {
 
     /// Everything that is wrong with single variables and with names.
     pub(super) fn problems(&self) -> Vec<Problem> {
+        self.problems_where(|_| true)
+    }
+
+    /// The same of these variables alone; a name that nobody knows is wrong in any case.
+    pub(super) fn problems_where(&self, wanted: impl Fn(&About) -> bool) -> Vec<Problem> {
         let unknown = self.strings.names().filter(|name| is_unknown(name)).map(unknown);
-        let faulty = vars::all().filter_map(|about| self.check(about).err());
+        let faulty = vars::all().filter(|about| wanted(about)).filter_map(|about| self.check(about).err());
         unknown.chain(faulty).collect()
     }
 

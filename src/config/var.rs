@@ -40,11 +40,13 @@ pub enum Group {
     Drain,
     /// Listeners, tokens, log.
     Operations,
+    /// The admission webhook.
+    Inject,
 }
 
 impl Group {
     /// Every group, in the order of the tables.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Service,
         Self::Tls,
         Self::Supabase,
@@ -55,6 +57,7 @@ impl Group {
         Self::Protection,
         Self::Drain,
         Self::Operations,
+        Self::Inject,
     ];
 
     /// The heading.
@@ -71,6 +74,7 @@ impl Group {
             Self::Protection => "Protection",
             Self::Drain => "Drain",
             Self::Operations => "Operations",
+            Self::Inject => "Admission webhook (`crossfade inject`)",
         }
     }
 }

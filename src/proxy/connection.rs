@@ -41,6 +41,8 @@ use super::watch::{HeadClock, InFlight, Runs, Watch, Watched};
 use super::worker::Worker;
 use super::{lane_endpoint, plain, upgrade};
 
+/// How long a draining process waits for the first byte of a connection that it has accepted.
+const FIRST_WORD: Duration = Duration::from_secs(1);
 /// How long a client may take to read our last words before the connection is closed.
 const LINGER: Duration = Duration::from_secs(1);
 /// Bytes read and dropped meanwhile.
@@ -163,10 +165,10 @@ async fn speak_http(client: &Rc<ClientSide>, io: Watched) {
         .serve_connection(TokioIo::new(io), Door(Rc::clone(client)))
         .with_upgrades();
     let mut clock = HeadClock::start(Arc::clone(&client.watch), &config.deadlines);
-    let mut finishing = pin!(client.worker.shared.drain.reached(Phase::Finishing));
+    let mut leaving = pin!(time_to_leave(client));
     let mut told = false;
     let finish = poll_fn(|cx| {
-        if !told && finishing.as_mut().poll(cx).is_ready() {
+        if !told && leaving.as_mut().poll(cx).is_ready() {
             told = true;
             Pin::new(&mut connection).graceful_shutdown();
         }
@@ -195,6 +197,15 @@ async fn speak_http(client: &Rc<ClientSide>, io: Watched) {
         && let Some(parts) = connection.into_parts()
     {
         last_words(parts.io.into_inner().into_inner(), &words).await;
+    }
+}
+
+/// Ends when a draining process asks its clients to leave. A client that was accepted a moment ago and has not come
+/// to speak yet would find the door shut without a word, and could not know whether to ask again.
+async fn time_to_leave(client: &ClientSide) {
+    client.worker.shared.drain.reached(Phase::Finishing).await;
+    if client.watch.is_silent() {
+        tokio::time::sleep(FIRST_WORD).await;
     }
 }
 

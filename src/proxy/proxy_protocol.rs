@@ -85,9 +85,11 @@ impl Parser {
             return Err(Refused::NoHeader);
         }
         // The shortest line has 15 bytes, so that so many belong to either version.
+        if begins(WORD) && self.0.contains(&b'\n') {
+            return Err(Refused::Malformed);
+        }
         if have < SIGNATURE.len() {
-            let wrong = begins(WORD) && self.0.contains(&b'\n');
-            return if wrong { Err(Refused::Malformed) } else { Ok((SIGNATURE.len() - have, false)) };
+            return Ok((SIGNATURE.len() - have, false));
         }
         if begins(WORD) {
             let room = LINE_MAX - have.min(LINE_MAX);

@@ -20,8 +20,8 @@ import manifests
 CHART = pathlib.Path("charts/crossfade")
 VERSIONS = ["1.28", "1.34"]
 OPERATOR = "monitoring.coreos.com/v1"
-# A variable of the spool, whose branch is not merged in every binary yet.
-OPTIONAL = {"CROSSFADE_SPOOL_DIR"}
+# Variables that follow from other values, so that nobody sets them under `config`.
+SET_BY_THE_CHART = {"CROSSFADE_SPOOL_DIR", "CROSSFADE_INJECT_LISTEN", "CROSSFADE_INJECT_TLS_DIR", "CROSSFADE_INJECT_TEMPLATE"}
 helm, validate, crds, binary, out, helm3 = sys.argv[1:7]
 seen_count = 0
 
@@ -83,8 +83,6 @@ def accept(container, known, label):
         environment = {}
         for variable in container["env"]:
             name, value = variable["name"], variable.get("value", "pod-0")
-            if name in OPTIONAL and name not in known:
-                continue
             if name.endswith("_FILE") and name not in known:
                 value = os.path.join(folder, name)
                 anon = "ANON" in name
@@ -263,7 +261,7 @@ def one_source():
     schema = json.loads((CHART / "values.schema.json").read_text())["properties"]
     known = variables()
     config, secrets = (set(schema[part]["properties"]) for part in ("config", "secrets"))
-    wanted = {name for name, row in known.items() if not row["secret"]} - OPTIONAL
+    wanted = {name for name, row in known.items() if not row["secret"]} - SET_BY_THE_CHART
     if config != wanted or secrets != {name for name, row in known.items() if row["secret"]}:
         fail(f"schema and program differ: {config ^ wanted} {secrets}")
     page = pathlib.Path("docs/configuration.md").read_text()

@@ -200,10 +200,7 @@ def main():
     plain()
     sidecars()
     compose()
-    if shutil.which("systemd-analyze"):
-        systemd()
-    else:
-        print("systemd-analyze is not here: units not checked")
+    systemd()
 
 
 main()

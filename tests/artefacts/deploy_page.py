@@ -18,7 +18,7 @@ helm, kubectl, validate, binary = sys.argv[1:5]
 PAGE = pathlib.Path("docs/deploy.md")
 # Also in the page's own table.
 NOT_RUN = ("docker push", "kubectl rollout", "kubectl port-forward")
-OTHER_GROUP = {"docker build": "image", "docker compose": "deploy"}
+OTHER_GROUP = {"docker build": "image", "docker compose": "stack"}
 sets = {}
 
 
@@ -73,6 +73,8 @@ def environment(deployment):
 def kubectl_patch(words):
     """The same with --local, on a manifest of that kind."""
     kind, name = words[2:4]
+    if kind == "deployment":
+        return opted_in(words, yaml.safe_load(pathlib.Path("deploy/examples/node/kubernetes.yaml").read_text().split("---")[0]))
     if kind == "ingress":
         backend = {"service": {"name": "feed", "port": {"number": 80}}}
         rule = {"http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]}}
@@ -93,6 +95,29 @@ def kubectl_patch(words):
         fail("the Service leads elsewhere")
 
 
+def local(words, doc):
+    """The same kubectl command with --local, on this manifest."""
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+        yaml.safe_dump(doc, file)
+        file.flush()
+        rest = [word for i, word in enumerate(words[4:], 4) if word != "--namespace" and words[i - 1] != "--namespace"]
+        return yaml.safe_load(run(kubectl, words[1], "--local", "-f", file.name, *rest, "-o", "yaml"))
+
+
+def opted_in(words, deployment):
+    """What the webhook's configuration and the webhook look for."""
+    if (deployment["kind"], deployment["metadata"]["name"]) != ("Deployment", words[3]):
+        fail(f"the examples' Deployment is {deployment['metadata']['name']}")
+    made = local(words, deployment)["spec"]["template"]
+    ports = [str(port["containerPort"]) for port in made["spec"]["containers"][0]["ports"]]
+    if made["metadata"]["labels"].get("crossfade.dev/inject") != "enabled":
+        fail("the Deployment does not opt in")
+    if made["metadata"]["annotations"].get("crossfade.dev/upstream-port") not in ports:
+        fail(f"the service has the ports {ports}")
+    if len(made["spec"]["containers"]) != len(deployment["spec"]["template"]["spec"]["containers"]):
+        fail("the patch changes the containers")
+
+
 def exercise(line, folder):
     words = shlex.split(line)
     two = " ".join(words[:2])
@@ -105,6 +130,10 @@ def exercise(line, folder):
         return f"group {OTHER_GROUP[two]}"
     if two == "helm upgrade":
         deployment = helm_upgrade(words)
+        if "mode=injector" in words:
+            if deployment["spec"]["template"]["spec"]["containers"][0]["args"] != ["inject"]:
+                fail(f"{line}: renders no webhook")
+            return "run"
         share = environment(deployment).get("CROSSFADE_ROLLOUT_PERCENT")
         if share != ("1" if "--reuse-values" in words else None):
             fail(f"{line}: the share is {share}")
@@ -119,6 +148,10 @@ def exercise(line, folder):
         run(binary, *inside[1:], "--help")
     elif two == "kubectl patch":
         kubectl_patch(words)
+    elif two == "kubectl label":
+        labels = local(words, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": words[3]}})["metadata"]["labels"]
+        if labels != {"crossfade.dev/inject": "enabled"}:
+            fail(f"{line}: {labels}")
     elif two == "kubectl apply" and words[2] == "-k":
         valid(run(kubectl, "kustomize", words[3]))
     elif words[0] == "sh":

@@ -11,7 +11,7 @@ out=$PWD/target/chart
 rm -rf "$out" && mkdir -p "$out"
 
 shellcheck --shell=sh --exclude=SC2148 charts/crossfade/files/redirect.sh deploy/kubernetes/secret.example.sh
-shellcheck --shell=bash --exclude=SC2148,SC1091,SC2034,SC2154 tests/artefacts/*.sh tests/groups/{chart,deploy,image,redirect}.sh
+shellcheck --shell=bash --exclude=SC2148,SC1091,SC2034,SC2154 tests/artefacts/*.sh tests/groups/{activation,chart,deploy,image,inject,pod,redirect,stack}.sh
 seen "shellcheck has no finding"
 
 "$python" tests/artefacts/chart.py "$helm" "$tools/venv/bin/kubernetes-validate" "$crds" "$binary" "$out" "$helm3"

@@ -37,6 +37,12 @@
 {{- if and .Values.emergency.configMap (hasKey .Values.config "CROSSFADE_EMERGENCY_FILE") -}}
 {{- fail "config.CROSSFADE_EMERGENCY_FILE and emergency.configMap are the same switch: give one of them" -}}
 {{- end -}}
+{{- if ne .Values.spool.type "none" -}}
+{{- $max := include "crossfade.text" (.Values.config.CROSSFADE_SPOOL_MAX | default "256MiB") -}}
+{{- if gt (include "crossfade.bytes" $max | int64) (include "crossfade.bytes" .Values.spool.size | int64) -}}
+{{- fail (printf "config.CROSSFADE_SPOOL_MAX (%s) is over spool.size (%s): the volume would be full, and an emptyDir over its limit takes the whole pod with it" $max .Values.spool.size) -}}
+{{- end -}}
+{{- end -}}
 {{- if and (eq .Values.mode "gateway") (eq .Values.spool.type "claim") (or .Values.autoscaling.enabled (gt (int .Values.replicas) 1)) -}}
 {{- fail "spool.type claim is one pod's disk: set replicas to 1 and autoscaling.enabled to false, or use emptyDir" -}}
 {{- end -}}

@@ -57,6 +57,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- div (add $ms 999) 1000 -}}
 {{- end -}}
 
+{{/* A size in bytes, of the program (256MiB) or of Kubernetes (1.5Gi). */}}
+{{- define "crossfade.bytes" -}}
+{{- $units := dict "B" 1 "KiB" 1024 "MiB" 1048576 "GiB" 1073741824 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 "k" 1000 "M" 1000000 "G" 1000000000 "T" 1000000000000 -}}
+{{- $unit := regexFind "[A-Za-z]+$" . -}}
+{{- mulf (regexFind "^[0-9]+(\\.[0-9]+)?" . | float64) (ternary (get $units $unit) 1 (ne $unit "")) | int64 -}}
+{{- end -}}
+
 {{/* "true" where the sidecar is a native one. */}}
 {{- define "crossfade.native" -}}
 {{- $known := semverCompare ">=1.29.0-0" .Capabilities.KubeVersion.Version -}}

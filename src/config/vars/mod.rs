@@ -4,6 +4,7 @@
 mod breaker;
 mod drain;
 mod hot;
+mod inject;
 mod mirror;
 mod operations;
 mod protection;
@@ -16,6 +17,7 @@ mod tls;
 pub use breaker::*;
 pub use drain::*;
 pub use hot::*;
+pub use inject::*;
 pub use mirror::*;
 pub use operations::*;
 pub use protection::*;
@@ -41,6 +43,7 @@ pub fn all() -> impl Iterator<Item = &'static About> {
         protection::ALL,
         drain::ALL,
         operations::ALL,
+        inject::ALL,
     ];
     groups.into_iter().flatten().copied()
 }

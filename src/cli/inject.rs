@@ -1,0 +1,53 @@
+//! `crossfade inject`: settings and files first, then the webhook until it is told to stop.
+//! The room `inject` decides and answers.
+
+use super::run::{Chain, asked_to_stop};
+use super::{Exit, Streams};
+use crate::config::{Inject, Strings};
+use crate::inject::server::{self, Watched, Webhook};
+use crate::telemetry;
+
+pub(super) fn run(strings: &Strings, streams: &mut Streams<'_>) -> Exit {
+    let config = match Inject::load(strings) {
+        Ok(config) => config,
+        Err(problems) => return streams.refuse(Exit::Config, &problems),
+    };
+    if let Err(error) = telemetry::init(&config.log) {
+        return streams.refuse(Exit::Bug, &error);
+    }
+    let (webhook, watched) = match server::open(&config) {
+        Ok(opened) => opened,
+        Err(problems) => return streams.refuse(Exit::Config, &problems.join("\ncrossfade: ")),
+    };
+    // One thread: questions are judged one after the other, which bounds the memory that they take.
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return streams.refuse(Exit::Unavailable, &error),
+    };
+    match runtime.block_on(serve(&config, webhook, watched)) {
+        Ok(()) => Exit::Fine,
+        Err(error) => {
+            let listen = config.listen;
+            streams
+                .refuse(Exit::Unavailable, &format_args!("{listen} cannot be listened on: {}", Chain(&error)))
+        }
+    }
+}
+
+async fn serve(config: &Inject, webhook: Webhook, watched: Watched) -> std::io::Result<()> {
+    let listener = tokio::net::TcpListener::bind(config.listen).await?;
+    let addr = listener.local_addr()?;
+    tracing::info!(listener = "inject", %addr, "listening");
+    let stop = async {
+        let signal = asked_to_stop().await;
+        tracing::info!(signal, "stopping");
+        // The API server still sends questions here until the Service's endpoints have followed.
+        tokio::time::sleep(config.settle).await;
+    };
+    tokio::select! {
+        () = webhook.clone().serve(listener, stop) => {}
+        never = webhook.keep(watched) => match never {},
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
