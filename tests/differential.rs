@@ -1,6 +1,7 @@
 //! What one side writes is what the other reads, with the tap on. Client and service are raw sockets, and frames
 //! are written by hand here, so that a mistake in our own encoder cannot hide one in our own walker.
-//! `differential_tls.rs` is this file once more, with TLS around both sides of the proxy.
+//! `differential_tls.rs` is this file once more, with TLS around both sides of the proxy; `differential_http2.rs` with
+//! clients whose sessions are streams of HTTP/2 (RFC 8441).
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, its own functions included")]
 
@@ -9,6 +10,8 @@
 mod made;
 #[path = "../src/proxy/tests/shim.rs"]
 mod shim;
+#[path = "../src/proxy/tests/shim_http2.rs"]
+mod shim_http2;
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -26,6 +29,8 @@ use proptest::prelude::*;
 
 /// Whether TLS is put around both sides.
 const SECURE: bool = env!("CARGO_CRATE_NAME").len() == "differential_tls".len();
+/// Whether clients speak HTTP/2.
+const STREAMS: bool = env!("CARGO_CRATE_NAME").len() == "differential_http2".len();
 const HANG: Duration = Duration::from_secs(30);
 const KEY: [u8; 4] = [0x11, 0xAF, 0x00, 0xFF];
 const FIN: u8 = 0x80;
@@ -116,6 +121,9 @@ impl World {
         let mut clients = running.local_addr();
         if SECURE {
             clients = shim::door(clients, shim::Beyond::Tls(Arc::new(authority.client())));
+        }
+        if STREAMS {
+            clients = shim_http2::door(clients);
         }
         Self { _running: running, clients, service, receiver }
     }
