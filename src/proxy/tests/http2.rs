@@ -213,6 +213,9 @@ fn a_stream_that_nobody_reads_holds_up_its_service_and_no_neighbour() {
     let (mut stuck, mut flood, _) = client.session(&world);
     let sent = flood.send_until_it_blocks(64 << 20);
     assert!(sent < 64 << 20, "the sender is held up");
+    // And a service that does not read its client.
+    let (mut eager, _deaf, _) = client.session(&world);
+    eager.send.send_data(Bytes::from(vec![b'x'; 32 << 20]), false).unwrap();
     let (mut session, mut service, _) = client.session(&world);
     for _ in 0..3 {
         service.send(b"down");

@@ -39,7 +39,8 @@ impl Client {
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let requests = runtime.block_on(async {
             let mut builder = h2::client::Builder::new();
-            builder.initial_window_size(65_535);
+            // One stream that is not read must not be the client's own trouble.
+            builder.initial_window_size(65_535).initial_connection_window_size(1 << 20);
             let (requests, connection) = builder.handshake(io.await).await.unwrap();
             tokio::spawn(async move { connection.await.unwrap_or(()) });
             requests

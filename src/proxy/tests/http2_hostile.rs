@@ -38,8 +38,8 @@ fn is_refused(client: &mut Peer, stream: u32) -> bool {
     match next(client) {
         (RST_STREAM, _, which, _) => which == stream,
         (GOAWAY, ..) => true,
-        // Statuses 400 and 404 have an index of their own (RFC 7541 appendix A), others are literals that begin so.
-        (HEADERS, _, _, block) => matches!(block.first(), Some(0x8C | 0x8D)) || block.starts_with(b"\x48\x03\x34"),
+        // 400 and 404 have an index of their own (RFC 7541 appendix A), other errors but 500 are literals that begin so.
+        (HEADERS, _, _, block) => matches!(block.first(), Some(0x8C | 0x8D | 0x48)),
         _ => false,
     }
 }
