@@ -14,7 +14,7 @@ esac
 local_rules=''
 if [ -n "${REDIRECT_UID:-}" ]; then
   local_rules="chain out {
-    type nat hook output priority dstnat; policy accept;
+    type nat hook output priority -100; policy accept;
     meta skuid $REDIRECT_UID return
     fib daddr type local tcp dport { $REDIRECT_FROM } redirect to :$REDIRECT_TO
   }"

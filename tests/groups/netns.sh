@@ -117,7 +117,7 @@ rules() { # FLAVOUR, then its words
   ip netns exec "$pod" env XTABLES_LOCKFILE="$work/lock" REDIRECT_FROM=3000,3001 REDIRECT_TO=8080 "${uid[@]}" \
     sh "deploy/redirect/$flavour.sh" "$@" >>"$work/rules"
 }
-listed() { ip netns exec "$pod" sh -c 'iptables-save -t nat; ip6tables-save -t nat; nft list ruleset' 2>/dev/null | grep -v '^#' | sed 's/\[[0-9:]*\]//'; }
+listed() { ip netns exec "$pod" sh -c 'iptables-save -t nat; ip6tables-save -t nat; nft list ruleset' 2>/dev/null | grep -v '^#' | sed 's/\[[0-9:]*\]//; s/counter packets [0-9]* bytes [0-9]*//'; }
 empty=$(listed | grep -c CROSSFADE || true)
 [ "$empty" = 0 ] || broken "rules before there are any"
 until_says "" sh -c "ip netns exec $world curl --silent --max-time 5 http://198.18.0.1:8080/ || true"
