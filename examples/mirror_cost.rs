@@ -80,8 +80,13 @@ impl Mirror {
         for number in first..first + PER_BATCH {
             let content = number / self.sessions;
             let body = format!(r#"{{"event":"price","n":{content},"text":"{:>260}"}}"#, "x");
-            let sample =
-                Sample { path: "/ws", dir: Direction::Down, op: Opcode::Text, payload: body.as_bytes() };
+            let sample = Sample {
+                path: "/ws",
+                subprotocol: None,
+                dir: Direction::Down,
+                op: Opcode::Text,
+                payload: body.as_bytes(),
+            };
             let classified = self.classifier.classify(&sample, now);
             let Fate::Mirror { class, shared } = classified.fate else { continue };
             let bytes = self.redactor.redact(Direction::Down, Opcode::Text, body.as_bytes());
@@ -95,6 +100,7 @@ impl Mirror {
                 path: Arc::clone(&self.path),
                 at: now,
                 shared,
+                marks: crossfade::mirror::classify::Marks::default(),
                 redacted: false,
             };
             let record = Record::new(payload, facts, self.ledger.open(key), true);

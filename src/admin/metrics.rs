@@ -57,6 +57,8 @@ pub struct Snapshot {
     pub inflate_bytes: u64,
     /// Decompressors put to sleep.
     pub hibernated: u64,
+    /// Bytes of them, and what they stand for.
+    pub published: super::Published,
     /// Upgrade requests by outcome.
     pub upgrades: Vec<(&'static str, u64)>,
     /// Data messages that the tap saw pass, by direction.
@@ -93,6 +95,8 @@ pub struct Snapshot {
     pub realtime_connected: bool,
     /// The effective share of the users on the Realtime side, in percent.
     pub rollout_percent: f64,
+    /// See the family; `None` without an open keyed session.
+    pub rollout_live_percent: Option<f64>,
     /// The plan's budget; `None` without Supabase settings.
     pub quota: Option<super::Quota>,
 }
@@ -158,7 +162,12 @@ pub(super) const fn gauge(
 
 /// Every family, in the order of the document.
 pub(super) fn families() -> impl Iterator<Item = &'static Family> {
-    FAMILIES.iter().chain(&super::quota::FAMILIES).chain(&super::spool::FAMILIES)
+    FAMILIES
+        .iter()
+        .chain(&super::quota::FAMILIES)
+        .chain(&super::spool::FAMILIES)
+        .chain(&super::published::FAMILIES)
+        .chain(&super::process::FAMILIES)
 }
 
 static FAMILIES: &[Family] = &[
@@ -321,6 +330,12 @@ static FAMILIES: &[Family] = &[
         "Effective share of the users on the Realtime side, in percent.",
         |s| one(s.snapshot.rollout_percent),
     ),
+    gauge(
+        "crossfade_rollout_live_percent",
+        "",
+        "Share of the open sessions with a rollout key that Realtime feeds, in percent.",
+        |s| Samples::One(s.snapshot.rollout_live_percent),
+    ),
     counter(
         "crossfade_log_suppressed_total",
         "",
@@ -336,19 +351,6 @@ static FAMILIES: &[Family] = &[
     gauge("crossfade_build_info", "version", "Always 1; the label tells the version.", |_| {
         Samples::Labelled(vec![(env!("CARGO_PKG_VERSION"), 1.0)])
     }),
-    counter("process_cpu_seconds_total", "", "CPU time of user and kernel.", |s| {
-        Samples::One(s.process.cpu_seconds)
-    }),
-    gauge("process_start_time_seconds", "", "Start of the process, as Unix time.", |s| {
-        Samples::One(s.process.start_time_seconds)
-    }),
-    gauge("process_threads", "", "Threads of the operating system.", |s| Samples::One(s.process.threads)),
-    gauge("process_virtual_memory_bytes", "", "Virtual memory.", |s| Samples::One(s.process.virtual_bytes)),
-    gauge("process_resident_memory_bytes", "", "Resident memory.", |s| {
-        Samples::One(s.process.resident_bytes)
-    }),
-    gauge("process_open_fds", "", "Open file descriptors.", |s| Samples::One(s.process.open_fds)),
-    gauge("process_max_fds", "", "Limit of open file descriptors.", |s| Samples::One(s.process.max_fds)),
 ];
 
 pub(super) fn one(value: f64) -> Samples {

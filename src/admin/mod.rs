@@ -16,12 +16,14 @@
 //! and for an answer; at most [`SERIES_MAX`] series, kept by closed label sets of at most [`LABELS_MAX`] values
 //! whose overflow is counted. No TLS, no token: bind it where only the cluster can reach it.
 
+pub mod api;
 mod control;
 mod exposition;
 mod health;
 mod histogram;
 mod metrics;
 mod process;
+mod published;
 mod quota;
 mod server;
 mod spool;
@@ -34,6 +36,7 @@ pub use exposition::{SnapshotCollector, markdown, registry};
 pub use health::{Health, Status};
 pub use histogram::{EDGES, Histogram, Readings};
 pub use metrics::{LABELS_MAX, SERIES_MAX, Snapshot};
+pub use published::Published;
 pub use quota::Quota;
 pub use server::{CONNECTIONS_MAX, Ops, REQUEST_TIMEOUT, serve};
 pub use spool::SpoolReadings;

@@ -36,9 +36,18 @@ fn full() -> Snapshot {
         moves_back: vec![("breaker", 1)],
         breaker_state: "open",
         breaker_trips: vec![("stall", 1)],
+        table_rows: vec![("stored", 1)],
+        table_requests: vec![("ok", 1)],
+        spool: Some(SpoolReadings {
+            state: "open",
+            states: vec!["open"],
+            messages: vec![("critical", 1)],
+            ..SpoolReadings::default()
+        }),
         readback: histogram.readings(),
         realtime_connected: true,
         rollout_percent: 12.5,
+        rollout_live_percent: Some(12.0),
         quota: Some(Quota { messages: vec![("send", 5)], month_cost: Some(2.5), ..Quota::default() }),
         ..Snapshot::default()
     }

@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use crate::admin::Published;
+use crate::mirror::batch::BatchCounts;
 use crate::mirror::governor;
 use crate::mirror::publish::Publisher;
 use crate::mirror::tally::Tally;
@@ -14,6 +16,7 @@ use super::ops::Links;
 pub(crate) struct SideFigures {
     connected: AtomicBool,
     batches: AtomicU64,
+    published: Mutex<Published>,
     acknowledged: AtomicU64,
     waiting: AtomicU64,
     notices_lost: AtomicU64,
@@ -27,6 +30,7 @@ pub(crate) struct SideFigures {
 pub(crate) struct SideSnapshot {
     pub(crate) connected: bool,
     pub(crate) batches: u64,
+    pub(crate) published: Published,
     pub(crate) acknowledged: u64,
     pub(crate) waiting: u64,
     pub(crate) tally: Tally,
@@ -34,8 +38,18 @@ pub(crate) struct SideSnapshot {
 }
 
 impl SideFigures {
-    pub(super) fn batch(&self) {
+    /// A broadcast of so many bytes goes out.
+    pub(super) fn batch(&self, bytes: usize) {
         self.batches.fetch_add(1, Ordering::Relaxed);
+        self.published.lock().unwrap_or_else(PoisonError::into_inner).bytes += bytes as u64;
+    }
+
+    /// A batch of so many messages was closed.
+    pub(super) fn closed(&self, recipients: u64, counts: [BatchCounts; 2]) {
+        let mut published = self.published.lock().unwrap_or_else(PoisonError::into_inner);
+        published.recipients += recipients;
+        published.collapsed = counts.iter().map(|one| one.collapsed).sum();
+        published.split = counts.iter().map(|one| one.split).sum();
     }
 
     pub(super) fn acknowledged(&self, messages: u64) {
@@ -61,6 +75,7 @@ impl SideFigures {
         SideSnapshot {
             connected: self.connected.load(Ordering::Relaxed),
             batches: self.batches.load(Ordering::Relaxed),
+            published: *self.published.lock().unwrap_or_else(PoisonError::into_inner),
             acknowledged: self.acknowledged.load(Ordering::Relaxed),
             waiting: self.waiting.load(Ordering::Relaxed),
             tally: *self.tally.lock().unwrap_or_else(PoisonError::into_inner),

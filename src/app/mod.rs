@@ -23,13 +23,14 @@
 //! moment, and windows release by their own clocks. One publish and one read-back link; at most two topics per pod.
 
 mod behind;
+mod console;
 mod control;
 mod decide;
 pub(crate) mod figures;
 pub(crate) mod flags;
 mod life;
 pub(crate) mod ops;
-mod settings;
+pub(crate) mod settings;
 pub(crate) mod side;
 mod status;
 pub(crate) mod table;
@@ -37,7 +38,7 @@ mod tls;
 
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -53,6 +54,7 @@ use crate::rollout::Percent;
 use crate::tap::{self, TapReceiver};
 
 use behind::{Behind, runtime};
+use console::Console;
 use decide::Decider;
 use figures::SideFigures;
 pub use flags::Hand;
@@ -99,6 +101,7 @@ pub struct Eyes {
     returned_us: Arc<AtomicU64>,
     standing: watch::Receiver<Arc<Standing>>,
     mirrors: bool,
+    reachable: Arc<AtomicBool>,
     /// Where there is a spool.
     disk: Option<Arc<crate::spool::disk::Figures>>,
 }
@@ -127,6 +130,7 @@ struct Parts {
     view: watch::Sender<View>,
     breaker: Breaker,
     epoch: Epoch,
+    decider: Decider,
 }
 
 impl App {
@@ -181,8 +185,8 @@ impl App {
         };
         let words = mpsc::channel(WORDS_MAX);
         let probes = mpsc::channel(4);
-        let parts = Parts { ledger, budget, receiver, words, probes, policy, view, breaker, epoch };
-        let (proxy, decide) = (settings::proxy(config)?, decider.into_fn());
+        let (proxy, decide) = (settings::proxy(config)?, decider.clone().into_fn());
+        let parts = Parts { ledger, budget, receiver, words, probes, policy, view, breaker, epoch, decider };
         let running = match listener {
             Some(listener) => Server::start_on(listener, proxy, decide, mirroring)?,
             None => Server::start(proxy, decide, mirroring)?,
@@ -198,10 +202,8 @@ impl App {
         (running, flags): (Arc<Running>, FlagBook),
         parts: Parts,
     ) -> Result<Self, StartError> {
-        let figures = Arc::new(SideFigures::default());
-        let table = Arc::new(TableFigures::default());
-        let disk = Arc::new(crate::spool::disk::Figures::default());
-        let returned_us = Arc::new(AtomicU64::new(0));
+        let (figures, table) = <(Arc<SideFigures>, Arc<TableFigures>)>::default();
+        let (disk, returned_us) = <(Arc<crate::spool::disk::Figures>, Arc<AtomicU64>)>::default();
         let eyes = Eyes {
             shared: running.shared(),
             view: parts.view.subscribe(),
@@ -213,6 +215,7 @@ impl App {
             returned_us: Arc::clone(&returned_us),
             standing: flags.subscribe(),
             mirrors: config.supabase.is_some(),
+            reachable: Arc::default(),
         };
         let ((words, heard), (ask, asked)) = (parts.words, parts.probes);
         let view = parts.view.subscribe();
@@ -232,6 +235,7 @@ impl App {
             left_at: None,
             trips: [0; crate::breaker::Trigger::ALL.len()],
             last_trip: None,
+            tripped: std::collections::VecDeque::new(),
         };
         let (stop_side, stop_ops) = <(Arc<Notify>, Arc<Notify>)>::default();
         let side = match &config.supabase {
@@ -259,7 +263,8 @@ impl App {
                 Some(behind.start(&running, book, Arc::clone(&stop_side))?)
             }
         };
-        let admin = control::start(config, tuning, &running)?;
+        let console = Console::new((config, parts.epoch), &eyes, &words, (&running, parts.decider));
+        let admin = control::start(config, tuning, &running, console)?;
         let machine = (machine, words.clone());
         let (ops, metrics) = start_ops(config, tuning, machine, (&running, &eyes), Arc::clone(&stop_ops))?;
         let at = admin.as_ref().map(|listener| listener.address);

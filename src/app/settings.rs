@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use super::tls;
 use crate::config::{self, BreakerMode, KeySource, RolloutLane};
+use crate::mirror::classify::Classifier;
 use crate::mirror::governor::{Plan, Terms};
+use crate::mirror::redact::Redactor;
+use crate::mirror::rules::RuleSet;
 use crate::mirror::shard::{Sampling, Shard};
 use crate::proxy::native::{AnonKey, Native};
 use crate::proxy::{Network, Target, Trusted};
@@ -34,13 +37,14 @@ fn wrong(variable: &'static str) -> impl FnOnce(&dyn std::fmt::Display) -> Setti
 /// Every problem of every variable.
 pub fn load(strings: &config::Strings) -> Result<config::Config, config::Problems> {
     let loaded = config::Config::load(strings);
-    let rules = strings.text("CROSSFADE_CLASSIFY").map(mirror::rules::Rule::parse_list);
+    // A file that cannot be read is among the problems already.
+    let rules = strings.text_or_file("CROSSFADE_CLASSIFY").ok().flatten();
     let files = loaded.as_ref().ok().and_then(|config| tls::open(config).err()).unwrap_or_default();
     let mut more: Vec<_> = files.into_iter().map(unusable).collect();
-    if let Some(Err(error)) = rules {
+    if let Err(error) = rule_set(rules.as_ref()) {
         more.push(config::Problem {
             name: "CROSSFADE_CLASSIFY".to_owned(),
-            what: error.to_string(),
+            what: error,
             example: "for example CROSSFADE_CLASSIFY=event=alert:critical;path=/health:low".to_owned(),
         });
     }
@@ -57,6 +61,15 @@ fn unusable(problem: proxy::tls::TlsProblem) -> config::Problem {
         name: problem.variable.to_owned(),
         what: problem.sentence(),
         example: "for example a certificate that begins with -----BEGIN CERTIFICATE-----".to_owned(),
+    }
+}
+
+/// The rules, in whichever form they are spelt.
+fn rule_set(rules: Option<&config::TextOrFile>) -> Result<RuleSet, String> {
+    match rules {
+        None => Ok(RuleSet::default()),
+        Some(config::TextOrFile::Text(text)) => RuleSet::parse_short(text).map_err(|e| e.to_string()),
+        Some(config::TextOrFile::File(text)) => RuleSet::parse_file(text).map_err(|e| e.to_string()),
     }
 }
 
@@ -112,7 +125,14 @@ pub(crate) fn proxy(config: &config::Config) -> Result<proxy::Config, SettingErr
 
 /// The rollout's settings at the start. Only the environment's tier is wired.
 pub(super) fn rollout(config: &config::Config) -> Result<(Identity, Tiers), SettingError> {
-    let own = &config.rollout;
+    rollout_of(&config.rollout)
+}
+
+/// The same, of the rollout's variables alone.
+///
+/// # Errors
+/// The first setting that the rollout refuses.
+pub(crate) fn rollout_of(own: &config::Rollout) -> Result<(Identity, Tiers), SettingError> {
     let words: Vec<String> = own.key.iter().map(source).collect();
     let chain: KeyChain = words.join(",").parse().map_err(|e| wrong("CROSSFADE_ROLLOUT_KEY")(&e))?;
     let percent = Percent::from_units(own.percent.thousandths())
@@ -175,17 +195,32 @@ pub(super) fn copies(config: &config::Config) -> ws::Limits {
 }
 
 /// The machines of the mirror that have settings of their own.
-pub(super) fn mirror(
-    config: &config::Config,
-) -> Result<(mirror::classify::Classifier, mirror::redact::Redactor), SettingError> {
-    let rules = mirror::rules::Rule::parse_list(&config.mirror.classify)
-        .map_err(|e| wrong("CROSSFADE_CLASSIFY")(&e))?;
-    let scope = match config.mirror.redact {
+pub(super) fn mirror(config: &config::Config) -> Result<(Classifier, Redactor), SettingError> {
+    machines(&config.mirror)
+}
+
+/// The same, of the mirror's variables alone, for `explain`.
+///
+/// # Errors
+/// What is wrong with them.
+pub(crate) fn classification(strings: &config::Strings) -> Result<(Classifier, Redactor), config::Problems> {
+    let own = config::Mirror::load(strings)?;
+    machines(&own).map_err(|error| {
+        let SettingError { variable, problem } = error;
+        let example = "see docs/rules.md".to_owned();
+        config::Problems(vec![config::Problem { name: variable.to_owned(), what: problem, example }])
+    })
+}
+
+fn machines(own: &config::Mirror) -> Result<(Classifier, Redactor), SettingError> {
+    let set = rule_set(own.classify.as_ref()).map_err(|e| wrong("CROSSFADE_CLASSIFY")(&e))?;
+    let scope = match own.redact {
         config::Redact::Up => mirror::redact::Scope::Up,
         config::Redact::Both => mirror::redact::Scope::Both,
         config::Redact::Off => mirror::redact::Scope::Off,
     };
-    Ok((mirror::classify::Classifier::new(rules), mirror::redact::Redactor::new(scope)))
+    let redactor = Redactor::new(scope).with_rules(set.redactions);
+    Ok((Classifier::new(set.rules), redactor))
 }
 
 /// The spool's settings.

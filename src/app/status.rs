@@ -14,6 +14,7 @@ use crate::spool::disk;
 use crate::status::{BreakerFigures, HotFigures, MirrorFigures, QuotaFigures, Status};
 
 use super::Eyes;
+use super::console::quantile_ms;
 
 fn sum(counters: &[std::sync::Arc<SessionCounters>], of: impl Fn(&SessionCounters) -> &AtomicU64) -> u64 {
     counters.iter().map(|one| of(one).load(Ordering::Relaxed)).sum()
@@ -70,6 +71,19 @@ impl Eyes {
             rtt_p95: at(0.95),
             rtt_p99: at(0.99),
         }
+    }
+
+    /// Open sessions with a rollout key.
+    pub(super) fn keyed(&self) -> i64 {
+        self.shared.sessions.iter().map(|one| one.keyed.load(Ordering::Relaxed)).sum()
+    }
+
+    /// The share of them that Realtime feeds, in percent; `None` when there are none.
+    pub(super) fn live_percent(&self) -> Option<f64> {
+        let keyed = self.keyed();
+        let fed: i64 =
+            self.shared.sessions.iter().map(|one| one.keyed_realtime.load(Ordering::Relaxed)).sum();
+        (keyed > 0).then(|| (fed.max(0) as f64 / keyed as f64 * 100.0).min(100.0))
     }
 
     fn quota(&self) -> QuotaFigures {
@@ -130,11 +144,13 @@ impl Eyes {
             tap_panics: status.hot.tap_panics,
             buffered_bytes: status.mirror.buffered,
             batches: status.mirror.batches,
+            published: self.figures.snapshot().published,
             breaker_state: if self.mirrors { status.breaker.phase.as_str() } else { "" },
             breaker_trips: trips.map(|(why, n)| (why.as_str(), n)).collect(),
             readback: readings(&self.figures.snapshot().tally.latency),
             realtime_connected: status.mirror.connected,
             rollout_percent: f64::from(status.share) / 1000.0,
+            rollout_live_percent: self.live_percent(),
             quota: self.mirrors.then(|| quota(&status.quota)),
             spool: self.spool(),
             ..super::tls::figures(&self.shared)
@@ -183,20 +199,9 @@ fn readings(latency: &Histogram) -> crate::admin::Readings {
     readings
 }
 
-/// The upper edge of the bucket that holds this part of all round trips, interpolated inside it.
+/// The part of all round trips that took at most this long.
 fn quantile(latency: &Histogram, part: f64) -> Duration {
-    let total = latency.count();
-    let mut left = part * total as f64;
-    let mut lower = 0.0;
-    for (place, count) in latency.counts().iter().enumerate() {
-        let upper = EDGES_MS.get(place).map_or(lower * 2.0, |ms| *ms as f64);
-        if *count > 0 && left <= *count as f64 {
-            return Duration::from_secs_f64((lower + (upper - lower) * left / *count as f64) / 1000.0);
-        }
-        left -= *count as f64;
-        lower = upper;
-    }
-    Duration::ZERO
+    Duration::from_secs_f64(quantile_ms(latency.counts(), part) / 1000.0)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@
 //! **Streams.** What was asked for goes to standard output; everything else, the log included, to standard error.
 //!
 //! **Limits.** A command that this build does not carry says so and ends with 69. Commands that need a running
-//! process (`report`, `explain`) are not declared before they exist.
+//! process (`report`) are not declared before they exist.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -25,6 +25,7 @@ mod check;
 mod demo;
 mod drain;
 mod emulator;
+mod explain;
 mod health;
 mod list;
 mod replay;
@@ -38,6 +39,7 @@ pub use bucket::BucketArgs;
 pub use check::CheckArgs;
 pub use demo::{DemoArgs, Fault};
 pub use drain::DrainArgs;
+pub use explain::ExplainArgs;
 pub use health::HealthArgs;
 pub use list::ConfigArgs;
 pub use replay::ReplayArgs;
@@ -105,6 +107,8 @@ enum Command {
     Spool(SpoolArgs),
     /// Play exported sessions against a test service (executes what clients sent, once more)
     Replay(ReplayArgs),
+    /// Say what becomes of a message, or which lane an upgrade would get, and why
+    Explain(ExplainArgs),
     /// Run a Realtime-compatible server for development and tests
     Emulator(crate::emulator::cli::Options),
 }
@@ -158,6 +162,7 @@ where
         Command::Bucket(args) => bucket::run(&args, strings, streams),
         Command::Spool(args) => spool::run(&args, strings, streams),
         Command::Replay(args) => replay::run(&args, streams),
+        Command::Explain(args) => explain::run(&args, strings, streams),
         Command::Emulator(args) => emulator::run(args, streams),
     }
 }

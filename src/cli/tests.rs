@@ -96,6 +96,80 @@ fn a_wrong_rule_is_told_together_with_everything_else() {
     }
 }
 
+/// Runs `explain` on a message of its own file, with rules of their own file.
+fn explain(payload: &str, rules: &str, args: &[&str]) -> Ran {
+    let file =
+        std::env::temp_dir().join(format!("crossfade-explain-{}-{}", std::process::id(), payload.len()));
+    std::fs::write(&file, payload).unwrap();
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let strings = Strings::of([("CROSSFADE_CLASSIFY", "@/rules.toml")]).with_file("/rules.toml", rules);
+    let name = file.to_str().unwrap();
+    let args = ["crossfade", "explain", "--message", name].into_iter().chain(args.iter().copied());
+    let exit = main(args, &strings, &mut Streams { out: &mut out, err: &mut err });
+    std::fs::remove_file(&file).unwrap();
+    Ran { exit, out: String::from_utf8(out).unwrap(), err: String::from_utf8(err).unwrap() }
+}
+
+#[test]
+fn explain_says_what_becomes_of_a_message_and_shows_none_of_it() {
+    let rules = "[[rule]]\nname = \"fires\"\nevent = \"alert\"\nclass = \"critical\"\nshared = true\n\
+                 topic = \"alerts:{/1/room}\"\nid = \"/1/id\"\n[[redact]]\npointer = \"/1/who\"\n";
+    let payload = r#"42["alert",{"room":"r7","id":"a1","who":"hunter2","password":"hunter3"}]"#;
+    let ran = explain(payload, rules, &["--path", "/ws", "--direction", "up", "--json"]);
+    assert_eq!(ran.exit, Exit::Fine, "{}", ran.err);
+    let answer: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    for (key, value) in [
+        ("type", "alert"),
+        ("format", "socket.io"),
+        ("class", "critical"),
+        ("why", "rule"),
+        ("rule_name", "fires"),
+        ("topic", "alerts:r7"),
+        ("event_id", "a1"),
+    ] {
+        assert_eq!(answer[key], value, "{key}");
+    }
+    assert_eq!((&answer["rule"], &answer["shared"]), (&1.into(), &true.into()));
+    assert_eq!(answer["values_taken_out"], 2);
+    let ran = explain(payload, rules, &["--direction", "down"]);
+    assert!(ran.out.contains("1 values taken out") && ran.out.contains("rule 1 (fires)"), "{}", ran.out);
+    assert!(!ran.out.contains("hunter"), "{}", ran.out);
+    let ran = explain("hello", rules, &[]);
+    assert!(ran.out.contains("none matches") && ran.out.contains("by frequency"), "{}", ran.out);
+    let skipped = explain(payload, "[[rule]]\nevent = \"al*\"\nmirror = false\n", &[]);
+    assert!(skipped.out.contains("no: skipped by the rule"), "{}", skipped.out);
+    let wrong = explain(payload, "[[rule]]\nevnt = \"x\"\n", &[]);
+    assert_eq!(wrong.exit, Exit::Config);
+    assert!(wrong.err.contains("CROSSFADE_CLASSIFY") && wrong.err.contains("line 2"), "{}", wrong.err);
+}
+
+#[test]
+fn explain_says_which_lane_an_upgrade_gets_and_never_the_key() {
+    let env = [("CROSSFADE_ROLLOUT_PERCENT", "50")];
+    let ran = |key: &str| {
+        let header = format!("x-user-id: {key}");
+        crossfade(&["explain", "--request", "/ws?a=b", "--header", &header, "--json"], &env)
+    };
+    let lanes: Vec<String> = (0..40)
+        .map(|i| {
+            let key = format!("secret-user-{i}");
+            let ran = ran(&key);
+            assert!(!ran.out.contains(&key), "{}", ran.out);
+            let answer: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+            assert_eq!(answer["key"], "header:x-user-id");
+            let bucket = answer["bucket"].as_u64().unwrap();
+            let bucket_says = crossfade(&["bucket", &key], &env).out;
+            assert!(bucket_says.contains(&bucket.to_string()), "{bucket_says}");
+            assert_eq!(answer["in_cohort"], bucket < 50_000);
+            answer["lane"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    assert!(lanes.iter().any(|lane| lane == "hot") && lanes.iter().any(|lane| lane == "legacy"));
+    let nobody = crossfade(&["explain", "--request", "/ws"], &env);
+    assert!(nobody.out.contains("no_key"), "{}", nobody.out);
+    assert_eq!(crossfade(&["explain"], &[]).exit, Exit::Config);
+}
+
 struct Gone;
 
 impl Write for Gone {

@@ -43,10 +43,10 @@ pub use lists::{Cidr, Cidrs, KeyChain, KeySource, Paths};
 pub use numbers::{CloseCode, Count, CountOrZero, Percent, Ratio, Size, Timeout, Workers};
 pub use places::{ProjectUrl, Upstream};
 pub use plan::{CustomPlan, Plan};
-pub use reader::{Problem, Problems};
+pub use reader::{Problem, Problems, Shown};
 pub use secret::{Credential, PublicKey, SealKey, Secret};
 pub use sections::{Breaker, Drain, Hot, Log, Mirror, Ops, Proxy, Rollout, Service, Spool, Supabase};
-pub use strings::{Strings, read_secret_file};
+pub use strings::{Strings, TextOrFile, read_secret_file};
 pub use tls::{CertificateName, ClientAuth, Intercept, ProxyProtocol, Tls, UpstreamProxyProtocol};
 pub use var::{About, Group, Value, Var};
 
@@ -83,6 +83,8 @@ pub struct Config {
     pub ops: Ops,
     /// What is logged, and how.
     pub log: Log,
+    /// Every variable with what applies, secrets hidden.
+    pub shown: Vec<Shown>,
 }
 
 impl Config {
@@ -149,7 +151,9 @@ fn build(r: &Reader<'_>) -> Result<Config, Problem> {
             metrics_listen: r.value(&vars::METRICS_LISTEN)?,
             admin_listen: r.value(&vars::ADMIN_LISTEN)?,
             admin_token: r.credential(&vars::ADMIN_TOKEN)?,
+            admin_view_token: r.credential(&vars::ADMIN_VIEW_TOKEN)?,
         },
         log: log_settings(r)?,
+        shown: r.shown(),
     })
 }

@@ -10,7 +10,7 @@ use super::places::Upstream;
 use super::plan::Plan;
 use super::reader::{Problem, Problems, Reader};
 use super::secret::Credential;
-use super::strings::Strings;
+use super::strings::{Strings, TextOrFile};
 use super::vars;
 
 /// Names of this process.
@@ -99,7 +99,7 @@ pub struct Mirror {
     /// Which directions lose well-known secrets before they leave the process.
     pub redact: Redact,
     /// Classification rules, as the mirror reads them.
-    pub classify: String,
+    pub classify: Option<TextOrFile>,
     /// Bytes that wait for Realtime, at most.
     pub buffer: u64,
     /// The largest mirrored message, in bytes.
@@ -167,6 +167,8 @@ pub struct Ops {
     pub admin_listen: std::net::SocketAddr,
     /// What changes must present; `None` makes the API read-only.
     pub admin_token: Option<Credential>,
+    /// What views must present; `None` lets loopback view without.
+    pub admin_view_token: Option<Credential>,
 }
 
 /// Settings of the log.
@@ -212,7 +214,7 @@ pub(super) fn mirror(r: &Reader<'_>) -> Result<Mirror, Problem> {
         percent: r.value(&vars::MIRROR_PERCENT)?,
         readback: r.value(&vars::READBACK)?,
         redact: r.value(&vars::REDACT)?,
-        classify: r.optional(&vars::CLASSIFY)?.map(|text| text.0).unwrap_or_default(),
+        classify: r.text_or_file(&vars::CLASSIFY)?,
         buffer: r.value(&vars::BUFFER)?.0,
         message_max: r.value(&vars::MESSAGE_MAX)?.0,
         inflate_buffer: r.value(&vars::INFLATE_BUFFER)?.0,
@@ -277,6 +279,16 @@ impl Ops {
     pub fn metrics_listen(strings: &Strings) -> Result<std::net::SocketAddr, Problems> {
         let address = Reader::new(strings).value(&vars::METRICS_LISTEN);
         address.map_err(|problem| Problems(vec![problem]))
+    }
+}
+
+impl Mirror {
+    /// The mirror alone, for questions that need nothing else.
+    ///
+    /// # Errors
+    /// The first wrong variable of the mirror.
+    pub fn load(strings: &Strings) -> Result<Self, Problems> {
+        mirror(&Reader::new(strings)).map_err(|problem| Problems(vec![problem]))
     }
 }
 

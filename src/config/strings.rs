@@ -19,6 +19,15 @@ pub struct Strings {
     host: Option<String>,
 }
 
+/// What a variable says itself, or the content of the file that it names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TextOrFile {
+    /// The variable's own text.
+    Text(String),
+    /// A file's content.
+    File(String),
+}
+
 /// A value of the environment.
 #[derive(Clone)]
 pub(super) enum Text {
@@ -75,6 +84,18 @@ impl Strings {
             Some(Text::Utf8(text)) if !text.trim().is_empty() => Some(text),
             _ => None,
         }
+    }
+
+    /// The text of a variable, or of the file that it names by `@/path`.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is larger than 64 KiB.
+    pub fn text_or_file(&self, name: &str) -> io::Result<Option<TextOrFile>> {
+        let Some(text) = self.text(name) else { return Ok(None) };
+        Ok(Some(match text.trim().strip_prefix('@') {
+            Some(path) => TextOrFile::File(self.file(Path::new(path))?),
+            None => TextOrFile::Text(text.to_owned()),
+        }))
     }
 
     pub(super) fn host(&self) -> Option<&str> {

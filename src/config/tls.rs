@@ -197,10 +197,14 @@ fn accept_needs_somebody_trusted(r: &Reader<'_>) -> Option<Problem> {
 }
 
 fn a_redirect_goes_on_to_a_port(r: &Reader<'_>) -> Option<Problem> {
-    if r.right(&vars::INTERCEPT)? == Intercept::Off || !matches!(r.right(&vars::UPSTREAM)?, Upstream::Unix(_)) {
+    if r.right(&vars::INTERCEPT)? == Intercept::Off || !matches!(r.right(&vars::UPSTREAM)?, Upstream::Unix(_))
+    {
         return None;
     }
-    broken(&vars::UPSTREAM.about, "must be a host while CROSSFADE_INTERCEPT=redirect: a Unix socket has no ports")
+    broken(
+        &vars::UPSTREAM.about,
+        "must be a host while CROSSFADE_INTERCEPT=redirect: a Unix socket has no ports",
+    )
 }
 
 #[cfg(test)]

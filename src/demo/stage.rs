@@ -311,6 +311,7 @@ async fn enter(count: usize) -> Result<(Cast, tokio::task::JoinHandle<()>), Demo
         ("CROSSFADE_UPSTREAM", format!("ws://{upstream}").as_str()),
         ("CROSSFADE_LISTEN", "127.0.0.1:0"),
         ("CROSSFADE_METRICS_LISTEN", "127.0.0.1:0"),
+        ("CROSSFADE_ADMIN_LISTEN", "127.0.0.1:0"),
         ("CROSSFADE_SERVICE", "demo"),
         ("CROSSFADE_POD", "demo-0"),
         ("SUPABASE_URL", format!("http://{}", emulator.addr()).as_str()),

@@ -51,6 +51,14 @@ fn push_escaped(out: &mut Vec<u8>, byte: u8) {
     }
 }
 
+/// A text as a JSON string, quotes included.
+#[must_use]
+pub fn escape(text: &str) -> String {
+    let mut out = Vec::with_capacity(text.len() + 2);
+    push_string(&mut out, text.as_bytes());
+    String::from_utf8(out).unwrap_or_default()
+}
+
 /// How many bytes `text` takes as a JSON string, without the quotes.
 #[must_use]
 pub fn escaped_len(text: &[u8]) -> usize {

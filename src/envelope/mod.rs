@@ -43,7 +43,7 @@ use crate::session::{Direction, Opcode, Seq, SessionNo};
 
 pub use decode::{Check, Envelope, EnvelopeError, Fault, Received, decode};
 pub use encode::{Writer, carried_len, encode, recipient_len};
-pub use json::escaped_len;
+pub use json::{escape, escaped_len};
 
 /// The broadcast event that carries envelopes.
 pub const EVENT: &str = "messages";

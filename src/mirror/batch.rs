@@ -16,12 +16,10 @@ pub const BATCH_BYTES_MAX: u32 = 1 << 20;
 pub const RECIPIENT_COST: u64 = 64;
 /// How many session notes may wait; the oldest gives way, for notes repeat each minute.
 pub const NOTES_MAX: usize = 4096;
-/// A batch for the spool is closed at this length: when it comes back, it must not hold up live traffic.
-const DIVERTED_LEN: usize = 128 << 10;
 /// How long a session note waits for a batch to ride on.
 const NOTE_AGE: Duration = Duration::from_millis(500);
 /// Notes take at most this part of a batch.
-const NOTES_SHARE: usize = 8;
+pub(super) const NOTES_SHARE: usize = 8;
 /// A lane whose front found no room in so many batches goes first once, so that size cannot starve it.
 const PASSED_OVER_MAX: u8 = 8;
 const LANES: usize = 1 + Class::ALL.len();
@@ -38,17 +36,6 @@ impl Default for Limits {
     fn default() -> Self {
         Self { bytes: 32 << 20 }
     }
-}
-
-/// Which records go to the spool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Divert {
-    /// What would be published now.
-    Due,
-    /// Everything.
-    All,
-    /// What matters least.
-    Dullest,
 }
 
 /// A record that found no room, and the reason to settle it with.
@@ -73,7 +60,7 @@ pub struct Batch {
     pub(super) records: Vec<Record>,
     pub(super) notes: Vec<SessionNote<'static>>,
     /// Upper bound of the encoded length, in bytes.
-    len: usize,
+    pub(super) len: usize,
 }
 
 impl Batch {
@@ -103,7 +90,7 @@ impl Batch {
         ENVELOPE_OVERHEAD + self.len
     }
 
-    fn add(&mut self, record: Record) {
+    pub(super) fn add(&mut self, record: Record) {
         self.len += record.encoded_len();
         self.records.push(record);
     }
@@ -120,6 +107,8 @@ pub struct BatchCounts {
     pub collapsed: u64,
     /// Records whose list of recipients continued in a later batch.
     pub continued: u64,
+    /// Messages that were larger than a batch and travel in pieces.
+    pub split: u64,
     /// Session notes that gave way to newer ones.
     pub notes_dropped: u64,
 }
@@ -128,9 +117,9 @@ pub struct BatchCounts {
 #[derive(Debug)]
 pub struct Batcher {
     /// Awaited first, then the classes: the order of service.
-    lanes: [Lane; LANES],
-    limits: Limits,
-    waiting: u64,
+    pub(super) lanes: [Lane; LANES],
+    pub(super) limits: Limits,
+    pub(super) waiting: u64,
     /// The last known limit of a batch.
     batch_len_max: usize,
     oversize: VecDeque<Refused>,
@@ -167,15 +156,36 @@ impl Batcher {
     /// Queues a record.
     ///
     /// # Errors
-    /// The record, if it is larger than a batch or the share of its class is used up; the caller settles it.
+    /// The record, if it cannot be cut so that its pieces fit, or the share of its class is used up; the caller settles it.
     pub fn push(&mut self, record: Record, now: Instant) -> Result<(), Box<Refused>> {
-        if !record.could_fit(self.batch_len_max.saturating_sub(ENVELOPE_OVERHEAD)) {
-            return Err(Box::new(Refused { record, why: Shed::TooLarge }));
-        }
-        let cost = cost(&record);
-        if self.waiting + cost > self.share(&record) {
+        if self.waiting + cost(&record) > self.share(&record) {
             return Err(Box::new(Refused { record, why: Shed::QueueFull }));
         }
+        let room = self.batch_len_max.saturating_sub(ENVELOPE_OVERHEAD);
+        if record.could_fit(room) {
+            self.enqueue(record, now);
+            return Ok(());
+        }
+        let pieces = record.into_pieces(room);
+        let pieces = pieces.map_err(|record| Box::new(Refused { record: *record, why: Shed::TooLarge }))?;
+        self.counts.split += 1;
+        #[cfg(test)]
+        if self.sabotage == Some(super::Sabotage::TrustFirstPiece) {
+            pieces.iter().flat_map(|piece| &piece.to).for_each(super::recipient::Recipient::trust_next_piece);
+        }
+        for piece in pieces {
+            self.enqueue(piece, now);
+        }
+        Ok(())
+    }
+
+    /// The limit of a batch before the first [`take`](Self::take) says it: larger messages are split by it.
+    pub fn expect_limit(&mut self, limit_bytes: u32) {
+        self.batch_len_max = limit_bytes.min(BATCH_BYTES_MAX) as usize;
+    }
+
+    fn enqueue(&mut self, record: Record, now: Instant) {
+        let cost = cost(&record);
         let recipients = record.to.len() as u64;
         let lane = if record.is_awaited() { 0 } else { 1 + record.facts().class as usize };
         if let Some(lane) = self.lanes.get_mut(lane) {
@@ -184,7 +194,6 @@ impl Batcher {
             self.waiting += if collapsed { RECIPIENT_COST * recipients } else { cost };
             self.counts.collapsed += u64::from(collapsed);
         }
-        Ok(())
     }
 
     /// Queues what is to be told about a session.
@@ -232,48 +241,6 @@ impl Batcher {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let notes = self.notes_since.map(|since| since + NOTE_AGE);
         self.lanes.iter().filter_map(Lane::due_at).chain(notes).min()
-    }
-
-    /// A batch of one class for the spool: what is due, or whatever waits (`all`). The urgent first, or the dullest
-    /// where there is too much of everything; what a hot session awaits then stays.
-    pub fn divert(&mut self, limit_bytes: u32, which: Divert, now: Instant) -> Option<Batch> {
-        let room = (limit_bytes.min(BATCH_BYTES_MAX) as usize).saturating_sub(ENVELOPE_OVERHEAD);
-        let ever = now + Duration::from_secs(3600);
-        let (lanes, due): (&[usize], Instant) = match which {
-            Divert::Due => (&[0, 1, 2, 3, 4], now),
-            Divert::All => (&[0, 1, 2, 3, 4], ever),
-            Divert::Dullest => (&[4, 3, 2, 1], ever),
-        };
-        let is_due =
-            |lane: &&usize| self.lanes.get(**lane).and_then(Lane::due_at).is_some_and(|at| at <= due);
-        let chosen = *lanes.iter().find(is_due)?;
-        let mut batch = Batch::default();
-        self.fill_notes(&mut batch, room / NOTES_SHARE);
-        while batch.len < DIVERTED_LEN
-            && let Some(lane) = self.lanes.get_mut(chosen)
-            && let Some(front) = lane.front_mut()
-            && batch.len + front.encoded_len() <= room
-            && let Some(record) = lane.pop()
-        {
-            self.waiting = self.waiting.saturating_sub(cost(&record));
-            batch.add(record);
-        }
-        if batch.records.is_empty() {
-            // Its list of recipients has to be continued, or it is too large.
-            self.fill_from(chosen, &mut batch, room, due);
-        }
-        Some(batch)
-    }
-
-    /// No hot session waits for anything in here any more; the messages that were awaited.
-    pub fn unawait(&mut self) -> Vec<Key> {
-        self.lanes.iter_mut().flat_map(Lane::unawait).collect()
-    }
-
-    /// Whether more than four tenths of the room are used.
-    #[must_use]
-    pub const fn is_crowded(&self) -> bool {
-        self.waiting > self.limits.bytes / 10 * 4
     }
 
     /// Settles everything that waits, for an open breaker or at the end; the awaited messages, for their windows.
@@ -332,7 +299,7 @@ impl Batcher {
         self.limits.bytes / 100 * percent
     }
 
-    fn fill_notes(&mut self, batch: &mut Batch, room: usize) {
+    pub(super) fn fill_notes(&mut self, batch: &mut Batch, room: usize) {
         while let Some(note) = self.notes.front() {
             let len = NOTE_OVERHEAD + escaped_len(note.path.as_bytes());
             if batch.len + len > room && !batch.notes.is_empty() {
@@ -344,13 +311,15 @@ impl Batcher {
         self.notes_since = None;
     }
 
-    fn fill_from(&mut self, lane: usize, batch: &mut Batch, room: usize, now: Instant) {
+    pub(super) fn fill_from(&mut self, lane: usize, batch: &mut Batch, room: usize, now: Instant) {
         let Some(lane) = self.lanes.get_mut(lane).filter(|lane| lane.due_at().is_some_and(|at| at <= now))
         else {
             return;
         };
         while let Some(front) = lane.front_mut() {
-            if batch.len + front.encoded_len() <= room {
+            if front.is_moot() {
+                self.waiting = self.waiting.saturating_sub(lane.pop().as_ref().map_or(0, cost));
+            } else if batch.len + front.encoded_len() <= room {
                 let Some(record) = lane.pop() else { return };
                 lane.passed_over = 0;
                 self.waiting = self.waiting.saturating_sub(cost(&record));
@@ -387,7 +356,7 @@ pub const fn pace(class: Class) -> (usize, Duration) {
     }
 }
 
-fn cost(record: &Record) -> u64 {
+pub(super) fn cost(record: &Record) -> u64 {
     record.payload().len() as u64 + RECIPIENT_COST * record.to.len() as u64
 }
 

@@ -42,6 +42,7 @@ impl Desk {
             path: Arc::from("/"),
             at: start(),
             shared: false,
+            marks: crate::mirror::classify::Marks::default(),
             redacted: false,
         };
         let payload = Payload::copy_from(body.as_bytes(), &self.budget).unwrap();
@@ -176,6 +177,7 @@ fn what_differs_in_anything_is_not_collapsed() {
             path: Arc::from(path),
             at: start(),
             shared,
+            marks: crate::mirror::classify::Marks::default(),
             redacted,
         };
         let payload = Payload::copy_from(b"same", &desk.budget).unwrap();
@@ -209,23 +211,46 @@ fn long_lists_continue_under_the_same_id() {
 }
 
 #[test]
-fn too_large_is_refused_at_once_or_when_the_limit_shrinks() {
+fn what_a_batch_cannot_hold_travels_in_pieces_and_collapses_like_the_rest() {
     let mut desk = Desk::new(8 << 20);
-    let record = desk.record(Class::Critical, key(1, 1), &"x".repeat(MIB as usize), true);
-    let refused = desk.batcher.push(record, at(0)).unwrap_err();
-    assert_eq!(refused.why, Shed::TooLarge);
-    assert_eq!(refused.shed(), [key(1, 1)]);
+    desk.batcher.expect_limit(4096);
+    let large: String = (0..10_000u32).filter_map(|i| char::from_u32(0x61 + i % 26)).collect();
+    for session in 1..=3 {
+        desk.hot(Class::Critical, key(session, 1), &large, at(0));
+    }
+    desk.hot(Class::Critical, key(1, 2), "small", at(0));
+    assert_eq!(desk.batcher.counts().split, 3);
+    let (mut whole, mut parts, mut ids) = (String::new(), Vec::new(), std::collections::BTreeSet::new());
+    let mut taken = Vec::new();
+    while let Some(batch) = desk.batcher.take(1, 4096, at(0)) {
+        assert!(batch.encoded_len() <= 4096);
+        for record in batch.records {
+            if let Some(part) = record.part() {
+                assert_eq!(record.keys().count(), 3, "pieces collapse");
+                whole.push_str(std::str::from_utf8(record.payload()).unwrap());
+                parts.push((part.0, part.1));
+                ids.insert(record.id());
+            }
+            taken.push(record);
+        }
+    }
+    let told: Vec<Key> = taken.into_iter().flat_map(|record| record.shed(Shed::Shutdown)).collect();
+    assert_eq!((whole == large, parts, ids.len()), (true, (1..=5).map(|i| (i, 5)).collect(), 1));
+    assert_eq!(told, [key(1, 1), key(2, 1), key(3, 1), key(1, 2)], "a window is told once");
+}
+
+#[test]
+fn too_large_is_what_cannot_be_cut_or_waited_while_the_limit_shrank() {
+    let mut desk = Desk::new(8 << 20);
     desk.hot(Class::Critical, key(1, 2), &"x".repeat(5000), at(0));
     desk.hot(Class::Critical, key(1, 3), "small", at(0));
     assert_eq!(desk.bodies(4096, at(0)).unwrap(), ["small"]);
     let refused = desk.batcher.poll_refused().unwrap();
     assert_eq!((refused.why, refused.shed()), (Shed::TooLarge, vec![key(1, 2)]));
-    let record = desk.record(Class::Critical, key(1, 4), &"x".repeat(5000), false);
-    assert_eq!(
-        desk.batcher.push(record, at(0)).unwrap_err().shed(),
-        [],
-        "the limit is remembered; nobody awaits"
-    );
+    desk.batcher.expect_limit(1024);
+    let record = desk.record(Class::Critical, key(1, 4), &"x".repeat(MIB as usize), false);
+    let refused = desk.batcher.push(record, at(0)).unwrap_err();
+    assert_eq!((refused.why, refused.shed()), (Shed::TooLarge, vec![]), "nobody awaits");
 }
 
 #[test]

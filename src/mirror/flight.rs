@@ -111,7 +111,7 @@ impl Flight {
         let mut to = Vec::new();
         for record in &batch.records {
             to.clear();
-            to.extend(record.to.iter().map(super::record::Recipient::to));
+            to.extend(record.to.iter().map(super::recipient::Recipient::to));
             writer.message(&message(record, &to, epoch));
         }
         for note in &batch.notes {
@@ -144,8 +144,8 @@ impl Flight {
     pub(super) fn settle_acked(&mut self, how: Proof) -> Compared {
         let mut out = Compared::default();
         for to in self.recipients_mut() {
-            to.confirm(how);
-            if std::mem::take(&mut to.awaited) {
+            let whole = to.confirm(how);
+            if std::mem::take(&mut to.awaited) && whole {
                 out.returned.push((to.key, true));
             }
         }
@@ -165,10 +165,10 @@ impl Flight {
     }
 
     pub(super) fn is_settled(&self) -> bool {
-        !self.recipients().any(super::record::Recipient::is_open)
+        !self.recipients().any(super::recipient::Recipient::is_open)
     }
 
-    fn recipients(&self) -> impl Iterator<Item = &super::record::Recipient> {
+    fn recipients(&self) -> impl Iterator<Item = &super::recipient::Recipient> {
         let records = match &self.content {
             Content::Live(batch) => &batch.records[..],
             Content::Stored(_) => &[],
@@ -176,7 +176,7 @@ impl Flight {
         records.iter().flat_map(|record| &record.to)
     }
 
-    fn recipients_mut(&mut self) -> impl Iterator<Item = &mut super::record::Recipient> {
+    fn recipients_mut(&mut self) -> impl Iterator<Item = &mut super::recipient::Recipient> {
         let records = match &mut self.content {
             Content::Live(batch) => &mut batch.records[..],
             Content::Stored(_) => &mut [],
@@ -199,7 +199,7 @@ impl Flight {
     /// As it will lie on disk; nothing if no token is open.
     pub(super) fn for_disk(&self, src: &str, epoch: &Epoch) -> Option<ForDisk> {
         let Content::Live(batch) = &self.content else { return None };
-        let messages = self.recipients().filter(|to| to.is_open()).count() as u64;
+        let messages = self.recipients().filter(|to| to.is_open() && !to.is_piece()).count() as u64;
         let at = batch.records.iter().map(|record| record.facts().at).min()?;
         let class = batch.records.iter().map(|record| record.facts().class).min().unwrap_or(Class::Low);
         let record = || ForDisk {
@@ -212,20 +212,22 @@ impl Flight {
         (messages > 0).then(record)
     }
 
+    /// Settles pieces of split messages as lost: a piece alone is of no use on disk, and the others may be elsewhere.
+    pub(super) fn shed_pieces(&mut self, why: Shed) {
+        self.recipients_mut().filter(|to| to.is_piece()).for_each(|to| {
+            to.shed(why);
+        });
+    }
+
     /// The open tokens; to be settled by the caller.
     pub(super) fn take_tokens(&mut self) -> Vec<Entry> {
-        self.recipients_mut().filter_map(super::record::Recipient::take_token).collect()
+        self.recipients_mut().filter_map(super::recipient::Recipient::take_token).collect()
     }
 
     /// Nobody waits for it any more; who did.
     pub(super) fn unawait(&mut self) -> Vec<Key> {
-        let waiting = self.recipients_mut().filter(|to| to.is_open() && to.awaited);
-        waiting
-            .map(|to| {
-                to.awaited = false;
-                to.key
-            })
-            .collect()
+        let open = self.recipients_mut().filter(|to| to.is_open());
+        open.filter_map(|to| to.take_awaited().then_some(to.key)).collect()
     }
 }
 
@@ -240,7 +242,7 @@ fn message<'a>(record: &'a Record, to: &'a [To], epoch: &Epoch) -> Message<'a> {
         path: (&*facts.path).into(),
         at_ms: epoch.unix_ms(facts.at),
         id: record.id().into(),
-        body: (&**record.payload()).into(),
+        body: record.payload().into(),
         crc: record.crc(),
         part: record.part(),
         redacted: facts.redacted,
@@ -256,7 +258,7 @@ fn proves(got: &Received<'_>, sent: &Record) -> bool {
         && message.kind == *facts.kind
         && message.path == *facts.path
         && (message.part, message.redacted) == (sent.part(), facts.redacted)
-        && message.to.iter().copied().eq(sent.to.iter().map(super::record::Recipient::to))
+        && message.to.iter().copied().eq(sent.to.iter().map(super::recipient::Recipient::to))
 }
 
 fn settle(record: &mut Record, proved: bool, out: &mut Compared) {
@@ -265,13 +267,12 @@ fn settle(record: &mut Record, proved: bool, out: &mut Compared) {
             continue;
         }
         if proved {
-            to.confirm(Proof::ReadBack);
-            out.matched += 1;
+            out.matched += u64::from(to.confirm(Proof::ReadBack));
         } else {
             out.altered += 1;
         }
         // A window is told once: what was altered is released there, whatever a repetition brings.
-        if std::mem::take(&mut to.awaited) {
+        if to.take_awaited() {
             out.returned.push((to.key, proved));
         }
     }

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use super::classify::Fate;
 use super::event_type::EventType;
 use crate::envelope::Class;
 
@@ -41,18 +42,57 @@ struct Rate {
     first: Instant,
     last: Instant,
     class: Class,
+    count: u64,
+    bytes: u64,
+    last_fate: Option<(Option<usize>, Fate)>,
+}
+
+/// What is known of an event type, for people.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Seen {
+    /// The type as its protocol names it.
+    pub kind: EventType,
+    /// Messages since it was first seen, or seen again after it had been forgotten.
+    pub count: u64,
+    /// Their bytes, as captured.
+    pub bytes: u64,
+    /// Messages in a second, lately.
+    pub per_s: f64,
+    /// The class by frequency.
+    pub measured: Class,
+    /// What became of the newest message.
+    pub fate: Fate,
+    /// The rule that decided about it, from 1; `None` = by frequency.
+    pub rule: Option<usize>,
+    /// For how long nothing of this type came.
+    pub quiet: Duration,
 }
 
 impl Frequencies {
     /// Counts one message of this type; answers the shared name and the class by frequency.
-    pub fn count(&mut self, name: &str, now: Instant) -> (EventType, Class) {
+    pub fn count(&mut self, name: &str, bytes: usize, now: Instant) -> (EventType, Class) {
         // Not `entry`: that would need an owned name for every message.
         if !self.types.contains_key(name) {
-            return self.admit(name, now);
+            return self.admit(name, bytes, now);
         }
         let known = self.types.get_key_value(name).map(|(kind, _)| kind.clone());
-        let class = self.types.get_mut(name).map(|rate| rate.count(now));
+        let class = self.types.get_mut(name).map(|rate| rate.count(bytes, now));
         known.zip(class).unwrap_or_else(|| (EventType::new(name), Class::Medium))
+    }
+
+    /// Notes what became of the newest message of a type, for the list of types.
+    pub(super) fn decided(&mut self, name: &str, rule: Option<usize>, fate: &Fate) {
+        if let Some(rate) = self.types.get_mut(name) {
+            rate.last_fate = Some((rule, *fate));
+        }
+    }
+
+    /// The event types seen lately, the most frequent first.
+    #[must_use]
+    pub fn snapshot(&self, now: Instant) -> Vec<Seen> {
+        let mut seen: Vec<Seen> = self.types.iter().map(|(kind, rate)| rate.seen(kind, now)).collect();
+        seen.sort_by(|a, b| b.per_s.total_cmp(&a.per_s).then_with(|| a.kind.cmp(&b.kind)));
+        seen
     }
 
     /// Event types in the table.
@@ -73,13 +113,15 @@ impl Frequencies {
         self.untracked
     }
 
-    fn admit(&mut self, name: &str, now: Instant) -> (EventType, Class) {
+    fn admit(&mut self, name: &str, bytes: usize, now: Instant) -> (EventType, Class) {
         let kind = EventType::new(name);
         if self.types.len() >= TYPES_MAX {
             self.sweep(now);
         }
         if self.types.len() < TYPES_MAX {
-            let rate = Rate { weight: 1.0, first: now, last: now, class: Class::Medium };
+            let (weight, class) = (1.0, Class::Medium);
+            let bytes = bytes as u64;
+            let rate = Rate { weight, first: now, last: now, class, count: 1, bytes, last_fate: None };
             self.types.insert(kind.clone(), rate);
         } else {
             self.untracked += 1;
@@ -97,7 +139,9 @@ impl Frequencies {
 }
 
 impl Rate {
-    fn count(&mut self, now: Instant) -> Class {
+    fn count(&mut self, bytes: usize, now: Instant) -> Class {
+        self.count += 1;
+        self.bytes = self.bytes.saturating_add(bytes as u64);
         let memory = MEMORY.as_secs_f64();
         let passed = now.saturating_duration_since(self.last).as_secs_f64();
         self.weight = self.weight.mul_add((-passed / memory).exp(), 1.0);
@@ -109,6 +153,26 @@ impl Rate {
             self.class = self.judge(self.weight / (memory * filled), watched);
         }
         self.class
+    }
+
+    fn seen(&self, kind: &EventType, now: Instant) -> Seen {
+        let memory = MEMORY.as_secs_f64();
+        let quiet = now.saturating_duration_since(self.last);
+        let watched = now.saturating_duration_since(self.first).max(PROBATION).as_secs_f64();
+        let per_s = self.weight * (-quiet.as_secs_f64() / memory).exp()
+            / (memory * (1.0 - (-watched / memory).exp()));
+        let (rule, fate) =
+            self.last_fate.unwrap_or((None, Fate::Mirror { class: self.class, shared: false }));
+        Seen {
+            kind: kind.clone(),
+            count: self.count,
+            bytes: self.bytes,
+            per_s,
+            measured: self.class,
+            fate,
+            rule,
+            quiet,
+        }
     }
 
     fn judge(&self, per_s: f64, watched: Duration) -> Class {
@@ -136,7 +200,7 @@ mod tests {
     fn run(table: &mut Frequencies, name: &str, from: Instant, per_s: u32, seconds: u32) -> Class {
         let mut class = Class::Medium;
         for i in 0..per_s * seconds {
-            class = table.count(name, from + Duration::from_secs(1) / per_s * i).1;
+            class = table.count(name, 1, from + Duration::from_secs(1) / per_s * i).1;
         }
         class
     }
@@ -161,7 +225,7 @@ mod tests {
     fn rare_types_become_low_only_after_a_while() {
         let mut table = Frequencies::default();
         let classes: Vec<Class> =
-            (0..8u32).map(|i| table.count("ping", start() + Duration::from_secs(10) * i).1).collect();
+            (0..8u32).map(|i| table.count("ping", 1, start() + Duration::from_secs(10) * i).1).collect();
         assert_eq!(classes[..3], [Class::Medium; 3]);
         assert_eq!(classes[4..], [Class::Low; 4]);
     }
@@ -170,10 +234,10 @@ mod tests {
     fn the_table_is_bounded_and_forgets() {
         let mut table = Frequencies::default();
         for i in 0..TYPES_MAX + 5 {
-            assert_eq!(table.count(&format!("t{i}"), start()).1, Class::Medium);
+            assert_eq!(table.count(&format!("t{i}"), 1, start()).1, Class::Medium);
         }
         assert_eq!((table.len(), table.untracked()), (TYPES_MAX, 5));
-        table.count("new", start() + FORGET);
+        table.count("new", 1, start() + FORGET);
         assert_eq!((table.len(), table.untracked()), (1, 5));
     }
 }

@@ -15,6 +15,7 @@
 //! * [`publish`]: at most four unacknowledged broadcasts; what comes back is compared with what was sent (recipients,
 //!   length, checksum) and only that settles ledger tokens; what does not come back is published again under the
 //!   same name;
+//! * [`events`]: copies of shared messages as plain broadcasts for consumers, off the ledger;
 //! * the [`ledger`](crate::ledger) holds one token per message, so that nothing is counted by attempts.
 //!
 //! ```text
@@ -31,7 +32,8 @@
 //! **Limits.** Batcher: [`batch::Limits`], refusing the dull classes first; the caller settles the refused as
 //! `queue_full` or `too_large`. Publisher: [`publish::FLIGHTS_MAX`] unsettled batches, then it offers no slot and the
 //! batcher fills. Batches: [`batch::BATCH_BYTES_MAX`] or the plan's limit. A message that does not fit into a batch is
-//! shed as `too_large`; `part` is kept for the day it is split. Payload memory is paid for by the pod's budget until
+//! split into at most 256 pieces that share its tokens (proved when all are back, lost with the first lost); only what
+//! cannot be cut so small is shed as `too_large`. Payload memory is paid for by the pod's budget until
 //! the last token is settled; encoded bytes live from encoding to the socket, four broadcasts at most.
 //!
 //! **Spool.** With one, what would be shed because Realtime cannot be used is given away instead, and comes back as
@@ -43,12 +45,17 @@
 pub mod batch;
 pub mod batch_id;
 pub mod classify;
+pub mod divert;
 pub mod event_type;
+pub mod events;
 pub mod flight;
 pub mod frequency;
 pub mod governor;
 mod lane;
+mod parts;
+pub mod propose;
 pub mod publish;
+mod recipient;
 pub mod record;
 pub mod redact;
 pub mod report;

@@ -20,6 +20,8 @@ pub(super) struct Books {
     pub(super) matched: BTreeSet<Key>,
     pub(super) submitted: BTreeSet<Ulid>,
     pub(super) outcomes: BTreeMap<Ulid, Sample>,
+    /// Pieces that have reached a reader, by message.
+    pieces: BTreeMap<Key, BTreeMap<u64, Vec<u8>>>,
     latest: BTreeMap<(u32, Direction, Option<Class>), u64>,
     pub(super) broken: Option<String>,
 }
@@ -31,7 +33,21 @@ impl Books {
 
     /// Notes which messages reach a reader as they were said.
     pub(super) fn note_arrivals(&mut self, body: &[u8]) {
-        for (key, body) in read(body) {
+        for (key, body, part) in read(body) {
+            let body = match part {
+                None => body,
+                Some((number, of)) => {
+                    let pieces = self.pieces.entry(key).or_default();
+                    // What was spoilt on the way does not push out what came whole.
+                    if self.said.get(&key).is_some_and(|(said, _)| holds(said, &body)) {
+                        pieces.insert(number, body);
+                    }
+                    if pieces.len() as u64 != of {
+                        continue;
+                    }
+                    pieces.values().flatten().copied().collect()
+                }
+            };
             if self.said.get(&key).is_some_and(|(said, _)| *said == body) {
                 self.arrived.insert(key);
             }
@@ -46,18 +62,19 @@ impl Books {
         if !self.submitted.contains(&push.batch) || push.attempt > REPUBLISH_MAX + 1 {
             self.complain(format!("attempt {} under the name {}", push.attempt, push.batch));
         }
-        for (key, body) in read(&push.body) {
+        for (key, body, part) in read(&push.body) {
             let Some((said, class)) = self.said.get(&key).cloned() else {
                 return self.complain(format!("{key:?} was never said"));
             };
-            if said != body {
+            let as_said = if part.is_none() { said == body } else { holds(&said, &body) };
+            if !as_said {
                 return self.complain(format!("{key:?} is published with other bytes"));
             }
             // One order for what a hot session awaits, one for each class otherwise.
             let line = (key.session.0, key.dir, (!is_hot(key)).then_some(class));
             if push.attempt == 1
-                && let Some(latest) =
-                    self.latest.insert(line, key.seq.0).filter(|latest| *latest >= key.seq.0)
+                && let Some(latest) = self.latest.insert(line, key.seq.0)
+                && (latest > key.seq.0 || latest == key.seq.0 && part.is_none_or(|(number, _)| number == 1))
             {
                 return self.complain(format!("{key:?} follows seq {latest}"));
             }
@@ -85,19 +102,26 @@ impl Books {
     }
 }
 
+fn holds(said: &[u8], piece: &[u8]) -> bool {
+    !piece.is_empty() && said.windows(piece.len()).any(|window| window == piece)
+}
+
 /// Every third session is hot: its `down` messages are awaited.
 pub(super) fn is_hot(key: Key) -> bool {
     key.session.0.is_multiple_of(3) && key.dir == Direction::Down
 }
 
 /// What a foreign reader makes of an envelope: (key, bytes) of every message, or nothing. Not our decoder.
-fn read(body: &[u8]) -> Vec<(Key, Vec<u8>)> {
+fn read(body: &[u8]) -> Vec<Line> {
     let Ok(envelope) = serde_json::from_slice::<serde_json::Value>(body) else { return Vec::new() };
     let messages = envelope["messages"].as_array().cloned().unwrap_or_default();
     messages.iter().filter_map(read_message).flatten().collect()
 }
 
-fn read_message(message: &serde_json::Value) -> Option<Vec<(Key, Vec<u8>)>> {
+/// A message, its bytes, and which piece of how many they are.
+type Line = (Key, Vec<u8>, Option<(u64, u64)>);
+
+fn read_message(message: &serde_json::Value) -> Option<Vec<Line>> {
     use base64::Engine as _;
     let dir = if message["dir"] == "up" { Direction::Up } else { Direction::Down };
     let data = message["data"].as_str()?;
@@ -105,9 +129,10 @@ fn read_message(message: &serde_json::Value) -> Option<Vec<(Key, Vec<u8>)>> {
         "base64" => base64::engine::general_purpose::STANDARD.decode(data).ok()?,
         _ => data.as_bytes().to_vec(),
     };
+    let part = message["part"][0].as_u64().zip(message["part"][1].as_u64());
     let pair = |to: &serde_json::Value| {
         let session = SessionNo(u32::try_from(to[0].as_u64()?).ok()?);
-        Some((Key { session, dir, seq: Seq(to[1].as_u64()?) }, data.clone()))
+        Some((Key { session, dir, seq: Seq(to[1].as_u64()?) }, data.clone(), part))
     };
     Some(message["to"].as_array()?.iter().filter_map(pair).collect())
 }

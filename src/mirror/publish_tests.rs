@@ -50,6 +50,7 @@ impl Desk {
             path: Arc::from("/"),
             at: now,
             shared: false,
+            marks: crate::mirror::classify::Marks::default(),
             redacted: false,
         };
         let payload = Payload::copy_from(format!("message {}", self.seq).as_bytes(), &self.budget).unwrap();

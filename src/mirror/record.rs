@@ -2,15 +2,19 @@
 //! Collapsing adds tokens to a record, splitting takes them off its front; none is ever dropped.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
 use sha2::{Digest as _, Sha256};
 
+use super::classify::Marks;
 use super::event_type::EventType;
+use super::parts::cut;
+use super::recipient::Recipient;
 use crate::budget::Payload;
-use crate::envelope::{Class, MESSAGE_OVERHEAD, Part, To, carried_len, crc32, escaped_len, recipient_len};
-use crate::ledger::{Entry, Proof, Shed};
+use crate::envelope::{Class, MESSAGE_OVERHEAD, Part, carried_len, crc32, escaped_len, recipient_len};
+use crate::ledger::{Entry, Shed};
 use crate::session::{Direction, Key, Opcode};
 
 /// What is known of a message besides its bytes.
@@ -28,42 +32,10 @@ pub struct Facts {
     pub at: Instant,
     /// Whether a rule marked it shared.
     pub shared: bool,
+    /// What a rule says about its event and its row.
+    pub marks: Marks,
     /// Whether its bytes are not the original ones.
     pub redacted: bool,
-}
-
-/// One ledger token of a record, and whether a hot session waits for its return.
-#[derive(Debug)]
-pub(super) struct Recipient {
-    pub(super) key: Key,
-    pub(super) awaited: bool,
-    /// Taken when the token is settled; the key stays, for repetitions carry the same list.
-    entry: Option<Entry>,
-}
-
-impl Recipient {
-    pub(super) const fn to(&self) -> To {
-        To(self.key.session, self.key.seq)
-    }
-
-    /// Settles as proved; whether it had been open.
-    pub(super) fn confirm(&mut self, how: Proof) -> bool {
-        self.entry.take().map(|entry| entry.confirm(how)).is_some()
-    }
-
-    /// Settles as lost; whether it had been open.
-    pub(super) fn shed(&mut self, why: Shed) -> bool {
-        self.entry.take().map(|entry| entry.shed(why)).is_some()
-    }
-
-    /// Takes the token out; the caller settles it.
-    pub(super) const fn take_token(&mut self) -> Option<Entry> {
-        self.entry.take()
-    }
-
-    pub(super) const fn is_open(&self) -> bool {
-        self.entry.is_some()
-    }
 }
 
 /// One message, or several identical ones.
@@ -72,11 +44,24 @@ pub struct Record {
     facts: Facts,
     dir: Direction,
     crc: u32,
-    part: Option<Part>,
+    /// The piece that this record carries.
+    piece: Option<Piece>,
     pub(super) to: Vec<Recipient>,
     /// Upper bound of the encoded length without `to`.
     base_len: usize,
     to_len: usize,
+}
+
+/// A piece leaves this part of a batch to the list of its recipients, so that a large message to many travels once.
+const LIST_SHARE: usize = 4;
+
+/// A piece of a split message.
+#[derive(Clone, Debug)]
+struct Piece {
+    part: Part,
+    at: Range<usize>,
+    /// Names the whole message.
+    id: Arc<str>,
 }
 
 impl Record {
@@ -84,19 +69,28 @@ impl Record {
     #[must_use]
     pub fn new(payload: Payload, facts: Facts, entry: Entry, awaited: bool) -> Self {
         let key = entry.key();
-        let recipient = Recipient { key, awaited, entry: Some(entry) };
+        let recipient = Recipient::new(entry, awaited);
         let base_len = MESSAGE_OVERHEAD
             + escaped_len(facts.kind.as_bytes())
             + escaped_len(facts.path.as_bytes())
             + carried_len(facts.op, &payload);
         let crc = crc32(&payload);
         let to_len = recipient_len(recipient.to());
-        Self { payload, facts, dir: key.dir, crc, part: None, to: vec![recipient], base_len, to_len }
+        Self { payload, facts, dir: key.dir, crc, piece: None, to: vec![recipient], base_len, to_len }
     }
 
-    /// The bytes as carried.
+    /// The bytes as carried; of a split message, those of this piece.
     #[must_use]
-    pub const fn payload(&self) -> &Payload {
+    pub fn payload(&self) -> &[u8] {
+        match &self.piece {
+            None => &self.payload,
+            Some(piece) => self.payload.get(piece.at.clone()).unwrap_or_default(),
+        }
+    }
+
+    /// All bytes of the message, of which this record may carry a piece.
+    #[must_use]
+    pub fn whole(&self) -> &[u8] {
         &self.payload
     }
 
@@ -120,8 +114,14 @@ impl Record {
 
     /// Set on a piece of a split message.
     #[must_use]
-    pub const fn part(&self) -> Option<Part> {
-        self.part
+    pub fn part(&self) -> Option<Part> {
+        self.piece.as_ref().map(|piece| piece.part)
+    }
+
+    /// Whether this is a message, or the first piece of one: what is counted or told once.
+    #[must_use]
+    pub fn is_first(&self) -> bool {
+        self.part().is_none_or(|part| part.0 == 1)
     }
 
     /// The messages this record stands for.
@@ -142,9 +142,15 @@ impl Record {
     }
 
     /// Names type and content: the first 16 hex digits of SHA-256 of the type, a zero byte and the bytes. A weak
-    /// name on purpose: equal content of different moments shares it.
+    /// name on purpose: equal content of different moments shares it. The event's own id where a rule knows it.
     #[must_use]
     pub fn id(&self) -> String {
+        if let Some(piece) = &self.piece {
+            return piece.id.to_string();
+        }
+        if let Some(own) = &self.facts.marks.event_id {
+            return own.to_string();
+        }
         let hash = Sha256::new()
             .chain_update(self.facts.kind.as_bytes())
             .chain_update([0])
@@ -154,19 +160,13 @@ impl Record {
 
     /// Nobody waits for it any more; who did.
     pub(super) fn unawait(&mut self) -> Vec<Key> {
-        let waiting = self.to.iter_mut().filter(|to| to.awaited);
-        waiting
-            .map(|to| {
-                to.awaited = false;
-                to.key
-            })
-            .collect()
+        self.to.iter_mut().filter_map(|to| to.take_awaited().then_some(to.key)).collect()
     }
 
     /// Settles every open token as lost; the awaited messages among them, for their windows.
     pub fn shed(mut self, why: Shed) -> Vec<Key> {
-        let settled = self.to.iter_mut().filter_map(|to| to.shed(why).then_some((to.key, to.awaited)));
-        settled.filter_map(|(key, awaited)| awaited.then_some(key)).collect()
+        let settled = self.to.iter_mut().filter_map(|to| to.shed(why).then_some(to));
+        settled.filter_map(|to| to.awaited.then_some(to.key)).collect()
     }
 
     /// Whether both would be the same message on the wire, apart from `to`.
@@ -174,11 +174,13 @@ impl Record {
         let (a, b) = (&self.facts, &other.facts);
         self.crc == other.crc
             && self.dir == other.dir
-            && (a.op, a.class, a.shared, a.redacted) == (b.op, b.class, b.shared, b.redacted)
+            && (a.op, a.class, a.shared, a.redacted, &a.marks)
+                == (b.op, b.class, b.shared, b.redacted, &b.marks)
             && a.kind == b.kind
             && a.path == b.path
-            && (self.part, other.part) == (None, None)
-            && **self.payload() == **other.payload()
+            && self.part() == other.part()
+            && self.piece.as_ref().map(|piece| &piece.id) == other.piece.as_ref().map(|piece| &piece.id)
+            && self.payload() == other.payload()
     }
 
     /// Takes over the tokens of a record with the same content.
@@ -208,11 +210,51 @@ impl Record {
             facts: self.facts.clone(),
             dir: self.dir,
             crc: self.crc,
-            part: self.part,
+            piece: self.piece.clone(),
             to: front,
             base_len: self.base_len,
             to_len: front_len,
         })
+    }
+
+    /// The same message in pieces that fit into `room` bytes each, in order. They share its ledger tokens.
+    ///
+    /// # Errors
+    /// The record itself, if it is a piece already or cannot be cut so small.
+    pub(super) fn into_pieces(self, room: usize) -> Result<Vec<Self>, Box<Self>> {
+        let first = self.to.first().map_or(0, |to| recipient_len(to.to()));
+        let frame = self.base_len - carried_len(self.facts.op, &self.payload);
+        let room = (room - room / LIST_SHARE).checked_sub(frame + first).filter(|_| self.piece.is_none());
+        let cuts = room.and_then(|room| cut(self.facts.op, &self.payload, room));
+        let Some((cuts, count)) = cuts.and_then(|cuts| u16::try_from(cuts.len()).ok().map(|n| (cuts, n)))
+        else {
+            return Err(Box::new(self));
+        };
+        let id: Arc<str> = self.id().into();
+        let mut recipients: Vec<Vec<Recipient>> = cuts.iter().map(|_| Vec::new()).collect();
+        for recipient in self.to {
+            let shares = recipient.split(count);
+            recipients.iter_mut().zip(shares).for_each(|(list, share)| list.push(share));
+        }
+        let pieces = cuts.into_iter().zip(recipients).zip(1..).map(|((at, to), number)| {
+            let body = self.payload.get(at.clone()).unwrap_or_default();
+            Self {
+                crc: crc32(body),
+                base_len: frame + carried_len(self.facts.op, body),
+                payload: self.payload.clone(),
+                facts: self.facts.clone(),
+                dir: self.dir,
+                piece: Some(Piece { part: Part(number, count), at, id: Arc::clone(&id) }),
+                to,
+                to_len: self.to_len,
+            }
+        });
+        Ok(pieces.collect())
+    }
+
+    /// Whether nothing is left to prove: another piece of the same message was lost, or proved to be altered.
+    pub(super) fn is_moot(&self) -> bool {
+        self.piece.is_some() && !self.to.iter().any(Recipient::is_open)
     }
 
     /// Whether it fits into `room` bytes with the first recipient alone.

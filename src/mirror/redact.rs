@@ -4,6 +4,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use super::event_type::Format;
+use super::rules::{Redaction, Subject};
 use super::secret_names::SecretNames;
 use super::secret_spans::{Span, secret_spans, starts_like_json, starts_like_string};
 use crate::session::{Direction, Opcode};
@@ -30,6 +32,7 @@ pub enum Scope {
 pub struct Redactor {
     scope: Scope,
     names: SecretNames,
+    rules: Vec<Redaction>,
 }
 
 /// A value of `CROSSFADE_REDACT` that cannot be read.
@@ -55,7 +58,7 @@ impl Redactor {
     /// Redacts the well-known names in this scope.
     #[must_use]
     pub fn new(scope: Scope) -> Self {
-        Self { scope, names: SecretNames::default() }
+        Self { scope, ..Self::default() }
     }
 
     /// Reads `CROSSFADE_REDACT`: `up`, `both` or `off`, then any `+NAME`, joined by commas.
@@ -77,6 +80,31 @@ impl Redactor {
             }
         }
         Ok(redactor)
+    }
+
+    /// The same redactor with rules of its own, in either direction whatever the scope.
+    #[must_use]
+    pub fn with_rules(mut self, rules: Vec<Redaction>) -> Self {
+        self.rules = rules;
+        self
+    }
+
+    /// The message without its secrets, and without what rules take out. `Cow::Owned` means that it was redacted.
+    ///
+    /// Rules come first, and fail closed: where one applies to a message that starts like JSON but cannot be read,
+    /// the whole message is replaced.
+    #[must_use]
+    pub fn redact_message<'a>(&self, subject: &Subject<'_>, payload: &'a [u8]) -> Cow<'a, [u8]> {
+        let rules: Vec<&Redaction> = self.rules.iter().filter(|rule| rule.applies(subject)).collect();
+        let ruled =
+            if rules.is_empty() { Cow::Borrowed(payload) } else { by_rules(&rules, subject, payload) };
+        match ruled {
+            Cow::Borrowed(payload) => self.redact(subject.dir, subject.op, payload),
+            Cow::Owned(ruled) => match self.redact(subject.dir, subject.op, &ruled) {
+                Cow::Borrowed(_) => Cow::Owned(ruled),
+                Cow::Owned(both) => Cow::Owned(both),
+            },
+        }
     }
 
     /// The message with its secrets replaced. `Cow::Owned` means that it was redacted.
@@ -109,6 +137,53 @@ impl Redactor {
             Err(_) => Cow::Owned(REPLACEMENT.to_vec()),
         }
     }
+}
+
+/// Takes out what the pointers lead to.
+fn by_rules<'a>(rules: &[&Redaction], subject: &Subject<'_>, payload: &'a [u8]) -> Cow<'a, [u8]> {
+    let mut spans = Vec::new();
+    for document in documents(subject, payload) {
+        let from = document.start;
+        let text = payload.get(document).unwrap_or_default();
+        for rule in rules {
+            match rule.pointer.spans(text) {
+                Ok(found) => spans.extend(found.into_iter().map(|at| at.start + from..at.end + from)),
+                Err(_) if starts_like_json(text) => return Cow::Owned(REPLACEMENT.to_vec()),
+                Err(_) => {}
+            }
+        }
+    }
+    if spans.is_empty() {
+        return Cow::Borrowed(payload);
+    }
+    spans.sort_by_key(|span| (span.start, std::cmp::Reverse(span.end)));
+    let mut end = 0;
+    spans.retain(|span| {
+        let apart = span.start >= end;
+        end = end.max(span.end);
+        apart
+    });
+    let spans: Vec<Span> = spans.into_iter().map(|bytes| Span { bytes, level: 0 }).collect();
+    Cow::Owned(rewrite(payload, 0, &spans))
+}
+
+/// Where the JSON documents of a message stand.
+fn documents(subject: &Subject<'_>, payload: &[u8]) -> Vec<std::ops::Range<usize>> {
+    let reading = subject.reading;
+    if reading.format == Format::SignalR {
+        let mut from = 0;
+        let mut records = Vec::new();
+        for record in payload.split(|byte| *byte == 0x1e) {
+            records.push(from..from + record.len());
+            from += record.len() + 1;
+        }
+        records.retain(|record| !record.is_empty());
+        return records;
+    }
+    // The document is a part of the payload: where it starts follows from how much is before it.
+    let start = (reading.document.as_ptr() as usize).saturating_sub(payload.as_ptr() as usize);
+    let end = start.saturating_add(reading.document.len()).min(payload.len());
+    std::iter::once(start..end).collect()
 }
 
 /// Where JSON starts: at once, or behind the prefix of a framing protocol.

@@ -18,6 +18,8 @@ pub(crate) enum Sabotage {
     SkipRecipient,
     /// A repetition gets a batch name of its own.
     RepublishUnderNewId,
+    /// The first piece of a split message that comes back proves all of it.
+    TrustFirstPiece,
 }
 
 impl Sabotage {

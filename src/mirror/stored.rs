@@ -82,6 +82,7 @@ impl Publisher {
     /// The next batch for the spool. What waits here keeps its payloads: fetch it when the disk has room.
     pub fn poll_given(&mut self) -> Option<Given> {
         while let Some((mut flight, why)) = self.given.pop_front() {
+            flight.shed_pieces(why);
             let whole = flight.messages();
             let Some(record) = flight.for_disk(&self.settings.src, &self.epoch) else { continue };
             let tokens = flight.take_tokens();

@@ -21,7 +21,7 @@ const LIVES: u64 = if cfg!(debug_assertions) { 800 } else { 20_000 };
 
 #[test]
 fn every_life_balances_and_keeps_order() {
-    let (mut confirmed, mut seen) = (0, [0u64; 8]);
+    let (mut confirmed, mut seen) = (0, [0u64; 9]);
     for seed in 0..LIVES {
         let account = live(seed, None).unwrap_or_else(|what| panic!("seed {seed}: {what}"));
         confirmed += account.confirmed;
@@ -34,6 +34,7 @@ fn every_life_balances_and_keeps_order() {
             account.collapsed,
             account.continued,
             account.unconfirmed,
+            account.split,
         ];
         seen.iter_mut().zip(figures).for_each(|(sum, figure)| *sum += figure);
     }
@@ -49,6 +50,7 @@ fn each_sabotage_is_caught() {
         Sabotage::DropContinuation,
         Sabotage::SkipRecipient,
         Sabotage::RepublishUnderNewId,
+        Sabotage::TrustFirstPiece,
     ] {
         let caught = (0..LIVES).find(|seed| live(*seed, Some(sabotage)).is_err());
         assert!(caught.is_some(), "{sabotage:?} went unseen");

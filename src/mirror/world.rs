@@ -74,6 +74,7 @@ pub(super) struct Account {
     pub(super) collapsed: u64,
     pub(super) continued: u64,
     pub(super) unconfirmed: u64,
+    pub(super) split: u64,
 }
 
 impl World {
@@ -140,6 +141,7 @@ impl World {
             path: Arc::from("/ws"),
             at: self.now,
             shared: false,
+            marks: crate::mirror::classify::Marks::default(),
             redacted: false,
         };
         let payload = Payload::copy_from(body, &self.budget).expect("the world's budget is ample");
@@ -374,6 +376,7 @@ impl World {
             late: tally.late,
             collapsed: counts.collapsed,
             continued: counts.continued,
+            split: self.batcher.counts().split,
             unconfirmed: account.shed(Shed::Unconfirmed),
         };
         // Ends the tokens of a broken world, which would otherwise be counted by their drop.

@@ -118,6 +118,12 @@ impl KeyChain {
     pub fn find(&self, request: &Request<'_>) -> Option<UserKey> {
         self.0.iter().find_map(|place| place.find(request)).map(UserKey)
     }
+
+    /// Where that key is: `header:x-user-id`.
+    #[must_use]
+    pub fn place(&self, request: &Request<'_>) -> Option<String> {
+        self.0.iter().find(|place| place.find(request).is_some()).map(ToString::to_string)
+    }
 }
 
 impl Default for KeyChain {

@@ -442,5 +442,6 @@ fn ops(
         left_at: None,
         trips: [0; breaker::Trigger::ALL.len()],
         last_trip: None,
+        tripped: std::collections::VecDeque::new(),
     }
 }

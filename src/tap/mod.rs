@@ -47,6 +47,8 @@ pub struct Opened {
     pub id: SessionId,
     /// The request path, without the query.
     pub path: Arc<str>,
+    /// The subprotocol that the service has chosen.
+    pub subprotocol: Option<Arc<str>>,
 }
 
 /// One copied message with its token.

@@ -5,6 +5,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, its own functions included")]
 
+mod admin;
+mod admin_rollout;
 mod configuration;
 mod drain;
 mod emergency;
@@ -22,6 +24,7 @@ mod metrics;
 mod native;
 mod process;
 mod raw;
+mod rotation;
 #[path = "../../src/proxy/tests/shim.rs"]
 #[expect(dead_code, reason = "only clients are secured here")]
 mod shim;

@@ -105,6 +105,25 @@ async fn the_rows_are_what_the_service_wrote_and_read() {
     compare(stage, &emulator).await;
 }
 
+/// Whatever goes wrong between the sink and the table, each row is there once: also those whose answer was lost.
+#[tokio::test]
+async fn a_table_that_fails_in_every_way_has_each_row_once() {
+    let on_rows = |fault: &str| format!("{fault} path=/rest/v1/*");
+    let faults = [
+        on_rows("refuse_requests status=503 for_pushes=1"),
+        on_rows("lose_answers after_pushes=1 for_pushes=2"),
+        on_rows("refuse_requests status=500 after_pushes=3 for_pushes=1"),
+        on_rows("cut_requests after_pushes=4 for_pushes=1"),
+        on_rows("refuse_requests status=429 retry_after=1 after_pushes=5 for_pushes=1"),
+        on_rows("slow_requests delay_ms=300 after_pushes=6 for_pushes=2"),
+    ];
+    let faults: Vec<&str> = faults.iter().map(String::as_str).collect();
+    let emulator = Emulator::start_with(&faults, &["--table", TABLE, "--max-rows", "1000000"]);
+    let stage = Stage::open(CLIENTS, Some(&emulator), &ALL).await;
+    let scrape = compare(stage, &emulator).await;
+    assert!(value_in(&scrape, "crossfade_table_requests_total{result=\"failed\"}") >= 6.0, "{scrape}");
+}
+
 #[tokio::test]
 async fn with_the_breaker_open_the_table_has_every_message_and_confirms_it() {
     let emulator = emulator();

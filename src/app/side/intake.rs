@@ -35,6 +35,8 @@ pub(crate) struct Intake {
     epoch: Epoch,
     sampling: Sampling,
     sessions: HashMap<SessionNo, SessionNote<'static>>,
+    /// Only of sessions that have negotiated one; an announcement that was shed leaves it to the content.
+    subprotocols: HashMap<SessionNo, Arc<str>>,
     repeated: (u32, Instant),
     table: Option<TableOffer>,
     /// Whether what finds no room is kept for the disk …
@@ -58,6 +60,7 @@ impl Intake {
             epoch,
             sampling,
             sessions: HashMap::new(),
+            subprotocols: HashMap::new(),
             repeated,
             table: None,
             spools: false,
@@ -99,6 +102,7 @@ impl Intake {
                 None
             }
             Tapped::Closed(no) => {
+                self.subprotocols.remove(&no);
                 if let Some(mut note) = self.sessions.remove(&no) {
                     note.end_ms = Some(self.epoch.unix_ms(now));
                     queues.notes().announce(note, now);
@@ -116,6 +120,11 @@ impl Intake {
             at_ms: self.epoch.unix_ms(now),
             end_ms: None,
         };
+        if let Some(subprotocol) = &opened.subprotocol
+            && self.subprotocols.len() < SESSIONS_MAX
+        {
+            self.subprotocols.insert(opened.no, Arc::clone(subprotocol));
+        }
         if self.sessions.len() < SESSIONS_MAX {
             self.sessions.insert(opened.no, note.clone());
         }
@@ -145,7 +154,8 @@ impl Intake {
                 return away(Direct::Shed);
             }
         };
-        let sample = Sample { path: &path, dir: key.dir, op: captured.op, payload: &payload };
+        let subprotocol = self.subprotocols.get(&key.session).map(|name| &**name);
+        let sample = Sample { path: &path, subprotocol, dir: key.dir, op: captured.op, payload: &payload };
         let classified = self.classifier.classify(&sample, now);
         let Fate::Mirror { class, shared } = classified.fate else {
             entry.shed(Shed::Skipped);
@@ -158,10 +168,13 @@ impl Intake {
             entry.shed(Shed::Quota);
             return None;
         }
-        let redacted = match self.redactor.redact(key.dir, captured.op, &payload) {
+        let reading = sample.read();
+        let redacted = match self.redactor.redact_message(&sample.subject(&reading), &payload) {
             Cow::Borrowed(_) => None,
             Cow::Owned(bytes) => Some(bytes),
         };
+        let carried = Sample { payload: redacted.as_deref().unwrap_or(&payload), ..sample };
+        let marks = self.classifier.marks(&classified, &carried);
         let was_redacted = redacted.is_some();
         let payload = match redacted {
             None => payload,
@@ -180,6 +193,7 @@ impl Intake {
             path,
             at: captured.at,
             shared,
+            marks,
             redacted: was_redacted,
         };
         if let Some(table) = &self.table {
@@ -187,11 +201,26 @@ impl Intake {
             table.offer(&payload, &facts, &mut entry, id);
         }
         let awaited = hot && !was_redacted;
+        let record = Record::new(payload, facts, entry, awaited);
+        match self.queue(record, (key.session, awaited), queues, now) {
+            Err(why) => away(why),
+            Ok(()) if was_redacted => away(Direct::Redacted),
+            Ok(()) => None,
+        }
+    }
+
+    /// Queues a record where its session belongs; why it does not travel, if it does not.
+    fn queue(
+        &mut self,
+        record: Record,
+        (session, awaited): (SessionNo, bool),
+        queues: &mut Queues<'_>,
+        now: Instant,
+    ) -> Result<(), Direct> {
         if awaited {
             queues.governor.handle_awaited(now);
         }
-        let shard = self.sampling.shard(key.session, awaited);
-        let record = Record::new(payload, facts, entry, awaited);
+        let shard = self.sampling.shard(session, awaited);
         if let Err(mut refused) = queues.of(shard).push(record, now) {
             // A queue that is full because publishes are spaced is the plan's doing.
             if refused.why == Shed::QueueFull && queues.relief(shard) != Relief::None {
@@ -203,8 +232,8 @@ impl Intake {
             } else {
                 refused.shed();
             }
-            return away(why);
+            return Err(why);
         }
-        if was_redacted { away(Direct::Redacted) } else { None }
+        Ok(())
     }
 }

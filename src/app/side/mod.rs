@@ -142,6 +142,8 @@ impl Side {
 
     /// To be called once, before the first turn.
     pub(crate) fn begin(&mut self) {
+        self.batcher.expect_limit(self.limit_bytes);
+        self.acked.iter_mut().for_each(|acked| acked.batcher.expect_limit(self.limit_bytes));
         self.state.notices = vec![Vec::new(); self.workers.len()];
     }
 

@@ -8,7 +8,7 @@ use super::{EVENT, Side};
 use crate::app::ops::Word;
 use crate::breaker::Publish;
 use crate::hot::Direct;
-use crate::mirror::batch::Batcher;
+use crate::mirror::batch::{BatchCounts, Batcher};
 use crate::mirror::governor::{Governor, Relief, Verdict};
 use crate::mirror::publish::Publisher;
 use crate::mirror::report::PubEvent;
@@ -97,11 +97,13 @@ impl Side {
         let limit = self.limit_bytes;
         let (batcher, publisher) = self.parts(shard);
         let Some(batch) = batcher.take(publisher.slots_free(), limit, now) else { return false };
-        let messages = batch.records().iter().map(|record| record.keys().count() as u64).sum();
-        let awaited: Vec<Key> =
-            batch.records().iter().filter(|record| record.is_awaited()).flat_map(|r| r.keys()).collect();
+        let first = || batch.records().iter().filter(|record| record.is_first());
+        let messages = first().map(|record| record.keys().count() as u64).sum();
+        let awaited: Vec<Key> = first().filter(|record| record.is_awaited()).flat_map(|r| r.keys()).collect();
         let critical = is_critical(&batch);
         let id = publisher.submit(batch, now);
+        let counts = self.acked.as_ref().map_or_else(BatchCounts::default, |acked| acked.batcher.counts());
+        self.figures.closed(messages, [self.batcher.counts(), counts]);
         self.state.unacked.insert(id, messages);
         self.submitted(shard, id, critical, now);
         for key in awaited {
@@ -160,7 +162,7 @@ impl Side {
         let reference = PushRef(self.state.next_push);
         self.state.next_push += 1;
         let batch = push.batch;
-        self.figures.batch();
+        self.figures.batch(push.body.len());
         let push = Push {
             id: reference,
             topic: topic(shard),

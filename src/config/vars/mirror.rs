@@ -33,7 +33,7 @@ pub static REDACT: Var<Redact> = Var::new(
 pub static CLASSIFY: Var<Text> = Var::new(
     Group::Mirror,
     "CROSSFADE_CLASSIFY",
-    "Classification rules. None: the class follows the measured rate.",
+    "Classification rules, or `@` and the path of a rule file (TOML). None: the class follows the measured rate.",
 )
 .unset("no rules")
 .example("event=alert:critical;path=/health:low");

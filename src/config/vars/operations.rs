@@ -18,7 +18,7 @@ pub static METRICS_LISTEN: Var<SocketAddr> = Var::new(
 pub static ADMIN_LISTEN: Var<SocketAddr> = Var::new(
     Group::Operations,
     "CROSSFADE_ADMIN_LISTEN",
-    "Listener of the admin API: today `POST /drain` alone, and only with a token.",
+    "Listener of the admin API and the dashboard. On another address than loopback it needs a token.",
 )
 .default("127.0.0.1:9465");
 
@@ -28,8 +28,18 @@ pub static ADMIN_TOKEN: Var<Secret> = Var::new(
     "CROSSFADE_ADMIN_TOKEN",
     "What a request that changes something must present.",
 )
-.unset("there is no admin listener")
+.unset("nothing can be changed; loopback may view")
 .example("a long random text")
+.secret();
+
+/// The token that may only view.
+pub static ADMIN_VIEW_TOKEN: Var<Secret> = Var::new(
+    Group::Operations,
+    "CROSSFADE_ADMIN_VIEW_TOKEN",
+    "What a request that only views must present. With it, nothing is shown without a token.",
+)
+.unset("loopback may view without a token, except samples and the names of keys")
+.example("another long random text")
 .secret();
 
 /// The log filter.
@@ -47,5 +57,11 @@ pub static LOG_FORMAT: Var<LogFormat> =
         .default("json");
 
 /// In the order of the table.
-pub(super) static ALL: &[&About] =
-    &[&METRICS_LISTEN.about, &ADMIN_LISTEN.about, &ADMIN_TOKEN.about, &LOG.about, &LOG_FORMAT.about];
+pub(super) static ALL: &[&About] = &[
+    &METRICS_LISTEN.about,
+    &ADMIN_LISTEN.about,
+    &ADMIN_TOKEN.about,
+    &ADMIN_VIEW_TOKEN.about,
+    &LOG.about,
+    &LOG_FORMAT.about,
+];

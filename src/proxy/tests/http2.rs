@@ -18,7 +18,8 @@ fn get(path: &str) -> http::request::Builder {
 fn a_request_becomes_one_of_http1_and_its_answer_comes_back() {
     let world = World::start();
     let client = Client::of(&world);
-    let request = get("/a%20b?x=%2F").header("cookie", "a=1").header("cookie", "b=2").header("x-odd", "\u{e9}");
+    let request =
+        get("/a%20b?x=%2F").header("cookie", "a=1").header("cookie", "b=2").header("x-odd", "\u{e9}");
     let (answer, _) = client.ask(request.header("te", "trailers").body(()).unwrap(), true);
     let mut service = world.service.accept();
     let head = service.head();
@@ -148,7 +149,9 @@ fn a_websocket_in_a_stream_is_one_of_http1_for_the_service() {
         assert_eq!(field(&head, name), value);
     }
     // Bytes in the segment of the 101 are the first of the stream.
-    service.send([switch(&head, "Sec-WebSocket-Protocol: chat\r\nSet-Cookie: s=1\r\n").as_bytes(), b"early"].concat());
+    service.send(
+        [switch(&head, "Sec-WebSocket-Protocol: chat\r\nSet-Cookie: s=1\r\n").as_bytes(), b"early"].concat(),
+    );
     let answer = client.wait(answer).unwrap();
     assert_eq!(answer.status(), 200);
     let mut names: Vec<&str> = answer.headers().keys().map(http::HeaderName::as_str).collect();
@@ -236,7 +239,10 @@ fn a_refusal_passes_and_a_lie_opens_nothing() {
     service.head();
     service.send("HTTP/1.1 401 Unauthorized\r\nContent-Length: 4\r\nWWW-Authenticate: x\r\n\r\nwho?");
     let answer = client.wait(answer).unwrap();
-    assert_eq!((answer.status().as_u16(), &answer.headers()["www-authenticate"]), (401, &"x".parse().unwrap()));
+    assert_eq!(
+        (answer.status().as_u16(), &answer.headers()["www-authenticate"]),
+        (401, &"x".parse().unwrap())
+    );
     assert_eq!(client.body(answer).unwrap(), b"who?");
     let refused = |lines: &[(&str, &str)], says: &str| {
         let (answer, _send) = client.connect(lines);
@@ -251,7 +257,10 @@ fn a_refusal_passes_and_a_lie_opens_nothing() {
         refused(&[("sec-websocket-version", "13")], SWITCH),
         (502, Some("switching_invalid".parse().unwrap()))
     );
-    assert_eq!(refused(&[], "HTTP/1.1 426 Upgrade Required\r\nUpgrade: x\r\nContent-Length: 0\r\n\r\n"), (426, None));
+    assert_eq!(
+        refused(&[], "HTTP/1.1 426 Upgrade Required\r\nUpgrade: x\r\nContent-Length: 0\r\n\r\n"),
+        (426, None)
+    );
     assert_eq!(refused(&[], SWITCH), (502, Some("switching_unasked".parse().unwrap())));
     assert_eq!(world.running.counters().sessions(), 0);
 }

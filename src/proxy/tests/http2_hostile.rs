@@ -99,7 +99,8 @@ fn heads_that_could_hide_a_second_request_reach_no_service() {
     for lines in &heads {
         let mut client = begin(&world);
         client.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, &fields_of(lines)));
-        let shown: Vec<_> = lines.iter().map(|(n, v)| format!("{}={}", n.escape_ascii(), v.escape_ascii())).collect();
+        let shown: Vec<_> =
+            lines.iter().map(|(n, v)| format!("{}={}", n.escape_ascii(), v.escape_ascii())).collect();
         assert!(is_refused(&mut client, 1), "{shown:?}");
         assert!(world.service.is_left_alone(), "{shown:?}");
     }

@@ -97,7 +97,8 @@ fn whom_a_proxy_header_names_is_counted_and_not_its_sender() {
         config.proxy_protocol = true;
         config.trusted = Trusted::new(vec!["127.0.0.0/8".parse().unwrap()]);
     });
-    let named = |host: u8| world.client_says(format!("PROXY TCP4 203.0.113.{host} 192.0.2.1 4711 443\r\n{GET}"));
+    let named =
+        |host: u8| world.client_says(format!("PROXY TCP4 203.0.113.{host} 192.0.2.1 4711 443\r\n{GET}"));
     let _first = named(1);
     world.service.accept().head();
     assert_eq!(named(1).rest().0, b"", "a second of the same client");

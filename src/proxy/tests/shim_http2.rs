@@ -101,7 +101,8 @@ async fn up(mut from: OwnedReadHalf, mut to: SendStream<Bytes>) -> Result<(), Fa
         }
         while !rest.is_empty() {
             to.reserve_capacity(rest.len());
-            let room = std::future::poll_fn(|cx| to.poll_capacity(cx)).await.ok_or("the stream is gone")??;
+            let room =
+                std::future::poll_fn(|cx| to.poll_capacity(cx)).await.ok_or("the stream is gone")??;
             let (now, later) = rest.split_at(room.min(rest.len()));
             to.send_data(Bytes::copy_from_slice(now), false)?;
             rest = later;
