@@ -60,13 +60,6 @@ fn lost(error: h2::Error) -> ConnectionError {
     ConnectionError::new(if ours { Fault::Http2Protocol } else { Fault::ClientGone }, error)
 }
 
-/// What the connection is waited for.
-enum Next {
-    Stream(Request<RecvStream>, SendResponse<Bytes>),
-    Lost(h2::Error),
-    Ended,
-}
-
 async fn accept(client: &Rc<ClientSide>, mut connection: Connection<Watched, Bytes>, streams: &Rc<Streams>) {
     let shared = &client.worker.shared;
     let mut finishing = pin!(shared.drain.reached(Phase::Finishing));
@@ -85,27 +78,23 @@ async fn accept(client: &Rc<ClientSide>, mut connection: Connection<Watched, Byt
                 client.note(&Fault::Http2Resets.into(), None);
                 connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
             }
-            connection.poll_accept(cx).map(|accepted| match accepted {
-                Some(Ok((request, respond))) => Next::Stream(request, respond),
-                Some(Err(error)) => Next::Lost(error),
-                None => Next::Ended,
-            })
+            connection.poll_accept(cx)
         })
         .await;
         match next {
-            Next::Stream(request, respond) => {
+            Some(Ok((request, respond))) => {
                 streams.cancelled.borrow_mut().open();
                 let plain = Plain::enter(streams);
                 let life = stream(Rc::clone(client), request, respond, plain);
                 tokio::task::spawn_local(life);
             }
-            Next::Lost(error) => {
+            Some(Err(error)) => {
                 if !abused {
                     client.note(&lost(error), None);
                 }
                 return;
             }
-            Next::Ended => return,
+            None => return,
         }
     }
 }
@@ -277,7 +266,7 @@ async fn stream(
             drop(receive);
         }
         Answered::Switched(answer, service) => {
-            let (mut head, ()) = (answer.map(|_| ()), ());
+            let mut head = answer.map(|_| ());
             translate::answer(&mut head);
             let Some(receive) = receive else { return };
             let send = match respond.send_response(head, false) {
