@@ -1,6 +1,7 @@
 //! What one side writes is what the other reads, with the tap on. Client and service are raw sockets, and frames
 //! are written by hand here, so that a mistake in our own encoder cannot hide one in our own walker.
-//! `differential_tls.rs` is this file once more, with TLS around both sides of the proxy.
+//! `differential_tls.rs` is this file once more, with TLS around both sides of the proxy; `differential_http2.rs` with
+//! clients whose sessions are streams of HTTP/2 (RFC 8441).
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, its own functions included")]
 
@@ -9,6 +10,8 @@
 mod made;
 #[path = "../src/proxy/tests/shim.rs"]
 mod shim;
+#[path = "../src/proxy/tests/shim_http2.rs"]
+mod shim_http2;
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -23,9 +26,12 @@ use crossfade::session::Direction;
 use crossfade::tap::{self, TapReceiver, Tapped};
 use flate2::{Compress, Compression, FlushCompress};
 use proptest::prelude::*;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 /// Whether TLS is put around both sides.
 const SECURE: bool = env!("CARGO_CRATE_NAME").len() == "differential_tls".len();
+/// Whether clients speak HTTP/2.
+const STREAMS: bool = env!("CARGO_CRATE_NAME").len() == "differential_http2".len();
 const HANG: Duration = Duration::from_secs(30);
 const KEY: [u8; 4] = [0x11, 0xAF, 0x00, 0xFF];
 const FIN: u8 = 0x80;
@@ -117,6 +123,9 @@ impl World {
         if SECURE {
             clients = shim::door(clients, shim::Beyond::Tls(Arc::new(authority.client())));
         }
+        if STREAMS {
+            clients = shim_http2::door(clients);
+        }
         Self { _running: running, clients, service, receiver }
     }
 
@@ -136,9 +145,11 @@ impl World {
             stream.set_write_timeout(Some(HANG)).unwrap();
         }
         let asked = head(&mut service);
+        let key = asked.lines().find_map(|line| line.split_once(": ").filter(|(name, _)| is_key(name)));
+        let accept = derive_accept_key(key.unwrap().1.as_bytes());
         let answer = format!(
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n{}\r\n",
+             Sec-WebSocket-Accept: {accept}\r\n{}\r\n",
             opening.answers
         );
         service.write_all(&[answer.as_bytes(), opening.early_down].concat()).unwrap();
@@ -200,6 +211,10 @@ impl Session {
             (got_up.join().unwrap(), got_down)
         })
     }
+}
+
+fn is_key(name: &str) -> bool {
+    name.eq_ignore_ascii_case("sec-websocket-key")
 }
 
 fn head(stream: &mut TcpStream) -> String {
@@ -331,6 +346,14 @@ fn frames_in_the_segment_of_the_handshake_pass_and_are_read() {
     }
 }
 
+/// A field as it arrives: names have no case in HTTP/2 (RFC 9113 section 8.2.1).
+fn cased(line: &str) -> String {
+    match line.split_once(": ") {
+        Some((name, value)) if STREAMS => format!("{}: {value}", name.to_lowercase()),
+        _ => line.to_owned(),
+    }
+}
+
 #[test]
 fn the_head_of_an_upgrade_arrives_as_it_was_sent() {
     let world = World::start();
@@ -344,11 +367,15 @@ fn the_head_of_an_upgrade_arrives_as_it_was_sent() {
     };
     let session = world.open(opening);
     assert!(session.asked.starts_with(&format!("GET {} HTTP/1.1\r\n", opening.path)), "{}", session.asked);
-    for line in opening.asks.lines() {
+    for line in opening.asks.lines().filter(|line| !STREAMS || !line.starts_with("Cookie")) {
+        let line = cased(line);
         assert!(session.asked.contains(&format!("\r\n{line}\r\n")), "{line} in {}", session.asked);
     }
-    assert!(session.asked.find("X-Twice: 2") < session.asked.find("X-Twice: 1"));
+    // RFC 9113 section 8.2.3.
+    assert!(!STREAMS || session.asked.contains("\r\ncookie: a=1; b=\"2\"; c=%3D\r\n"), "{}", session.asked);
+    assert!(session.asked.find(&cased("X-Twice: 2")) < session.asked.find(&cased("X-Twice: 1")));
     for line in opening.answers.lines() {
+        let line = cased(line);
         assert!(session.answered.contains(&format!("\r\n{line}\r\n")), "{line} in {}", session.answered);
     }
 }
@@ -368,7 +395,7 @@ fn trace_context_passes_untouched() {
         };
         let (mut got, mut sent) = (of_trace(&session.asked), of_trace(asks));
         for lines in [&mut got, &mut sent] {
-            lines.iter_mut().for_each(|line| line.truncate(line.trim_end().len()));
+            lines.iter_mut().for_each(|line| *line = cased(line).trim_end().to_owned());
         }
         assert_eq!(got, sent);
     }

@@ -113,6 +113,8 @@ pub(crate) fn proxy(config: &config::Config) -> Result<proxy::Config, SettingErr
     settings.upstream_tls = sides.upstream;
     settings.upstream_name = config.tls.upstream_name.clone();
     settings.proxy_protocol = config.tls.proxy_protocol == config::ProxyProtocol::Accept;
+    settings.http2 = config.tls.http2;
+    settings.intercept = config.tls.intercept == config::Intercept::Redirect;
     settings.announce = match config.tls.upstream_proxy_protocol {
         config::UpstreamProxyProtocol::Off => None,
         config::UpstreamProxyProtocol::V1 => Some(proxy::proxy_protocol::Version::V1),

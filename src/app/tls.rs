@@ -40,6 +40,7 @@ pub(super) fn open(config: &Config) -> Result<Sides, Vec<TlsProblem>> {
             pairs: pairs
                 .map(|(cert, key)| (named("CROSSFADE_TLS_CERT", cert), named("CROSSFADE_TLS_KEY", key)))
                 .collect(),
+            http2: tls.http2,
             client_ca: tls.client_ca.as_ref().map(|ca| (named("CROSSFADE_TLS_CLIENT_CA", ca), auth)),
         };
         files.open(now)

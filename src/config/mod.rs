@@ -49,7 +49,7 @@ pub use reader::{Problem, Problems, Shown};
 pub use secret::{Credential, PublicKey, SealKey, Secret};
 pub use sections::{Breaker, Drain, Hot, Log, Mirror, Ops, Proxy, Rollout, Service, Spool, Supabase};
 pub use strings::{Strings, TextOrFile, read_secret_file};
-pub use tls::{CertificateName, ClientAuth, ProxyProtocol, Tls, UpstreamProxyProtocol};
+pub use tls::{CertificateName, ClientAuth, Intercept, ProxyProtocol, Tls, UpstreamProxyProtocol};
 pub use var::{About, Group, Value, Var};
 
 use reader::Reader;

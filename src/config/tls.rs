@@ -4,6 +4,7 @@
 use rustls::pki_types::ServerName;
 
 use super::checks::Check;
+use super::places::Upstream;
 use super::reader::{Problem, Reader, problem};
 use super::var::{About, Value, choose};
 use super::vars;
@@ -61,6 +62,23 @@ impl Value for UpstreamProxyProtocol {
     }
 }
 
+/// Whether connections to us were redirected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Intercept {
+    /// They were meant for us.
+    Off,
+    /// By the packet filter of this machine or pod.
+    Redirect,
+}
+
+impl Value for Intercept {
+    const KIND: &'static str = "off | redirect";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        choose(text, &[("off", Self::Off), ("redirect", Self::Redirect)])
+    }
+}
+
 /// A name that a certificate can carry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateName(pub ServerName<'static>);
@@ -93,6 +111,10 @@ pub struct Tls {
     pub proxy_protocol: ProxyProtocol,
     /// PROXY protocol to the service.
     pub upstream_proxy_protocol: UpstreamProxyProtocol,
+    /// HTTP/2 with clients.
+    pub http2: bool,
+    /// Whether connections to us were redirected.
+    pub intercept: Intercept,
 }
 
 pub(super) fn tls(r: &Reader<'_>) -> Result<Tls, Problem> {
@@ -109,15 +131,18 @@ pub(super) fn tls(r: &Reader<'_>) -> Result<Tls, Problem> {
         upstream_pair: cert.zip(key),
         proxy_protocol: r.value(&vars::PROXY_PROTOCOL)?,
         upstream_proxy_protocol: r.value(&vars::UPSTREAM_PROXY_PROTOCOL)?,
+        http2: r.value(&vars::HTTP2)?,
+        intercept: r.value(&vars::INTERCEPT)?,
     })
 }
 
 /// Rules between these variables.
-pub(super) const CHECKS: [Check; 4] = [
+pub(super) const CHECKS: [Check; 5] = [
     pairs_are_whole,
     client_authorities_need_tls,
     upstream_tls_needs_a_tls_upstream,
     accept_needs_somebody_trusted,
+    a_redirect_goes_on_to_a_port,
 ];
 
 fn broken(about: &About, what: &str) -> Option<Problem> {
@@ -171,6 +196,17 @@ fn accept_needs_somebody_trusted(r: &Reader<'_>) -> Option<Problem> {
     )
 }
 
+fn a_redirect_goes_on_to_a_port(r: &Reader<'_>) -> Option<Problem> {
+    if r.right(&vars::INTERCEPT)? == Intercept::Off || !matches!(r.right(&vars::UPSTREAM)?, Upstream::Unix(_))
+    {
+        return None;
+    }
+    broken(
+        &vars::UPSTREAM.about,
+        "must be a host while CROSSFADE_INTERCEPT=redirect: a Unix socket has no ports",
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::{Config, Strings};
@@ -215,5 +251,8 @@ mod tests {
         check(&[("CROSSFADE_UPSTREAM_PROXY_PROTOCOL", "v3")], &["is not one of off, v1, v2"]);
         check(&[("CROSSFADE_UPSTREAM", "unix:/run/a.sock")], &[]);
         check(&[("CROSSFADE_UPSTREAM", "unix:a.sock")], &["absolute"]);
+        check(&[("CROSSFADE_INTERCEPT", "redirect")], &[]);
+        let unix = ("CROSSFADE_UPSTREAM", "unix:/run/a.sock");
+        check(&[unix, ("CROSSFADE_INTERCEPT", "redirect")], &["CROSSFADE_UPSTREAM: must be a host"]);
     }
 }

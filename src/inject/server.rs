@@ -75,7 +75,8 @@ pub struct Watched {
 /// Every problem, one line each.
 pub fn open(config: &crate::config::Inject) -> Result<(Webhook, Watched), Vec<String>> {
     let named = |file: &str| Named { variable: TLS_DIR, path: config.tls_dir.join(file) };
-    let files = ServerFiles { pairs: vec![(named("tls.crt"), named("tls.key"))], client_ca: None };
+    let files =
+        ServerFiles { pairs: vec![(named("tls.crt"), named("tls.key"))], client_ca: None, http2: false };
     let lines = |problems: Vec<TlsProblem>| problems.iter().map(ToString::to_string).collect::<Vec<_>>();
     let tls = files.open(now()).map_err(lines);
     let path = config.template.clone();

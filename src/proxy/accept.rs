@@ -12,7 +12,6 @@ use tokio::runtime::Runtime;
 use tokio::time::Instant;
 
 use super::drain::Phase;
-use super::error::Fault;
 use super::worker::{Shared, WorkerHandle, WorkerMessage};
 
 /// The first pause after an `accept` that failed for want of descriptors or memory; doubled up to the longest.
@@ -82,18 +81,10 @@ fn place(socket: TcpStream, peer: SocketAddr, worker: Option<&WorkerHandle>, sha
     let counters = &shared.counters;
     counters.connections_total.add();
     let Some(worker) = worker else { return counters.connections_shed.add() };
-    // A trusted proxy's address stands for all who come through it.
-    let addresses = shared.addresses.as_ref().filter(|_| !shared.config.trusted.contains(peer.ip()));
-    let seat = addresses.map(|addresses| addresses.enter(peer.ip()));
-    if let Some(None) = seat {
-        counters.faults(Fault::AddressLimit).add();
-        return tracing::debug!(%peer, error = Fault::AddressLimit.as_str(), "a connection was refused");
-    }
     // Counted before it is posted, so that a burst spreads out although no worker has run yet.
     worker.load.connections.fetch_add(1, Ordering::Relaxed);
     counters.connections_open.add();
-    let posted =
-        socket.into_std().ok().map(|socket| worker.post(WorkerMessage::Accept(socket, peer, seat.flatten())));
+    let posted = socket.into_std().ok().map(|socket| worker.post(WorkerMessage::Accept(socket, peer)));
     if !matches!(posted, Some(Ok(()))) {
         worker.load.connections.fetch_sub(1, Ordering::Relaxed);
         counters.connections_open.sub();

@@ -36,7 +36,7 @@ impl Addresses {
 
 /// One counted connection; gives its place back on drop.
 #[derive(Debug)]
-pub struct Place {
+pub(super) struct Place {
     addresses: Arc<Addresses>,
     address: IpAddr,
 }

@@ -8,28 +8,86 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use h2::RecvStream;
 use http::header::{CONNECTION, CONTENT_TYPE, HeaderName, RETRY_AFTER};
 use http::{HeaderValue, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::sync::Notify;
 
-use super::error::{Fault, Side};
+use super::error::{Cause, Fault, Side};
 use super::watch::InFlight;
 
 /// The token of a fault in our own answers.
 pub(super) const ERROR_FIELD: HeaderName = HeaderName::from_static("x-crossfade-error");
 
+/// A request's body as the client's connection gives it.
+pub(super) enum ClientBody {
+    /// HTTP/1.1.
+    Http1(Incoming),
+    /// One stream of HTTP/2, and what it has announced and not sent yet.
+    Http2(RecvStream, Option<u64>),
+    /// No body.
+    Empty,
+}
+
+impl Body for ClientBody {
+    type Data = Bytes;
+    type Error = Cause;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cause>>> {
+        match self.get_mut() {
+            Self::Http1(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Self::Http2(stream, left) => poll_stream(stream, left, cx).map_err(Into::into),
+            Self::Empty => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Http1(body) => body.is_end_stream(),
+            Self::Http2(stream, _) => stream.is_end_stream(),
+            Self::Empty => true,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Http1(body) => body.size_hint(),
+            Self::Http2(_, Some(left)) => SizeHint::with_exact(*left),
+            Self::Http2(stream, None) if !stream.is_end_stream() => SizeHint::default(),
+            Self::Http2(..) | Self::Empty => SizeHint::with_exact(0),
+        }
+    }
+}
+
+/// The next frame of a stream. Its window opens again as the service takes what it carried.
+fn poll_stream(
+    stream: &mut RecvStream,
+    left: &mut Option<u64>,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+    match ready!(stream.poll_data(cx)) {
+        Some(Ok(data)) => {
+            stream.flow_control().release_capacity(data.len())?;
+            *left = left.map(|left| left.saturating_sub(data.len() as u64));
+            Poll::Ready(Some(Ok(Frame::data(data))))
+        }
+        Some(Err(error)) => Poll::Ready(Some(Err(error))),
+        None => stream.poll_trailers(cx).map(|trailers| Some(trailers.transpose()?.map(Frame::trailers))),
+    }
+}
+
 /// A request's body on its way to the service.
 pub(super) struct RequestBody {
-    inner: Incoming,
+    inner: ClientBody,
     gate: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     broken: Arc<AtomicBool>,
     _in_flight: InFlight,
 }
 
 impl RequestBody {
-    pub(super) fn new(inner: Incoming, in_flight: InFlight) -> Self {
+    pub(super) fn new(inner: ClientBody, in_flight: InFlight) -> Self {
         Self { inner, gate: None, broken: Arc::default(), _in_flight: in_flight }
     }
 
@@ -57,12 +115,12 @@ pub(super) fn hold_for_continue(request: &mut Request<RequestBody>, limit: Durat
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = Cause;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Cause>>> {
         if let Some(gate) = &mut self.gate {
             ready!(gate.as_mut().poll(cx));
             self.gate = None;

@@ -30,6 +30,11 @@ pub struct Config {
     pub proxy_protocol: bool,
     /// The PROXY header that every connection to the service begins with.
     pub announce: Option<Version>,
+    /// Clients may speak HTTP/2: agreed on by ALPN, or begun with its preface where there is no TLS.
+    pub http2: bool,
+    /// Connections were redirected to us: the port that the client meant, and not the one of `upstream`, is where
+    /// they go on to.
+    pub intercept: bool,
     /// Data threads; `None` takes the processors this process may use.
     pub workers: Option<usize>,
     /// Messages a worker's inbox holds. When it is full, new sockets are closed and counted.
@@ -62,6 +67,8 @@ impl Config {
             tls: None,
             proxy_protocol: false,
             announce: None,
+            http2: true,
+            intercept: false,
             workers: None,
             inbox: 1024,
             deadlines: Deadlines::default(),

@@ -12,34 +12,30 @@ use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::HOST;
-use http::request::Parts;
-use http::uri::Authority;
-use http::{Method, Request, Response, Version};
-use http_body::Body as _;
+use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
 use super::admission::Place;
-use super::body::{AnswerBody, refusal_bytes, refuse};
-use super::counters::UpgradeOutcome;
+use super::body::{AnswerBody, ClientBody, refusal_bytes};
+use super::dial::Dialer;
 use super::drain::Phase;
 use super::entry::{self, Entered};
 use super::error::{ConnectionError, Fault};
-use super::handshake::{Asks, classify};
+use super::exchange::exchange;
+use super::http2;
 use super::io::Io;
 use super::proxy_protocol::Header;
 use super::trace::TraceId;
 use super::tunnel::{self, Upgraded};
-use super::upgrade::{Handoff, compact};
+use super::upgrade::{Answered, Service, compact};
 use super::verdict::Lane;
 use super::watch::{HeadClock, InFlight, Runs, Watch, Watched};
 use super::worker::Worker;
-use super::{lane_endpoint, plain, upgrade};
 
 /// How long a draining process waits for the first byte of a connection that it has accepted.
 const FIRST_WORD: Duration = Duration::from_secs(1);
@@ -60,21 +56,21 @@ pub(super) struct ClientSide {
     pub(super) destination: SocketAddr,
     pub(super) tls: bool,
     pub(super) watch: Arc<Watch>,
+    /// The way to the service: the one of all, or to the port that this client meant.
+    pub(super) upstream: Arc<Dialer>,
     handoff: RefCell<Option<Handoff>>,
 }
 
-impl ClientSide {
-    /// Leaves what the session needs where the connection finds it once the 101 is flushed.
-    pub(super) fn hand_over(&self, handoff: Handoff) {
-        self.handoff.replace(Some(handoff));
-    }
+/// What an HTTP/1.1 connection needs to become a session once hyper has flushed the 101.
+type Handoff = (OnUpgrade, Box<Service>);
 
+impl ClientSide {
     /// What the service is told of the client's connection, where it is told.
     pub(super) const fn announced(&self) -> Header {
         Header::Proxied { source: self.peer, destination: self.destination }
     }
 
-    fn note(&self, error: &ConnectionError, trace: Option<TraceId>) {
+    pub(super) fn note(&self, error: &ConnectionError, trace: Option<TraceId>) {
         note(&self.worker, self.peer, error, trace);
     }
 }
@@ -89,18 +85,19 @@ fn note(worker: &Worker, peer: SocketAddr, error: &ConnectionError, trace: Optio
 pub(super) struct Open {
     worker: Rc<Worker>,
     /// What its address is counted by, where that is limited.
-    _place: Option<Place>,
+    place: Option<Place>,
 }
 
 impl Open {
     /// Takes over the count that the acceptor has begun.
-    pub(super) fn count(worker: &Rc<Worker>, place: Option<Place>) -> Self {
-        Self { worker: Rc::clone(worker), _place: place }
+    pub(super) fn count(worker: &Rc<Worker>) -> Self {
+        Self { worker: Rc::clone(worker), place: None }
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
+        self.place = None;
         self.worker.load.connections.fetch_sub(1, Ordering::Relaxed);
         self.worker.shared.counters.connections_open.sub();
         self.worker.shared.left.notify_waiters();
@@ -125,16 +122,27 @@ impl Drop for OpenSession {
 }
 
 /// Serves one client. Dropping the future closes the connection.
-pub(super) async fn serve(worker: Rc<Worker>, socket: std::net::TcpStream, peer: SocketAddr, open: Open) {
+pub(super) async fn serve(worker: Rc<Worker>, socket: std::net::TcpStream, peer: SocketAddr, mut open: Open) {
     let watch = Arc::new(Watch::default());
-    let Entered { io, peer, destination } = match entry::enter(&worker.shared, socket, peer).await {
-        Ok(entered) => entered,
-        Err(error) => return note(&worker, peer, &error, None),
-    };
+    let Entered { io, peer, destination, upstream, place } =
+        match entry::enter(&worker.shared, socket, peer).await {
+            Ok(entered) => entered,
+            Err(error) => return note(&worker, peer, &error, None),
+        };
+    open.place = place;
     let (tls, handoff) = (io.is_tls(), RefCell::new(None));
-    let client = Rc::new(ClientSide { worker, peer, destination, tls, watch: Arc::clone(&watch), handoff });
-    // Boxed, because hyper's state is large and a session, which follows in another task, needs none of it.
-    Box::pin(speak_http(&client, Watched::new(io, watch))).await;
+    let sniff = worker.shared.config.http2 && !tls;
+    let agreed = worker.shared.config.http2 && io.alpn() == Some(b"h2");
+    let client = ClientSide { worker, peer, destination, tls, watch: Arc::clone(&watch), upstream, handoff };
+    let client = Rc::new(client);
+    let mut io = Some(Watched::new(io, watch, sniff));
+    if !agreed && let Some(first) = io.take() {
+        // Boxed, because hyper's state is large and a session, which follows in another task, needs none of it.
+        io = Box::pin(speak_http(&client, first)).await;
+    }
+    if let Some(io) = io {
+        return Box::pin(http2::serve(&client, io)).await;
+    }
     let handoff = client.handoff.take();
     if let Some(handoff) = handoff {
         match switched(handoff).await {
@@ -150,10 +158,13 @@ pub(super) async fn serve(worker: Rc<Worker>, socket: std::net::TcpStream, peer:
 enum Finish {
     Ended(hyper::Result<()>),
     Overdue(Runs),
+    /// The client began with the preface of HTTP/2.
+    Http2,
 }
 
-/// HTTP/1.1 until the client leaves, fails, or switches protocols.
-async fn speak_http(client: &Rc<ClientSide>, io: Watched) {
+/// HTTP/1.1 until the client leaves, fails, or switches protocols. Gives the connection back if it turns out to speak
+/// HTTP/2: hyper has seen none of its bytes then.
+async fn speak_http(client: &Rc<ClientSide>, io: Watched) -> Option<Watched> {
     let config = &client.worker.shared.config;
     let mut connection = http1::Builder::new()
         .preserve_header_case(true)
@@ -175,17 +186,21 @@ async fn speak_http(client: &Rc<ClientSide>, io: Watched) {
         if let Poll::Ready(result) = Pin::new(&mut connection).poll(cx) {
             return Poll::Ready(Finish::Ended(result));
         }
+        if client.watch.is_http2() {
+            return Poll::Ready(Finish::Http2);
+        }
         clock.poll(cx).map(Finish::Overdue)
     })
     .await;
     let (fault, words) = match finish {
-        Finish::Ended(Ok(())) => return,
+        Finish::Ended(Ok(())) => return None,
+        Finish::Http2 => return connection.into_parts().map(|parts| parts.io.into_inner()),
         Finish::Ended(Err(error)) => {
             let fault = client_fault(&error);
             client.note(&ConnectionError::new(fault, error), None);
             (fault, Vec::new())
         }
-        Finish::Overdue(Runs::Idle) => return, // nothing is under way: closed without a word
+        Finish::Overdue(Runs::Idle) => return None, // nothing is under way: closed without a word
         Finish::Overdue(Runs::Head) => {
             client.note(&Fault::HeadTimeout.into(), None);
             // A client that has said nothing has asked nothing: a 408 would only be taken for a later answer.
@@ -198,6 +213,7 @@ async fn speak_http(client: &Rc<ClientSide>, io: Watched) {
     {
         last_words(parts.io.into_inner().into_inner(), &words).await;
     }
+    None
 }
 
 /// Ends when a draining process asks its clients to leave. A client that was accepted a moment ago and has not come
@@ -241,20 +257,25 @@ async fn last_words(mut io: Io, words: &[u8]) {
 }
 
 /// The client's side out of HTTP, and both sides together.
-async fn switched(handoff: Handoff) -> Result<Upgraded, ConnectionError> {
-    let upgraded = handoff.client.await.map_err(|error| ConnectionError::new(Fault::ClientGone, error))?;
+async fn switched((client, service): Handoff) -> Result<Upgraded, ConnectionError> {
+    let upgraded = client.await.map_err(|error| ConnectionError::new(Fault::ClientGone, error))?;
     let parts =
         upgraded.downcast::<TokioIo<Watched>>().map_err(|_| ConnectionError::from(Fault::Handover))?;
     Ok(Upgraded {
         client: parts.io.into_inner().into_inner(),
         client_early: compact(&parts.read_buf),
-        upstream: handoff.upstream,
-        upstream_early: handoff.upstream_early,
-        head: handoff.head,
+        upstream: service.upstream,
+        upstream_early: service.upstream_early,
+        head: service.head,
     })
 }
 
-fn session(worker: &Rc<Worker>, upgraded: Upgraded, open: Open) -> impl Future<Output = ()> + use<> {
+/// A session's life. `open` is dropped after everything else.
+pub(super) fn session<O>(
+    worker: &Rc<Worker>,
+    upgraded: Upgraded,
+    open: O,
+) -> impl Future<Output = ()> + use<O> {
     let counted = OpenSession::count(worker, upgraded.head.verdict.lane);
     let (id, trace, verdict) = (upgraded.head.id, upgraded.head.trace, &upgraded.head.verdict);
     tracing::info!(
@@ -299,80 +320,18 @@ impl hyper::service::Service<Request<Incoming>> for Door {
     }
 }
 
-/// One exchange: check the head, pass it on as what it is, answer.
+/// One exchange of HTTP/1.1. What a 101 needs is left where the connection finds it once the answer is flushed.
 async fn answer(
     client: &ClientSide,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
     in_flight: InFlight,
 ) -> Response<AnswerBody> {
-    let counters = &client.worker.shared.counters;
-    let (parts, body) = request.into_parts();
-    let asks = classify(&parts, !body.is_end_stream());
-    let trace = TraceId::of(&parts.headers);
-    let acceptable = check_head(client, &parts).and_then(|()| check_pace(client, &asks));
-    let answered = match (acceptable, asks) {
-        (Err(fault), _) => Err(fault.into()),
-        (Ok(()), Asks::Plain) if lane_endpoint::is_asked(client, &parts) => {
-            return lane_endpoint::answer(client, parts, in_flight);
+    let on_upgrade = hyper::upgrade::on(&mut request);
+    match exchange(client, request.map(ClientBody::Http1), in_flight).await {
+        Answered::Answer(answer) => answer,
+        Answered::Switched(answer, service) => {
+            client.handoff.replace(Some((on_upgrade, service)));
+            answer
         }
-        (Ok(()), Asks::Plain) => {
-            counters.plain_requests.add();
-            note_request(client, &parts.method, trace);
-            plain::forward(client, Request::from_parts(parts, body)).await
-        }
-        (Ok(()), asks) => {
-            let request = Request::from_parts(parts, body);
-            let answered = Box::pin(upgrade::forward(client, request, asks)).await;
-            if answered.is_err() {
-                counters.upgrades(UpgradeOutcome::Failed).add();
-            }
-            answered
-        }
-    };
-    answered.unwrap_or_else(|error| {
-        client.note(&error, trace);
-        refuse(error.fault, in_flight)
-    })
-}
-
-/// What no request may lack or have, whatever the service thinks of it.
-fn check_head(client: &ClientSide, parts: &Parts) -> Result<(), Fault> {
-    let limits = &client.worker.shared.config.limits;
-    let line = parts.method.as_str().len() + parts.uri.path().len() + parts.uri.query().map_or(0, str::len);
-    let fields: usize = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-    if parts.headers.len() > limits.head_fields || line + fields > limits.head_bytes {
-        return Err(Fault::HeadTooLarge);
     }
-    if parts.method == Method::CONNECT {
-        return Err(Fault::MethodConnect);
-    }
-    let mut hosts = parts.headers.get_all(HOST).iter();
-    match (hosts.next(), hosts.next()) {
-        (None, _) if parts.version == Version::HTTP_10 => Ok(()),
-        (Some(host), None) if is_authority(host.as_bytes()) => Ok(()),
-        _ => Err(Fault::HostInvalid),
-    }
-}
-
-/// Whether the service may have one more upgrade in this second.
-fn check_pace(client: &ClientSide, asks: &Asks) -> Result<(), Fault> {
-    let worker = &client.worker;
-    match &worker.shared.pace {
-        Some(pace) if matches!(asks, Asks::WebSocket { .. }) && !pace.admit(worker.now()) => {
-            Err(Fault::UpgradeRate)
-        }
-        _ => Ok(()),
-    }
-}
-
-/// A plain request's line in the log, where somebody asked for so much. Its target may hold secrets and is not in it.
-fn note_request(client: &ClientSide, method: &Method, trace: Option<TraceId>) {
-    let trace_id = trace.map(tracing::field::display);
-    tracing::debug!(peer = %client.peer, trace_id, %method, "a request passes");
-}
-
-/// RFC 9110 section 7.2: `uri-host [":" port]`, or empty where the target has no authority.
-fn is_authority(host: &[u8]) -> bool {
-    let plain = Bytes::copy_from_slice(host);
-    host.is_empty() || (!host.contains(&b'@') && Authority::from_maybe_shared(plain).is_ok())
 }

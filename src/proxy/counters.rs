@@ -82,6 +82,10 @@ pub struct Counters {
     faults: [Count; Fault::ALL.len()],
     /// TLS with clients.
     pub tls: TlsCounters,
+    /// Sessions open now that are streams of HTTP/2.
+    pub(super) http2_sessions: Count,
+    /// Connections of HTTP/2 that carry nothing but sessions.
+    pub(super) http2_carriers: Count,
     /// Sessions ever opened, by lane at the upgrade.
     sessions_total: [Count; 3],
     /// Sessions open now, by lane at the upgrade.
@@ -111,6 +115,13 @@ impl Counters {
     #[must_use]
     pub fn sessions_open(&self, lane: Lane) -> &Count {
         &self.sessions_open[lane.index()]
+    }
+
+    /// Connections that are not there for sessions alone: for plain requests, or for nothing yet.
+    pub(super) fn plain_connections(&self) -> u64 {
+        let alone = self.sessions().saturating_sub(self.http2_sessions.value());
+        let open = self.connections_open.value();
+        open.saturating_sub(alone).saturating_sub(self.http2_carriers.value())
     }
 
     /// Sessions open now on any lane.

@@ -29,6 +29,7 @@ use super::target::Target;
 use super::tls::{Handshake, Live, TlsCounters, TlsSetupError};
 
 /// Opens connections to one target.
+#[derive(Clone)]
 pub struct Dialer {
     target: Target,
     tls: Option<Secure>,
@@ -39,6 +40,7 @@ pub struct Dialer {
 }
 
 /// TLS towards the target.
+#[derive(Clone)]
 struct Secure {
     config: Arc<Live<ClientConfig>>,
     name: ServerName<'static>,
@@ -83,6 +85,11 @@ impl Dialer {
     pub const fn announcing(mut self, version: Option<Version>) -> Self {
         self.announce = version;
         self
+    }
+
+    /// The way to another port of the same host.
+    pub(super) fn at_port(&self, port: u16) -> Self {
+        Self { target: self.target.at_port(port), ..self.clone() }
     }
 
     /// Whether connections begin with a header that says whose they are: then nobody else may use them.
@@ -203,8 +210,12 @@ impl tower::Service<Uri> for Connector {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, _: Uri) -> Self::Future {
-        let dialer = Arc::clone(&self.0);
+    /// The pool asks for the host that requests were addressed to: ours, at the port that is meant.
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let dialer = match uri.port_u16() {
+            Some(port) if port != self.0.target.port() => Arc::new(self.0.at_port(port)),
+            _ => Arc::clone(&self.0),
+        };
         Box::pin(async move { dialer.dial().await.map(TokioIo::new) })
     }
 }

@@ -3,13 +3,16 @@
 //! HTTP is spoken, see [`Io::alpn`]) is the connection's business.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
+use socket2::SockRef;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::{TlsAcceptor, TlsStream};
 
-use super::dial::tune;
+use super::admission::Place;
+use super::dial::{Dialer, tune};
 use super::error::{ConnectionError, Fault};
 use super::io::Io;
 use super::proxy_protocol::{Header, Parser};
@@ -26,6 +29,10 @@ pub(super) struct Entered {
     pub(super) peer: SocketAddr,
     /// Where it connected to.
     pub(super) destination: SocketAddr,
+    /// The way on to the service.
+    pub(super) upstream: Arc<Dialer>,
+    /// What its address is counted by, where that is limited.
+    pub(super) place: Option<Place>,
 }
 
 /// Lets a client in.
@@ -42,13 +49,43 @@ pub(super) async fn enter(
     let gone = |error: std::io::Error| ConnectionError::new(Fault::ClientGone, error);
     let mut tcp = TcpStream::from_std(socket).map_err(gone)?;
     tune(&tcp, &shared.config.tcp);
-    let destination = tcp.local_addr().map_err(gone)?;
+    let local = tcp.local_addr().map_err(gone)?;
+    let meant = if shared.config.intercept { intercepted(&tcp, local)? } else { local };
+    let upstream = if shared.config.intercept && meant.port() != shared.upstream.target().port() {
+        Arc::new(shared.upstream.at_port(meant.port()))
+    } else {
+        Arc::clone(&shared.upstream)
+    };
     let (peer, destination) = match announced(shared, &mut tcp, peer, by).await? {
-        Header::Own => (peer, destination),
+        Header::Own => (peer, meant),
         Header::Proxied { source, destination } => (source, destination),
     };
+    let place = admitted(shared, peer)?;
     let io = secure(shared, tcp, by).await?;
-    Ok(Entered { io, peer, destination })
+    Ok(Entered { io, peer, destination, upstream, place })
+}
+
+/// Where a redirected connection was meant to go. What was meant for us is refused: to go on with it would be to
+/// connect to ourselves, over and over.
+fn intercepted(tcp: &TcpStream, local: SocketAddr) -> Result<SocketAddr, ConnectionError> {
+    let socket = SockRef::from(tcp);
+    let v4 = local.ip().to_canonical().is_ipv4();
+    let meant = if v4 { socket.original_dst_v4() } else { socket.original_dst_v6() };
+    // ENOENT: the connection is not in the table of those that were rewritten.
+    let meant = meant.map_err(|error| ConnectionError::new(Fault::RedirectUnknown, error))?;
+    let meant = meant.as_socket().ok_or_else(|| ConnectionError::from(Fault::RedirectUnknown))?;
+    // Whatever its address: only the port goes on, and this one leads to our own listener.
+    if meant.port() == local.port() { Err(Fault::RedirectLoop.into()) } else { Ok(meant) }
+}
+
+/// A place among the connections of the client's address. A trusted proxy's address stands for all who come through
+/// it, unless it says for whom.
+fn admitted(shared: &Shared, peer: SocketAddr) -> Result<Option<Place>, ConnectionError> {
+    let Some(addresses) = &shared.addresses else { return Ok(None) };
+    if shared.config.trusted.contains(peer.ip()) {
+        return Ok(None);
+    }
+    addresses.enter(peer.ip()).map(Some).ok_or_else(|| Fault::AddressLimit.into())
 }
 
 /// What the load balancer says about the connection. Anybody else who could say it would choose their own address.

@@ -48,12 +48,23 @@ pub enum Fault {
     ProxyHeader,
     /// The PROXY header did not arrive in time.
     ProxyTimeout,
+    /// Connections are redirected to us, and this one was meant for ourselves: nobody redirected it, or our own to the
+    /// service came back.
+    RedirectLoop,
+    /// Connections are redirected to us, and the system does not say where this one was meant to go.
+    RedirectUnknown,
     /// The request head did not arrive in time.
     HeadTimeout,
     /// The request head has too many bytes or fields.
     HeadTooLarge,
     /// The request head is not HTTP/1.1; hyper has answered 400, 414 or 431 by itself.
     HeadMalformed,
+    /// The client broke the rules of HTTP/2 (RFC 9113), and its connection had to end.
+    Http2Protocol,
+    /// The client cancelled nearly all of very many requests of one HTTP/2 connection.
+    Http2Resets,
+    /// CONNECT for a protocol other than `websocket` (RFC 8441).
+    ConnectProtocol,
     /// No `Host`, more than one, or one that is no authority (RFC 9112 section 3.2).
     HostInvalid,
     /// CONNECT: this is not a forward proxy.
@@ -94,15 +105,20 @@ pub enum Fault {
 
 impl Fault {
     /// Every fault, in label order.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 31] = [
         Self::ClientTls,
         Self::AddressLimit,
         Self::ProxyUntrusted,
         Self::ProxyHeader,
         Self::ProxyTimeout,
+        Self::RedirectLoop,
+        Self::RedirectUnknown,
         Self::HeadTimeout,
         Self::HeadTooLarge,
         Self::HeadMalformed,
+        Self::Http2Protocol,
+        Self::Http2Resets,
+        Self::ConnectProtocol,
         Self::HostInvalid,
         Self::MethodConnect,
         Self::TransferCoding,
@@ -132,9 +148,14 @@ impl Fault {
             Self::ProxyUntrusted => "proxy_untrusted",
             Self::ProxyHeader => "proxy_header",
             Self::ProxyTimeout => "proxy_timeout",
+            Self::RedirectLoop => "redirect_loop",
+            Self::RedirectUnknown => "redirect_unknown",
             Self::HeadTimeout => "head_timeout",
             Self::HeadTooLarge => "head_too_large",
             Self::HeadMalformed => "head_malformed",
+            Self::Http2Protocol => "http2_protocol",
+            Self::Http2Resets => "http2_resets",
+            Self::ConnectProtocol => "connect_protocol",
             Self::HostInvalid => "host_invalid",
             Self::MethodConnect => "method_connect",
             Self::TransferCoding => "transfer_coding",
@@ -165,9 +186,14 @@ impl Fault {
             Self::ProxyUntrusted => "Only trusted proxies may connect here.",
             Self::ProxyHeader => "The connection does not begin with a PROXY header.",
             Self::ProxyTimeout => "The PROXY header did not arrive in time.",
+            Self::RedirectLoop => "The connection was meant for crossfade itself.",
+            Self::RedirectUnknown => "Where the connection was meant to go is unknown.",
             Self::HeadTimeout => "The request head did not arrive in time.",
             Self::HeadTooLarge => "The request head has too many bytes or too many fields.",
             Self::HeadMalformed => "The request is not valid HTTP/1.1.",
+            Self::Http2Protocol => "The connection is not valid HTTP/2.",
+            Self::Http2Resets => "Too many requests were cancelled.",
+            Self::ConnectProtocol => "CONNECT is supported for WebSocket only.",
             Self::HostInvalid => "The request needs exactly one valid Host.",
             Self::MethodConnect => "CONNECT is not supported: this is not a forward proxy.",
             Self::TransferCoding => "A transfer coding other than chunked is not supported.",
@@ -200,12 +226,16 @@ impl Fault {
             | Self::ProxyUntrusted
             | Self::ProxyHeader
             | Self::ProxyTimeout
+            | Self::RedirectLoop
+            | Self::RedirectUnknown
             | Self::HeadMalformed
+            | Self::Http2Protocol
+            | Self::Http2Resets
             | Self::HostInvalid
             | Self::RequestBody
             | Self::ClientGone => StatusCode::BAD_REQUEST,
             Self::MethodConnect => StatusCode::METHOD_NOT_ALLOWED,
-            Self::TransferCoding => StatusCode::NOT_IMPLEMENTED,
+            Self::TransferCoding | Self::ConnectProtocol => StatusCode::NOT_IMPLEMENTED,
             Self::UpgradeTimeout | Self::ResponseTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::Handover | Self::NoRandomness => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Resolve
@@ -237,10 +267,15 @@ impl Fault {
             | Self::AddressLimit
             | Self::ProxyUntrusted
             | Self::ProxyHeader
-            | Self::ProxyTimeout => Stage::Accept,
+            | Self::ProxyTimeout
+            | Self::RedirectLoop
+            | Self::RedirectUnknown => Stage::Accept,
             Self::HeadTimeout
             | Self::HeadTooLarge
             | Self::HeadMalformed
+            | Self::Http2Protocol
+            | Self::Http2Resets
+            | Self::ConnectProtocol
             | Self::HostInvalid
             | Self::MethodConnect
             | Self::TransferCoding

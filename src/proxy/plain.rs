@@ -16,7 +16,7 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioTimer;
 
-use super::body::{AnswerBody, RequestBody, hold_for_continue, relay};
+use super::body::{AnswerBody, ClientBody, RequestBody, hold_for_continue, relay};
 use super::connection::ClientSide;
 use super::dial::Connector;
 use super::error::{ConnectionError, Fault};
@@ -58,12 +58,12 @@ impl hyper::rt::Executor<Pin<Box<dyn Future<Output = ()> + Send>>> for Local {
 /// Passes one request on and gives back the service's answer.
 pub(super) async fn forward(
     client: &ClientSide,
-    request: Request<Incoming>,
+    request: Request<ClientBody>,
 ) -> Result<Response<AnswerBody>, ConnectionError> {
     let shared = &client.worker.shared;
     let (mut parts, body) = request.into_parts();
     restate(&mut parts, &body, client)?;
-    parts.uri = shared
+    parts.uri = client
         .upstream
         .target()
         .absolute(&parts.uri)
@@ -75,8 +75,8 @@ pub(super) async fn forward(
     }
     let broken = request.body().broken();
     let answer = async {
-        if shared.upstream.announces() {
-            return send_alone(client, &shared.upstream, request).await;
+        if client.upstream.announces() {
+            return send_alone(client, &client.upstream, request).await;
         }
         let answer = client.worker.pool.request(request).await;
         answer.map_err(|error| exchange_error(error, &broken))
@@ -98,7 +98,7 @@ pub(super) async fn forward(
 /// Makes a request's head fit for the next hop: fields of this hop gone, forwarding fields added, one framing.
 pub(super) fn restate(
     parts: &mut Parts,
-    body: &Incoming,
+    body: &ClientBody,
     client: &ClientSide,
 ) -> Result<(), ConnectionError> {
     let shared = &client.worker.shared;
@@ -117,7 +117,7 @@ pub(super) fn restate(
             .map_err(|error| ConnectionError::new(Fault::HostInvalid, error))?;
         parts.headers.insert(HOST, host);
     } else if !parts.headers.contains_key(HOST) {
-        parts.headers.insert(HOST, shared.upstream.target().host_field());
+        parts.headers.insert(HOST, client.upstream.target().host_field());
     }
     shared.config.trusted.extend(&mut parts.headers, client.peer.ip(), client.tls);
     parts.version = Version::HTTP_11;

@@ -194,7 +194,7 @@ impl Running {
         let began = tokio::time::Instant::now();
         let deadline = began + plan.grace;
         let counters = &self.shared.counters;
-        let plain = || counters.connections_open.value().saturating_sub(counters.sessions());
+        let plain = || counters.plain_connections();
         let signal = &self.shared.drain;
         signal.advance(Phase::Settling);
         tokio::time::sleep_until(deadline.min(began + plan.settle)).await;

@@ -129,6 +129,18 @@ impl Target {
         &self.path
     }
 
+    /// The same host at another port. A Unix socket has none and stays as it is.
+    pub(super) fn at_port(&self, port: u16) -> Self {
+        if port == self.port || self.unix.is_some() {
+            return self.clone();
+        }
+        let host = self.authority.host();
+        let authority = Authority::try_from(format!("{host}:{port}"));
+        // An authority's own host and a number make an authority; the old one would only be a wrong Host.
+        let authority = authority.unwrap_or_else(|_| self.authority.clone());
+        Self { port, authority, ..self.clone() }
+    }
+
     /// `host` or `host:port` as a `Host` field says it.
     #[must_use]
     pub fn host_field(&self) -> HeaderValue {
@@ -174,6 +186,18 @@ mod tests {
         check("http://service", false, "service", 80, "service");
         check("wss://chat.example.com/", true, "chat.example.com", 443, "chat.example.com");
         check("https://[::1]:8443", true, "::1", 8443, "[::1]:8443");
+    }
+
+    #[test]
+    fn another_port_is_another_target() {
+        for (url, field) in [("http://service", "service:81"), ("wss://[::1]:8443", "[::1]:81")] {
+            let (target, other) = (Target::service(url).unwrap(), Target::service(url).unwrap().at_port(81));
+            assert_eq!((other.host(), other.port(), other.tls()), (target.host(), 81, target.tls()));
+            assert_eq!(other.host_field(), field);
+            assert_eq!(target.at_port(target.port()), target);
+        }
+        let unix = Target::service("unix:/run/a.sock").unwrap();
+        assert_eq!(unix.at_port(81), unix);
     }
 
     #[test]

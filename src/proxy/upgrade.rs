@@ -7,10 +7,9 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
-use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
-use super::body::{AnswerBody, RequestBody, empty, relay};
+use super::body::{AnswerBody, ClientBody, RequestBody, empty, relay};
 use super::connection::ClientSide;
 use super::counters::UpgradeOutcome;
 use super::dial::Dialer;
@@ -28,9 +27,16 @@ use crate::session::SessionId;
 
 const LANE_FIELD: HeaderName = HeaderName::from_static("x-crossfade-lane");
 
-/// What the connection needs to become a session once hyper has flushed the 101.
-pub(super) struct Handoff {
-    pub(super) client: OnUpgrade,
+/// What comes of a request.
+pub(super) enum Answered {
+    /// An answer.
+    Answer(Response<AnswerBody>),
+    /// A 101 for the client, and what a session needs besides the client's side.
+    Switched(Response<AnswerBody>, Box<Service>),
+}
+
+/// The service's side of a session to be.
+pub(super) struct Service {
     pub(super) upstream: Io,
     pub(super) upstream_early: Bytes,
     pub(super) head: SessionHead,
@@ -39,10 +45,9 @@ pub(super) struct Handoff {
 /// Passes a request on that asks for a WebSocket, validly or not.
 pub(super) async fn forward(
     client: &ClientSide,
-    mut request: Request<Incoming>,
+    request: Request<ClientBody>,
     asks: Asks,
-) -> Result<Response<AnswerBody>, ConnectionError> {
-    let on_upgrade = hyper::upgrade::on(&mut request);
+) -> Result<Answered, ConnectionError> {
     let counters = &client.worker.shared.counters;
     let path = request.uri().path().to_owned();
     let (mut parts, body) = request.into_parts();
@@ -62,9 +67,8 @@ pub(super) async fn forward(
             let (upstream, upstream_early) = leave_http(&mut answer).await?;
             let answer = switch(client, answer, &verdict);
             let head = session_head(client, answer.headers(), (path, source, trace), &verdict)?;
-            client.hand_over(Handoff { client: on_upgrade, upstream, upstream_early, head });
             counters.upgrades(UpgradeOutcome::Tunnelled).add();
-            Ok(answer)
+            Ok(Answered::Switched(answer, Box::new(Service { upstream, upstream_early, head })))
         }
         _ if switching => Err(Fault::SwitchingUnasked.into()),
         asks => {
@@ -75,7 +79,7 @@ pub(super) async fn forward(
             if verdict.lane == Lane::Native {
                 Native::answer(answer.headers_mut(), false);
             }
-            Ok(relay(answer, InFlight::enter(&client.watch)))
+            Ok(Answered::Answer(relay(answer, InFlight::enter(&client.watch))))
         }
     }
 }
@@ -118,7 +122,7 @@ async fn in_time(
 async fn exchange(
     client: &ClientSide,
     mut parts: Parts,
-    body: Incoming,
+    body: ClientBody,
     verdict: &Verdict,
 ) -> Result<Response<Incoming>, ConnectionError> {
     let shared = &client.worker.shared;
@@ -134,7 +138,7 @@ async fn exchange(
         }
         None => {
             ask_for_websocket(&mut parts.headers);
-            &shared.upstream
+            &client.upstream
         }
     };
     let body = RequestBody::new(body, InFlight::enter(&client.watch));

@@ -5,8 +5,8 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -21,12 +21,23 @@ pub(super) struct Watch {
     read: AtomicU64,
     heads: AtomicU64,
     in_flight: AtomicUsize,
+    http2: AtomicBool,
 }
 
 impl Watch {
     /// Notes that a request head is complete.
     pub(super) fn head_read(&self) {
         self.heads.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Bytes read so far.
+    pub(super) fn bytes(&self) -> u64 {
+        self.read.load(Ordering::Relaxed)
+    }
+
+    /// True once the client has sent the whole preface of HTTP/2.
+    pub(super) fn is_http2(&self) -> bool {
+        self.http2.load(Ordering::Relaxed)
     }
 
     /// True until the first byte.
@@ -105,29 +116,31 @@ impl HeadClock {
     }
 }
 
-/// A stream whose reads are noted.
+/// What every connection of HTTP/2 begins with (RFC 9113 section 3.4). No request of HTTP/1.1 does.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// A stream whose reads are noted, and whose first bytes may turn out to be the preface of HTTP/2. They are passed on
+/// without any wait as soon as they are not, which for nearly all requests is with the first byte.
 #[derive(Debug)]
 pub(super) struct Watched {
     io: Io,
     watch: Arc<Watch>,
+    /// What has come and may be, or is, the preface and what came with it.
+    held: Vec<u8>,
+    /// Whether that is still to be found out.
+    sniffs: bool,
 }
 
 impl Watched {
-    pub(super) const fn new(io: Io, watch: Arc<Watch>) -> Self {
-        Self { io, watch }
+    pub(super) const fn new(io: Io, watch: Arc<Watch>, sniffs: bool) -> Self {
+        Self { io, watch, held: Vec::new(), sniffs }
     }
 
     pub(super) fn into_inner(self) -> Io {
         self.io
     }
-}
 
-impl AsyncRead for Watched {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_noted(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.io).poll_read(cx, buf);
         let new = buf.filled().len().saturating_sub(before);
@@ -135,6 +148,58 @@ impl AsyncRead for Watched {
             self.watch.read.fetch_add(new as u64, Ordering::Relaxed);
         }
         polled
+    }
+
+    /// Reads until it is clear whether this is HTTP/2. If it is, nobody is given anything by this call.
+    fn poll_sniff(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        loop {
+            ready!(self.poll_noted(cx, buf))?;
+            let new = buf.filled().get(before..).unwrap_or_default();
+            let ended = new.is_empty();
+            if self.held.is_empty() && (ended || !begins_preface(new)) {
+                self.sniffs = false;
+                return Poll::Ready(Ok(()));
+            }
+            self.held.extend_from_slice(new);
+            buf.set_filled(before);
+            if ended || !begins_preface(&self.held) {
+                self.sniffs = false;
+                self.release(buf);
+                return Poll::Ready(Ok(()));
+            }
+            if self.held.len() >= PREFACE.len() {
+                // The connection's task sees it after this poll.
+                self.sniffs = false;
+                self.watch.http2.store(true, Ordering::Relaxed);
+                return Poll::Pending;
+            }
+        }
+    }
+
+    fn release(&mut self, buf: &mut ReadBuf<'_>) {
+        let fits = self.held.len().min(buf.remaining());
+        buf.put_slice(self.held.get(..fits).unwrap_or_default());
+        self.held.drain(..fits);
+    }
+}
+
+/// True of every part of the preface from its first byte, and of everything that begins with it whole.
+fn begins_preface(bytes: &[u8]) -> bool {
+    bytes.iter().zip(PREFACE).all(|(one, other)| one == other)
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.sniffs {
+            return this.poll_sniff(cx, buf);
+        }
+        if !this.held.is_empty() {
+            this.release(buf);
+            return Poll::Ready(Ok(()));
+        }
+        this.poll_noted(cx, buf)
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::LocalSet;
 
-use super::admission::{Addresses, Pace, Place};
+use super::admission::{Addresses, Pace};
 use super::config::Config;
 use super::connection;
 use super::control;
@@ -110,7 +110,7 @@ impl Mirroring {
 #[derive(Debug)]
 pub enum WorkerMessage {
     /// A client has connected.
-    Accept(std::net::TcpStream, SocketAddr, Option<Place>),
+    Accept(std::net::TcpStream, SocketAddr),
     /// News for messages in the windows of hot sessions.
     Notices(Vec<Notice>),
     /// The admin asks.
@@ -299,9 +299,9 @@ async fn work(worker: Rc<Worker>, mut inbox: mpsc::Receiver<WorkerMessage>, orig
                 worker.look_around(now.into_std());
             }
             message = inbox.recv() => match message {
-                Some(WorkerMessage::Accept(socket, peer, place)) => {
+                Some(WorkerMessage::Accept(socket, peer)) => {
                     // Counted here and not in the task, so that the drain cannot miss a socket in between.
-                    let open = connection::Open::count(&worker, place);
+                    let open = connection::Open::count(&worker);
                     tokio::task::spawn_local(connection::serve(Rc::clone(&worker), socket, peer, open));
                 }
                 Some(WorkerMessage::Notices(notices)) => worker.sessions().notify(&notices, worker.now()),

@@ -2,7 +2,7 @@
 
 use crate::config::choices::Text;
 use crate::config::lists::Paths;
-use crate::config::tls::{CertificateName, ClientAuth, ProxyProtocol, UpstreamProxyProtocol};
+use crate::config::tls::{CertificateName, ClientAuth, Intercept, ProxyProtocol, UpstreamProxyProtocol};
 use crate::config::var::{About, Group, Var};
 
 /// Our certificates.
@@ -86,6 +86,22 @@ pub static UPSTREAM_PROXY_PROTOCOL: Var<UpstreamProxyProtocol> = Var::new(
 )
 .default("off");
 
+/// HTTP/2 with clients.
+pub static HTTP2: Var<bool> = Var::new(
+    Group::Tls,
+    "CROSSFADE_HTTP2",
+    "HTTP/2 with clients: agreed on under TLS, begun by prior knowledge without. WebSockets in it, too (RFC 8441).",
+)
+.default("on");
+
+/// Redirected connections.
+pub static INTERCEPT: Var<Intercept> = Var::new(
+    Group::Tls,
+    "CROSSFADE_INTERCEPT",
+    "`redirect`: go on to the port that a redirected client meant, at the host of `CROSSFADE_UPSTREAM`.",
+)
+.default("off");
+
 /// In the order of the table.
 pub(super) static ALL: &[&About] = &[
     &TLS_CERT.about,
@@ -98,4 +114,6 @@ pub(super) static ALL: &[&About] = &[
     &UPSTREAM_KEY.about,
     &PROXY_PROTOCOL.about,
     &UPSTREAM_PROXY_PROTOCOL.about,
+    &HTTP2.about,
+    &INTERCEPT.about,
 ];

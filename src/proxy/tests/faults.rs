@@ -157,7 +157,7 @@ fn heads_that_are_too_large() {
 fn clients_that_talk_nonsense_or_vanish() {
     let world = World::start();
     for nonsense in
-        [&b"\x16\x03\x01\x02\x00\x01"[..], b"\0\0\0\0\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"]
+        [&b"\x16\x03\x01\x02\x00\x01"[..], b"\0\0\0\0\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSN\r\n\r\n"]
     {
         let mut client = world.client_says(nonsense);
         client.finish();

@@ -74,7 +74,9 @@ fn an_address_has_as_many_connections_as_it_may() {
     world.until("both to be placed", |counters| counters.connections_open.value() == 2);
     let mut third = world.client();
     assert_eq!(third.rest().0, b"", "closed at once");
-    assert_eq!(world.faults(Fault::AddressLimit), 1);
+    world.until("the third to be gone", |counters| {
+        counters.faults(Fault::AddressLimit).value() == 1 && counters.connections_open.value() == 2
+    });
     drop(second);
     world.until("one to be gone", |counters| counters.connections_open.value() == 1);
     world.others_are_served();
@@ -86,6 +88,28 @@ fn an_address_has_as_many_connections_as_it_may() {
     world.until("all to be gone", |counters| counters.connections_open.value() == 0);
     let _both = [world.client(), world.client()];
     world.until("both to be placed", |counters| counters.connections_open.value() == 2);
+}
+
+#[test]
+fn whom_a_proxy_header_names_is_counted_and_not_its_sender() {
+    let world = World::with(|config| {
+        config.limits.connections_per_address = Some(1);
+        config.proxy_protocol = true;
+        config.trusted = Trusted::new(vec!["127.0.0.0/8".parse().unwrap()]);
+    });
+    let named =
+        |host: u8| world.client_says(format!("PROXY TCP4 203.0.113.{host} 192.0.2.1 4711 443\r\n{GET}"));
+    let _first = named(1);
+    world.service.accept().head();
+    assert_eq!(named(1).rest().0, b"", "a second of the same client");
+    world.until("it is counted", |counters| counters.faults(Fault::AddressLimit).value() == 1);
+    let _other = named(2);
+    world.service.accept().head();
+    // Its own health checks are its own.
+    let own = || world.client_says(["PROXY UNKNOWN\r\n", GET].concat());
+    let _own = [own(), own()];
+    world.service.accept().head();
+    world.service.accept().head();
 }
 
 #[test]

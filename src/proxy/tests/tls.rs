@@ -245,6 +245,7 @@ fn clients_show_certificates_where_they_must() {
         let files = tls::ServerFiles {
             pairs: vec![(file("C", "crt", &CERTIFIED.1.cert), file("K", "key", &CERTIFIED.1.key))],
             client_ca: Some((file("A", "ca", &clients.pem()), auth)),
+            http2: true,
         };
         let world = World::with(|config| config.tls = Some(files.open(now).unwrap()));
         let own = clients.issue(&["somebody"]);

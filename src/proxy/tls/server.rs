@@ -29,6 +29,8 @@ pub struct ServerFiles {
     pub pairs: Vec<(Named, Named)>,
     /// Authorities that vouch for clients.
     pub client_ca: Option<(Named, ClientAuth)>,
+    /// Offers HTTP/2, which clients prefer, besides HTTP/1.1.
+    pub http2: bool,
 }
 
 impl ServerFiles {
@@ -65,8 +67,11 @@ impl ServerFiles {
         });
         let client = client.transpose().map_err(|problem| problems.push(problem)).unwrap_or(None);
         let Some(first) = self.pairs.first().filter(|_| problems.is_empty()) else { return Err(problems) };
-        let value = server_config(provider, names, client)
+        let mut value = server_config(provider, names, client)
             .map_err(|(named, why)| vec![named.unwrap_or(&first.0).problem(why)])?;
+        if self.http2 {
+            value.alpn_protocols.insert(0, b"h2".to_vec());
+        }
         Ok(Built { value, expires, warnings })
     }
 }

@@ -50,7 +50,7 @@ impl Drop for Folder {
 }
 
 fn files(pairs: Vec<(Named, Named)>) -> ServerFiles {
-    ServerFiles { pairs, client_ca: None }
+    ServerFiles { pairs, client_ca: None, http2: false }
 }
 
 fn sentences(problems: &[TlsProblem]) -> Vec<(&'static str, String)> {
@@ -122,7 +122,8 @@ fn every_bad_file_is_named_with_its_variable_and_what_is_wrong() {
     assert!(problems[0].sentence().contains("cannot be read"), "{problems:?}");
     let (cert, key) = folder.pair("z", &one);
     let ca = Named { variable: CA, path: folder.write("ca.crt", "") };
-    let broken = ServerFiles { pairs: vec![(cert, key)], client_ca: Some((ca, ClientAuth::Required)) };
+    let broken =
+        ServerFiles { pairs: vec![(cert, key)], client_ca: Some((ca, ClientAuth::Required)), http2: false };
     assert_eq!(sentences(&broken.open(then()).unwrap_err())[0].0, CA);
 }
 

@@ -1,0 +1,96 @@
+//! One exchange, whichever HTTP the client speaks: check the head, pass it on as what it is, answer.
+
+use bytes::Bytes;
+use http::header::HOST;
+use http::request::Parts;
+use http::uri::Authority;
+use http::{Method, Request, Version};
+use http_body::Body as _;
+
+use super::body::{ClientBody, refuse};
+use super::connection::ClientSide;
+use super::counters::UpgradeOutcome;
+use super::error::{ConnectionError, Fault};
+use super::handshake::{Asks, classify};
+use super::trace::TraceId;
+use super::upgrade::Answered;
+use super::watch::InFlight;
+use super::{lane_endpoint, plain, upgrade};
+
+/// Answers one request. A request that failed has an answer too: ours.
+pub(super) async fn exchange(
+    client: &ClientSide,
+    request: Request<ClientBody>,
+    in_flight: InFlight,
+) -> Answered {
+    let counters = &client.worker.shared.counters;
+    let (parts, body) = request.into_parts();
+    let asks = classify(&parts, !body.is_end_stream());
+    let trace = TraceId::of(&parts.headers);
+    let acceptable = check_head(client, &parts).and_then(|()| check_pace(client, &asks));
+    let answered = match (acceptable, asks) {
+        (Err(fault), _) => Err(ConnectionError::from(fault)),
+        (Ok(()), Asks::Plain) if lane_endpoint::is_asked(client, &parts) => {
+            return Answered::Answer(lane_endpoint::answer(client, parts, in_flight));
+        }
+        (Ok(()), Asks::Plain) => {
+            counters.plain_requests.add();
+            note_request(client, &parts.method, trace);
+            plain::forward(client, Request::from_parts(parts, body)).await.map(Answered::Answer)
+        }
+        (Ok(()), asks) => {
+            let request = Request::from_parts(parts, body);
+            let answered = Box::pin(upgrade::forward(client, request, asks)).await;
+            if answered.is_err() {
+                counters.upgrades(UpgradeOutcome::Failed).add();
+            }
+            answered
+        }
+    };
+    answered.unwrap_or_else(|error| {
+        client.note(&error, trace);
+        Answered::Answer(refuse(error.fault, in_flight))
+    })
+}
+
+/// What no request may lack or have, whatever the service thinks of it.
+fn check_head(client: &ClientSide, parts: &Parts) -> Result<(), Fault> {
+    let limits = &client.worker.shared.config.limits;
+    let line = parts.method.as_str().len() + parts.uri.path().len() + parts.uri.query().map_or(0, str::len);
+    let fields: usize = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    if parts.headers.len() > limits.head_fields || line + fields > limits.head_bytes {
+        return Err(Fault::HeadTooLarge);
+    }
+    if parts.method == Method::CONNECT {
+        return Err(Fault::MethodConnect);
+    }
+    let mut hosts = parts.headers.get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (None, _) if parts.version == Version::HTTP_10 => Ok(()),
+        (Some(host), None) if is_authority(host.as_bytes()) => Ok(()),
+        _ => Err(Fault::HostInvalid),
+    }
+}
+
+/// Whether the service may have one more upgrade in this second.
+fn check_pace(client: &ClientSide, asks: &Asks) -> Result<(), Fault> {
+    let worker = &client.worker;
+    match &worker.shared.pace {
+        Some(pace) if matches!(asks, Asks::WebSocket { .. }) && !pace.admit(worker.now()) => {
+            Err(Fault::UpgradeRate)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A plain request's line in the log, where somebody asked for so much. Its target may hold secrets and is not in it.
+fn note_request(client: &ClientSide, method: &Method, trace: Option<TraceId>) {
+    let trace_id = trace.map(tracing::field::display);
+    tracing::debug!(peer = %client.peer, trace_id, %method, "a request passes");
+}
+
+/// RFC 9110 section 7.2: `uri-host [":" port]`, or empty where the target has no authority.
+fn is_authority(host: &[u8]) -> bool {
+    let plain = Bytes::copy_from_slice(host);
+    host.is_empty() || (!host.contains(&b'@') && Authority::from_maybe_shared(plain).is_ok())
+}
