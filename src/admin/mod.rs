@@ -17,6 +17,7 @@
 //! whose overflow is counted. No TLS, no token: bind it where only the cluster can reach it.
 
 mod control;
+mod events;
 mod exposition;
 mod health;
 mod histogram;
@@ -26,11 +27,13 @@ mod published;
 mod quota;
 mod server;
 mod spool;
+mod table;
 
 #[cfg(test)]
 mod tests;
 
 pub use control::Control;
+pub use events::EventReadings;
 pub use exposition::{SnapshotCollector, markdown, registry};
 pub use health::{Health, Status};
 pub use histogram::{EDGES, Histogram, Readings};

@@ -25,9 +25,11 @@
 mod behind;
 mod control;
 mod decide;
+pub(crate) mod events;
 pub(crate) mod figures;
 pub(crate) mod flags;
 mod life;
+mod line;
 pub(crate) mod ops;
 pub(crate) mod settings;
 pub(crate) mod side;
@@ -54,6 +56,7 @@ use crate::tap::{self, TapReceiver};
 
 use behind::{Behind, runtime};
 use decide::Decider;
+use events::EventFigures;
 use figures::SideFigures;
 pub use flags::Hand;
 use flags::{FlagBook, FlagWord, Standing};
@@ -94,6 +97,7 @@ pub struct Eyes {
     view: watch::Receiver<View>,
     figures: Arc<SideFigures>,
     table: Arc<TableFigures>,
+    events: Arc<EventFigures>,
     ledger: Arc<Ledger>,
     budget: Arc<Budget>,
     returned_us: Arc<AtomicU64>,
@@ -200,6 +204,7 @@ impl App {
     ) -> Result<Self, StartError> {
         let figures = Arc::new(SideFigures::default());
         let table = Arc::new(TableFigures::default());
+        let events = Arc::new(EventFigures::default());
         let disk = Arc::new(crate::spool::disk::Figures::default());
         let returned_us = Arc::new(AtomicU64::new(0));
         let eyes = Eyes {
@@ -207,6 +212,7 @@ impl App {
             view: parts.view.subscribe(),
             figures: Arc::clone(&figures),
             table: Arc::clone(&table),
+            events: Arc::clone(&events),
             disk: config.spool.is_some().then(|| Arc::clone(&disk)),
             ledger: Arc::clone(&parts.ledger),
             budget: Arc::clone(&parts.budget),
@@ -252,6 +258,7 @@ impl App {
                     terms,
                     limit_bytes,
                     table,
+                    events,
                     ledger,
                     disk,
                 };

@@ -164,6 +164,7 @@ impl World {
             stop: Arc::new(Notify::new()),
             key_file: None,
             spool: None,
+            events: None,
             state: Book::default(),
         };
         side.begin();

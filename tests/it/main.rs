@@ -8,6 +8,7 @@
 mod configuration;
 mod drain;
 mod emergency;
+mod events;
 mod faults;
 mod guards;
 mod handover;
@@ -27,5 +28,6 @@ mod raw;
 mod shim;
 mod spool;
 mod stage;
+mod subscriber;
 mod table;
 mod tls;

@@ -10,15 +10,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crossfade::emulator::{Claims, Config, Secret, serve};
-use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio_tungstenite::tungstenite::Message;
 
 use super::http::value_in;
 use super::process::{Process, Proxy, Start, until};
 use super::raw;
+use super::subscriber::subscribe;
 
 const SECRET: &str = "only for the spool's tests";
 
@@ -97,31 +96,9 @@ impl World {
         config.limits.joins_per_second = 100_000;
         let (_, run) = serve(listener, config, 1).unwrap();
         tokio::spawn(run);
-        let url = format!("ws://{}/realtime/v1/websocket?apikey={}&vsn=1.0.0", self.realtime, self.key);
-        let socket = TcpStream::connect(self.realtime).await.unwrap();
-        let (mut socket, _) = tokio_tungstenite::client_async(url, socket).await.unwrap();
-        let join = json!({"topic": "realtime:crossfade:spooled:test-0", "event": "phx_join", "ref": "1", "join_ref": "1",
-            "payload": {"config": {"private": true, "broadcast": {"self": false}}, "access_token": self.key}});
-        socket.send(Message::text(join.to_string())).await.unwrap();
-        let (joined, is_joined) = tokio::sync::oneshot::channel();
         let seen = Arc::clone(&self.seen);
-        tokio::spawn(async move {
-            let mut joined = Some(joined);
-            while let Some(Ok(message)) = socket.next().await {
-                let Ok(text) = message.to_text() else { continue };
-                let Ok(frame) = serde_json::from_str::<Value>(text) else { continue };
-                if frame["event"] == "phx_reply"
-                    && frame["payload"]["status"] == "ok"
-                    && let Some(joined) = joined.take()
-                {
-                    joined.send(()).unwrap();
-                }
-                if frame["event"] == "broadcast" {
-                    note(&seen, &frame["payload"]["payload"]);
-                }
-            }
-        });
-        is_joined.await.unwrap();
+        let topic = "crossfade:spooled:test-0";
+        subscribe(self.realtime, &self.key, topic, move |said| note(&seen, &said["payload"])).await;
     }
 
     fn numbers(&self) -> BTreeSet<u64> {
