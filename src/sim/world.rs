@@ -15,7 +15,7 @@ use crate::app::ops::{Links, Ops, WORDS_MAX, Word, first_view};
 use crate::app::side::{ACKED_TOPIC, Acked, Book, Intake, Side, TOPIC};
 use crate::breaker::{self, Breaker, Step};
 use crate::budget::Budget;
-use crate::emulator::{self, Claims, Clock, Emulator, Fault, Secret};
+use crate::emulator::{self, Claims, Clock, Emulator, Fault, FaultKind, Secret};
 use crate::hot;
 use crate::ledger::Ledger;
 use crate::mirror::batch::{BATCH_BYTES_MAX, Batcher, Limits};
@@ -97,6 +97,8 @@ pub(super) struct World {
     tick_at: Instant,
     ids: u64,
     was_joined: bool,
+    /// A fault of this life changes characters, those of names included.
+    pub(super) corrupts: bool,
     pub(super) steps: u64,
 }
 
@@ -110,6 +112,7 @@ impl World {
             world.hangs.push((from, from + Duration::from_millis(world.dice.between(50, 3_000))));
         }
         for fault in faults(&mut world.dice) {
+            world.corrupts |= matches!(fault.kind, FaultKind::Corrupt);
             world.emulator.inject(fault, begin);
         }
         world
@@ -192,6 +195,7 @@ impl World {
             tick_at: begin,
             ids: 0,
             was_joined: false,
+            corrupts: false,
             steps: 0,
             dice,
             tap,

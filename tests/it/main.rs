@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, its own functions included")]
 
 mod configuration;
+mod crowd;
 mod drain;
 mod emergency;
 mod events;
@@ -15,14 +16,19 @@ mod handover;
 mod hostile;
 mod http;
 mod inflate;
+mod kills;
 #[path = "../../src/proxy/tls/made.rs"]
 #[expect(dead_code, reason = "other tests need more of it")]
 mod made;
 mod memory;
 mod metrics;
 mod native;
+mod pods;
 mod process;
 mod raw;
+#[path = "../../examples/readers/rust/reader.rs"]
+#[expect(clippy::too_many_arguments, unreachable_pub, reason = "a file to be copied, not our library")]
+mod reader;
 #[path = "../../src/proxy/tests/shim.rs"]
 #[expect(dead_code, reason = "only clients are secured here")]
 mod shim;
