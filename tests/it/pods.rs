@@ -54,8 +54,8 @@ fn rooms(consumer: &Consumer) -> BTreeMap<String, Vec<u64>> {
 
 #[tokio::test]
 async fn a_consumer_of_two_pods_misses_nothing_of_either() {
-    let emulator =
-        Emulator::start(&["duplicate after_pushes=10 for_pushes=5", "reset of=all after_pushes=25"]);
+    let faults = ["duplicate after_pushes=20 for_pushes=10", "reset of=sender after_pushes=40 for_pushes=1"];
+    let emulator = Emulator::start(&faults);
     let service = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let at = emulator.url.split_once("://").unwrap().1.trim_end_matches('/').parse().unwrap();
     // Its clock stands still, so that it waits for what is missing for as long as this test.
