@@ -39,6 +39,7 @@ pub mod rollout;
 pub mod sinks;
 pub mod spool;
 pub mod tap;
+pub mod validator;
 pub mod ws;
 
 pub mod cli;

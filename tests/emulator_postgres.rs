@@ -24,10 +24,15 @@ const EVENTS: &str = "events(id uuid primary key default gen_random_uuid(), kind
 
 fn config() -> Config {
     Config {
-        tables: vec![Table::parse(EVENTS).unwrap(), Table::parse("closed(id int primary key)").unwrap()],
+        tables: vec![
+            Table::parse(EVENTS).unwrap(),
+            Table::parse("closed(id int primary key)").unwrap(),
+            Table::parse("inbox(id int primary key)").unwrap(),
+        ],
         table_policies: vec![
             Policy::parse("anon:events:rw").unwrap(),
             Policy::parse("authenticated:events:rw").unwrap(),
+            Policy::parse("authenticated:inbox:w").unwrap(),
         ],
         first_subscription: Duration::from_millis(300),
         ..Config::new(Secret::new(SECRET))
@@ -158,6 +163,12 @@ fn requests() -> Vec<(&'static str, &'static str, String, &'static str, String)>
         (service, "PATCH", "events?n=eq.99".into(), "count=exact", r#"{"ok":true}"#.into()),
         (service, "PATCH", "events?n=gt.0".into(), "", "{}".into()),
         (service, "POST", "rpc/nosuch".into(), "", "{}".into()),
+        ("authenticated", "POST", "inbox".into(), "return=minimal", r#"{"id":1}"#.into()),
+        ("authenticated", "POST", "inbox".into(), "return=representation", r#"{"id":2}"#.into()),
+        ("authenticated", "POST", "inbox".into(), "resolution=ignore-duplicates", r#"{"id":3}"#.into()),
+        ("authenticated", "POST", "inbox".into(), "resolution=merge-duplicates", r#"{"id":1}"#.into()),
+        ("authenticated", "POST", "inbox".into(), "return=minimal", r#"{"id":null}"#.into()),
+        (service, "GET", "inbox".into(), "", String::new()),
     ];
     for bad in [
         r#"{"kind":null,"n":50}"#,
@@ -234,7 +245,9 @@ fn comparable(mut answer: Answer) -> Answer {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_memory_answers_as_postgresql_does() {
     let Some(cluster) = Cluster::start() else { return println!("skip: no PostgreSQL here") };
-    cluster.sql(&format!("CREATE TABLE {EVENTS}; CREATE TABLE closed(id int primary key); ALTER TABLE closed ENABLE ROW LEVEL SECURITY"));
+    cluster.sql(&format!("CREATE TABLE {EVENTS}; CREATE TABLE closed(id int primary key); ALTER TABLE closed ENABLE ROW LEVEL SECURITY; \
+        CREATE TABLE inbox(id int primary key); ALTER TABLE inbox ENABLE ROW LEVEL SECURITY; \
+        CREATE POLICY puts ON inbox FOR INSERT TO authenticated WITH CHECK (true)"));
     let (memory, real) = (in_memory().await, on(&cluster).await);
     let mut differences = Vec::new();
     for (role, method, path, prefer, body) in requests() {

@@ -7,16 +7,17 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::uri::Authority;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+
+use super::api::{Access, Problem};
 
 /// The word that may stop the process, and how it is stopped.
 #[derive(Clone)]
 pub struct Control {
-    /// What `Authorization: Bearer` must carry.
-    pub token: Arc<str>,
+    /// Who may do what.
+    pub access: Arc<Access>,
     /// Begins the drain. Further calls do nothing.
     pub drain: Arc<dyn Fn() + Send + Sync>,
 }
@@ -34,40 +35,21 @@ impl Control {
         Router::new().route("/drain", post(drain)).with_state(self)
     }
 
-    fn permits(&self, headers: &HeaderMap) -> bool {
-        let given = headers.get(header::AUTHORIZATION).map(|value| value.as_bytes());
-        given
-            .and_then(|value| value.strip_prefix(b"Bearer "))
-            .is_some_and(|given| same(given, self.token.as_bytes()))
+    /// As for any change, but without a body there is no content type to ask for.
+    fn permits(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        let mut headers = headers.clone();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        self.access.judge(&Method::POST, &headers).map(drop)
     }
 }
 
 async fn drain(State(control): State<Control>, headers: HeaderMap) -> Response {
-    if !is_direct(&headers) {
-        return (StatusCode::MISDIRECTED_REQUEST, "use an address, or localhost\n").into_response();
-    }
-    if !control.permits(&headers) {
-        return (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer")], "the token is wrong\n")
-            .into_response();
+    if let Err(problem) = control.permits(&headers) {
+        return problem.into_response();
     }
     (control.drain)();
     let until_the_end = futures_util::stream::pending::<Result<Bytes, Infallible>>();
     (StatusCode::ACCEPTED, Body::from_stream(until_the_end)).into_response()
-}
-
-/// `Host` is an address or `localhost`: a page that rebinds its own name to this address sends that name.
-fn is_direct(headers: &HeaderMap) -> bool {
-    let host = headers.get(header::HOST).and_then(|host| Authority::try_from(host.as_bytes()).ok());
-    host.is_some_and(|host| {
-        let name = host.host().trim_start_matches('[').trim_end_matches(']');
-        name == "localhost" || name.parse::<std::net::IpAddr>().is_ok()
-    })
-}
-
-/// Compares without telling by its time how much was right.
-fn same(given: &[u8], wanted: &[u8]) -> bool {
-    let differ = given.iter().zip(wanted).fold(0, |seen, (a, b)| std::hint::black_box(seen | (a ^ b)));
-    given.len() == wanted.len() && differ == 0
 }
 
 #[cfg(test)]
@@ -86,7 +68,9 @@ mod tests {
         let count = move || {
             seen.fetch_add(1, Ordering::Relaxed);
         };
-        let control = Control { token: "a long secret".into(), drain: Arc::new(count) };
+        let token = Some(super::super::api::Token::new("a long secret"));
+        let access = Arc::new(Access { operate: token, ..Access::default() });
+        let control = Control { access, drain: Arc::new(count) };
         for (method, host, word, status) in [
             ("POST", "127.0.0.1:9465", None, 401),
             ("POST", "127.0.0.1:9465", Some("Bearer a long secre"), 401),

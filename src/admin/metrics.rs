@@ -75,6 +75,8 @@ pub struct Snapshot {
     pub mirror_spooled: u64,
     /// The spool, where there is one.
     pub spool: Option<super::SpoolReadings>,
+    /// The validator, once it has looked.
+    pub matching: Option<super::MatchReadings>,
     /// What the ledger's equation lacks.
     pub ledger_imbalance: i64,
     /// `closed`, `open` or `half_open`; empty where there is no breaker.
@@ -97,8 +99,12 @@ pub struct Snapshot {
     pub realtime_connected: bool,
     /// The effective share of the users on the Realtime side, in percent.
     pub rollout_percent: f64,
+    /// See the family; `None` without an open keyed session.
+    pub rollout_live_percent: Option<f64>,
     /// The plan's budget; `None` without Supabase settings.
     pub quota: Option<super::Quota>,
+    /// The stores of the rollout's flags.
+    pub tiers: super::Tiers,
 }
 
 impl Snapshot {
@@ -169,6 +175,9 @@ pub(super) fn families() -> impl Iterator<Item = &'static Family> {
         .chain(&super::published::FAMILIES)
         .chain(&super::table::FAMILIES)
         .chain(&super::events::FAMILIES)
+        .chain(&super::matching::FAMILIES)
+        .chain(&super::process::FAMILIES)
+        .chain(&super::flags::FAMILIES)
 }
 
 static FAMILIES: &[Family] = &[
@@ -316,6 +325,12 @@ static FAMILIES: &[Family] = &[
         "Effective share of the users on the Realtime side, in percent.",
         |s| one(s.snapshot.rollout_percent),
     ),
+    gauge(
+        "crossfade_rollout_live_percent",
+        "",
+        "Share of the open sessions with a rollout key that Realtime feeds, in percent.",
+        |s| Samples::One(s.snapshot.rollout_live_percent),
+    ),
     counter(
         "crossfade_log_suppressed_total",
         "",
@@ -331,19 +346,6 @@ static FAMILIES: &[Family] = &[
     gauge("crossfade_build_info", "version", "Always 1; the label tells the version.", |_| {
         Samples::Labelled(vec![(env!("CARGO_PKG_VERSION"), 1.0)])
     }),
-    counter("process_cpu_seconds_total", "", "CPU time of user and kernel.", |s| {
-        Samples::One(s.process.cpu_seconds)
-    }),
-    gauge("process_start_time_seconds", "", "Start of the process, as Unix time.", |s| {
-        Samples::One(s.process.start_time_seconds)
-    }),
-    gauge("process_threads", "", "Threads of the operating system.", |s| Samples::One(s.process.threads)),
-    gauge("process_virtual_memory_bytes", "", "Virtual memory.", |s| Samples::One(s.process.virtual_bytes)),
-    gauge("process_resident_memory_bytes", "", "Resident memory.", |s| {
-        Samples::One(s.process.resident_bytes)
-    }),
-    gauge("process_open_fds", "", "Open file descriptors.", |s| Samples::One(s.process.open_fds)),
-    gauge("process_max_fds", "", "Limit of open file descriptors.", |s| Samples::One(s.process.max_fds)),
 ];
 
 pub(super) fn one(value: f64) -> Samples {

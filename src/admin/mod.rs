@@ -16,11 +16,14 @@
 //! and for an answer; at most [`SERIES_MAX`] series, kept by closed label sets of at most [`LABELS_MAX`] values
 //! whose overflow is counted. No TLS, no token: bind it where only the cluster can reach it.
 
+pub mod api;
 mod control;
 mod events;
 mod exposition;
+mod flags;
 mod health;
 mod histogram;
+mod matching;
 mod metrics;
 mod process;
 mod published;
@@ -28,6 +31,7 @@ mod quota;
 mod server;
 mod spool;
 mod table;
+pub mod ui;
 
 #[cfg(test)]
 mod tests;
@@ -35,8 +39,10 @@ mod tests;
 pub use control::Control;
 pub use events::EventReadings;
 pub use exposition::{SnapshotCollector, markdown, registry};
+pub use flags::Tiers;
 pub use health::{Health, Status};
 pub use histogram::{EDGES, Histogram, Readings};
+pub use matching::MatchReadings;
 pub use metrics::{LABELS_MAX, SERIES_MAX, Snapshot};
 pub use published::Published;
 pub use quota::Quota;

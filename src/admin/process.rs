@@ -3,6 +3,8 @@
 
 use std::fs;
 
+use super::metrics::{Family, Samples, counter, gauge};
+
 /// Ticks per second in `/proc/<pid>/stat`: `USER_HZ`, 100 on every Linux that Rust's std supports.
 const TICKS: f64 = 100.0;
 /// Bytes per page of `statm`.
@@ -57,6 +59,23 @@ fn max_fds(limits: &str) -> Option<f64> {
         .lines()
         .find_map(|line| line.strip_prefix("Max open files")?.split_whitespace().next()?.parse().ok())
 }
+
+/// The families that every exporter has.
+pub(super) static FAMILIES: [Family; 7] = [
+    counter("process_cpu_seconds_total", "", "CPU time of user and kernel.", |s| {
+        Samples::One(s.process.cpu_seconds)
+    }),
+    gauge("process_start_time_seconds", "", "Start of the process, as Unix time.", |s| {
+        Samples::One(s.process.start_time_seconds)
+    }),
+    gauge("process_threads", "", "Threads of the operating system.", |s| Samples::One(s.process.threads)),
+    gauge("process_virtual_memory_bytes", "", "Virtual memory.", |s| Samples::One(s.process.virtual_bytes)),
+    gauge("process_resident_memory_bytes", "", "Resident memory.", |s| {
+        Samples::One(s.process.resident_bytes)
+    }),
+    gauge("process_open_fds", "", "Open file descriptors.", |s| Samples::One(s.process.open_fds)),
+    gauge("process_max_fds", "", "Limit of open file descriptors.", |s| Samples::One(s.process.max_fds)),
+];
 
 #[cfg(test)]
 mod tests {

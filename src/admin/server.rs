@@ -2,6 +2,7 @@
 //! Runs on the ops thread; `stop` ends it last of all, so that a draining pod still answers its probes.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use tower::ServiceExt as _;
 use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::timeout::TimeoutLayer;
 
+use super::api::Remote;
 use super::health::{Health, Status};
 
 /// The most open connections; one more is closed at once.
@@ -81,11 +83,11 @@ pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Outp
             () = &mut stop => break,
             Some(_) = open.join_next(), if !open.is_empty() => {}
             accepted = listener.accept() => match accepted {
-                Ok((socket, _)) => {
+                Ok((socket, peer)) => {
                     if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
                         let router = router.clone();
                         open.spawn(async move {
-                            answer(socket, router).await;
+                            answer(socket, peer, router).await;
                             drop(place);
                         });
                     }
@@ -100,8 +102,11 @@ pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Outp
     open.shutdown().await;
 }
 
-async fn answer(socket: TcpStream, router: Router) {
-    let service = hyper::service::service_fn(move |request| router.clone().oneshot(request));
+async fn answer(socket: TcpStream, peer: SocketAddr, router: Router) {
+    let service = hyper::service::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(Remote(peer));
+        router.clone().oneshot(request)
+    });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(REQUEST_TIMEOUT)

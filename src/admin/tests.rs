@@ -36,9 +36,38 @@ fn full() -> Snapshot {
         moves_back: vec![("breaker", 1)],
         breaker_state: "open",
         breaker_trips: vec![("stall", 1)],
+        table_rows: vec![("stored", 1)],
+        table_requests: vec![("ok", 1)],
+        spool: Some(SpoolReadings {
+            state: "open",
+            states: vec!["open"],
+            messages: vec![("critical", 1)],
+            ..SpoolReadings::default()
+        }),
         readback: histogram.readings(),
         realtime_connected: true,
         rollout_percent: 12.5,
+        matching: Some(MatchReadings {
+            kinds: vec![("matched", 3)],
+            ratio: Some(1.0),
+            verdicts: vec!["match", "mismatch"],
+            verdict: "match",
+            ..MatchReadings::default()
+        }),
+        rollout_live_percent: Some(12.0),
+        tiers: Tiers {
+            known: vec![("redis", 1.0)],
+            age_seconds: vec![("redis", 2.5)],
+            taken: vec![("redis", 3)],
+            refused: vec![("redis", 1)],
+            failed: vec![("redis", 2)],
+            fleet_pods: Some(3.0),
+            fleet_tripped: Some(0.0),
+            plan_driver: Some(1.0),
+            plan_step: Some(2.0),
+            plan_running: Some(1.0),
+            plan_gate: Some(0.0),
+        },
         quota: Some(Quota { messages: vec![("send", 5)], month_cost: Some(2.5), ..Quota::default() }),
         ..Snapshot::default()
     }

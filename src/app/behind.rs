@@ -9,6 +9,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use super::events::{self, EventFigures, EventOffer};
 use super::figures::SideFigures;
 use super::ops::{Links, View, Word};
+use super::reports;
 use super::side::{self, Book, EventPublisher, Side};
 use super::table::{self, TableFigures, TableOffer};
 use super::{StartError, Tuning, seed, settings};
@@ -43,6 +44,8 @@ pub(super) struct Behind<'a> {
     pub(super) events: Arc<EventFigures>,
     pub(super) ledger: Arc<Ledger>,
     pub(super) disk: Arc<disk::Figures>,
+    pub(super) proofs: Arc<reports::ProofFigures>,
+    pub(super) standing: watch::Receiver<Arc<super::flags::Standing>>,
 }
 
 impl Behind<'_> {
@@ -71,6 +74,7 @@ impl Behind<'_> {
         let (sender, sending) = self.start_events(flush)?.unzip();
         let maker = Events::new(&instance, config.mirror.events_max_age);
         let events = sender.map(|sender| EventPublisher::new(maker, epoch, sender));
+        let (scene, writer) = self.watch_scene(&instance, epoch)?;
         let runtime = runtime().map_err(StartError::Thread)?;
         let life = move || {
             let local = tokio::task::LocalSet::new();
@@ -100,9 +104,10 @@ impl Behind<'_> {
                     key_file,
                     spool,
                     events,
+                    watch: side::Watch::new(scene),
                     state: Book::default(),
                 };
-                side.run(flush).await;
+                Box::pin(side.run(flush)).await;
             });
             // The table's last flush begins when the side has given up its end.
             if table.is_some_and(|table| table.join().is_err()) {
@@ -111,11 +116,38 @@ impl Behind<'_> {
             if sending.is_some_and(|sending| sending.join().is_err()) {
                 tracing::error!("the events' thread had panicked");
             }
+            if writer.is_some_and(|writer| writer.join().is_err()) {
+                tracing::error!("the thread that writes reports had panicked");
+            }
             if disk.is_some_and(|disk| disk.join().is_err()) {
                 tracing::error!("the disk thread had panicked");
             }
         };
         std::thread::Builder::new().name("side".to_owned()).spawn(life).map_err(StartError::Thread)
+    }
+
+    /// What the validator watches, and the thread that writes its reports where there is a place for them.
+    fn watch_scene(
+        &self,
+        instance: &str,
+        epoch: Epoch,
+    ) -> Result<(side::WatchScene, Option<JoinHandle<()>>), StartError> {
+        let config = self.config;
+        let writer = config.ops.state_dir.as_ref().map(|state| {
+            let unusable = |error| StartError::State(state.clone(), error);
+            reports::start(state, Arc::clone(&self.proofs)).map_err(unusable)
+        });
+        let (outbox, writer) = writer.transpose()?.unzip();
+        let scene = side::WatchScene {
+            names: (config.service.name.clone(), config.service.pod.clone()),
+            src: instance.to_owned(),
+            noise: settings::noise(config)?,
+            epoch,
+            standing: Some(self.standing.clone()),
+            outbox,
+            figures: Arc::clone(&self.proofs),
+        };
+        Ok((scene, writer))
     }
 
     /// Starts the spool where one is asked for.

@@ -1,4 +1,4 @@
-//! The admin listener on a thread of its own. There is none without a token: nothing may be changed without one.
+//! The admin listener on a thread of its own: the API, and what beats once a second for its figures.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -6,9 +6,11 @@ use std::thread::JoinHandle;
 
 use tokio::sync::Notify;
 
+use super::console::Console;
 use super::{StartError, Tuning, runtime};
 use crate::admin;
-use crate::config::Config;
+use crate::admin::api::{Access, Api, Desk, Token};
+use crate::config::{Config, Credential};
 use crate::proxy::{Phase, Running};
 
 /// Ends the listener and its connections when dropped.
@@ -27,33 +29,55 @@ impl Drop for Listener {
     }
 }
 
-/// Starts it where there is a token.
+/// Starts it.
 pub(super) fn start(
     config: &Config,
     tuning: &Tuning,
     running: &Running,
+    console: Console,
 ) -> Result<Option<Listener>, StartError> {
-    let Some(token) = config.ops.admin_token.as_ref().filter(|_| !tuning.quiet) else { return Ok(None) };
+    if tuning.quiet {
+        return Ok(None);
+    }
     let address = config.ops.admin_listen;
     let listener = TcpListener::bind(address).map_err(|error| StartError::Admin(address, error))?;
     let address = listener.local_addr().map_err(StartError::Thread)?;
     listener.set_nonblocking(true).map_err(StartError::Thread)?;
     let signal = running.drain_signal();
     let drain = Arc::new(move || signal.advance(Phase::Settling));
-    let router = admin::Control { token: token.secret.expose().into(), drain }.router();
+    let access = Arc::new(access(config, address));
+    let console = Arc::new(console);
+    let desk = Arc::clone(&console);
+    let desk = Desk::new(move |ask| Box::pin(Arc::clone(&desk).answer(ask)));
+    let api = Api::new(Arc::clone(&access), desk);
+    let pump = api.events.clone().pump(api.desk.clone());
+    let router = admin::Control { access, drain }.router().merge(admin::ui::router()).merge(api.router());
     let stop = Arc::new(Notify::new());
     let stopped = Arc::clone(&stop);
     let runtime = runtime().map_err(StartError::Thread)?;
     let life = move || {
         runtime.block_on(async move {
+            let beat = tokio::spawn(console.beat());
+            let pump = tokio::spawn(pump);
             match tokio::net::TcpListener::from_std(listener) {
                 Ok(listener) => admin::serve(listener, router, stopped.notified()).await,
                 Err(error) => tracing::error!(%error, "the admin listener cannot be used"),
             }
+            beat.abort();
+            pump.abort();
         });
     };
     let thread =
         std::thread::Builder::new().name("admin".to_owned()).spawn(life).map_err(StartError::Thread)?;
     tracing::info!(listener = "admin", addr = %address, "listening");
     Ok(Some(Listener { stop, thread: Some(thread), address }))
+}
+
+fn access(config: &Config, address: SocketAddr) -> Access {
+    let token = |credential: &Option<Credential>| credential.as_ref().map(|c| Token::new(c.secret.expose()));
+    Access {
+        operate: token(&config.ops.admin_token),
+        view: token(&config.ops.admin_view_token),
+        loopback: address.ip().is_loopback(),
+    }
 }

@@ -40,6 +40,35 @@ impl Decider {
         })
     }
 
+    /// How open sessions would follow under other settings.
+    pub(super) fn follow_under(&self, settings: rollout::Settings) -> Follow {
+        let own = self.clone();
+        Follow::new(move |subject| own.follows(&rollout::decide_again(&settings, subject.clone())))
+    }
+
+    /// What holds for an open session now, and the decision behind it.
+    pub(super) fn judge(
+        &self,
+        subject: &rollout::Subject,
+        current: lane::Lane,
+    ) -> (rollout::Decision, lane::Verdict) {
+        let standing = Arc::clone(&self.standing.borrow());
+        let decision = rollout::decide_again(&standing.settings, subject.clone());
+        let verdict = lane::reconsider(current, &self.inputs(&decision, current == lane::Lane::Native));
+        (decision, verdict)
+    }
+
+    fn inputs<'a>(&self, decision: &'a rollout::Decision, offers: bool) -> Inputs<'a> {
+        let view = *self.view.borrow();
+        Inputs {
+            rollout: decision,
+            breaker: view.admission,
+            source: if self.configured { view.source } else { Source::NotConfigured },
+            offers_realtime: offers,
+            mirror: Mirror { on: self.configured, reads_back: true, percent: self.mirror_percent },
+        }
+    }
+
     fn decide(&self, parts: &Parts, client: SocketAddr) -> Verdict {
         let standing = Arc::clone(&self.standing.borrow());
         let settings = &standing.settings;
@@ -52,17 +81,9 @@ impl Decider {
             session: SessionNo(u32::from(client.port())),
         };
         let decision = rollout::decide(settings, &request);
-        let view = *self.view.borrow();
         let offers =
             self.native && settings.rolls_out(RealtimeLane::Native) && native::offers(&parts.headers);
-        let inputs = Inputs {
-            rollout: &decision,
-            breaker: view.admission,
-            source: if self.configured { view.source } else { Source::NotConfigured },
-            offers_realtime: offers,
-            mirror: Mirror { on: self.configured, reads_back: true, percent: self.mirror_percent },
-        };
-        let verdict = lane::decide(&inputs);
+        let verdict = lane::decide(&self.inputs(&decision, offers));
         let lane = match verdict.lane {
             lane::Lane::Hot => Lane::Hot,
             lane::Lane::Native => Lane::Native,
@@ -90,7 +111,7 @@ impl Decider {
         }
         match decision.reason {
             Reason::Allowed => Follows::Always,
-            Reason::InSegment | Reason::InCohort => {
+            Reason::InSegment | Reason::InCohort | Reason::InArm => {
                 Follows::Share { bucket, share: decision.percent.units() }
             }
             _ => not_now,

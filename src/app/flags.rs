@@ -5,8 +5,9 @@
 //! workers know when to decide anew for their open sessions.
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use crate::rollout::{Flags, Identity, Settings, Slot, Tier, Tiers};
 
@@ -47,17 +48,29 @@ impl Hand {
 }
 
 /// What can be said about the rollout.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) enum FlagWord {
     /// Everybody on legacy, or no longer as far as this hand is concerned.
     Emergency(Hand, bool),
     /// A store's last good value, or that it is silent.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the stores are built next"))]
     Store(Tier, Slot),
-    #[cfg_attr(not(test), expect(dead_code, reason = "the admin API is built next"))]
+    /// A store says the same as before, at this moment.
+    Confirmed(Tier, Instant),
     /// A person's change on this pod alone; it stands in for the environment's value until the process ends.
-    ThisPod(Flags),
+    ThisPod(Flags, Receipt),
 }
+
+/// What the person who changes something has seen, and where they hear the version that came of it.
+#[derive(Debug)]
+pub(crate) struct Receipt {
+    /// Only if this version still holds; `None`: whatever holds.
+    pub(crate) expected: Option<u64>,
+    /// The new version, or the one that holds instead of the expected one.
+    pub(crate) answer: oneshot::Sender<Held>,
+}
+
+/// The new version, or the one that holds instead of the expected one.
+pub(crate) type Held = Result<u64, u64>;
 
 /// See the module.
 #[derive(Debug)]
@@ -92,11 +105,29 @@ impl FlagBook {
         Arc::clone(&self.standing.borrow())
     }
 
+    /// A younger age is no change: the version stays, and nobody decides anew.
+    fn confirm(&self, tier: Tier, at: Instant) {
+        self.standing.send_modify(|standing| {
+            let standing = Arc::make_mut(standing);
+            let slot = match tier {
+                Tier::Redis => &mut standing.tiers.redis,
+                Tier::Supabase => &mut standing.tiers.supabase,
+                Tier::File => &mut standing.tiers.file,
+                Tier::EmergencyOff | Tier::Env => return,
+            };
+            if let Slot::Known(_, confirmed) = slot {
+                *confirmed = at;
+            }
+            standing.settings = standing.tiers.settings(&self.identity);
+        });
+    }
+
     /// Takes a word in and publishes what follows from it.
     pub(crate) fn hear(&self, word: FlagWord) {
         let before = self.standing();
         let mut tiers = before.tiers.clone();
         let mut hands = before.hands.clone();
+        let mut answered = None;
         match word {
             FlagWord::Emergency(hand, on) => {
                 hands.retain(|held| *held != hand);
@@ -115,7 +146,16 @@ impl FlagBook {
             FlagWord::Store(tier @ (Tier::EmergencyOff | Tier::Env), _) => {
                 return tracing::error!(tier = tier.as_str(), "no store speaks for this tier (a bug)");
             }
-            FlagWord::ThisPod(flags) => tiers.env = flags,
+            FlagWord::ThisPod(flags, receipt) => {
+                let refused = receipt.expected.is_some_and(|expected| expected != before.version);
+                let answer = if refused { Err(before.version) } else { Ok(before.version + 1) };
+                answered = Some((receipt.answer, answer));
+                if refused {
+                    return tell(answered);
+                }
+                tiers.env = flags;
+            }
+            FlagWord::Confirmed(tier, at) => return self.confirm(tier, at),
         }
         let settings = tiers.settings(&self.identity);
         tracing::info!(
@@ -125,13 +165,19 @@ impl FlagBook {
         );
         let standing = Standing { version: before.version + 1, settings, tiers, hands };
         self.standing.send_replace(Arc::new(standing));
+        tell(answered);
+    }
+}
+
+/// Whoever asked may have gone.
+fn tell(answered: Option<(oneshot::Sender<Held>, Held)>) {
+    if let Some((to, what)) = answered {
+        to.send(what).unwrap_or_default();
     }
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::time::Instant;
-
     use super::*;
     use crate::rollout::{KeyHasher, Percent};
 
@@ -155,12 +201,22 @@ pub(crate) mod tests {
             (standing.version, standing.settings.tier, standing.settings.percent().units())
         };
         assert_eq!(holds(&book), (0, Tier::Env, 10_000));
-        book.hear(FlagWord::ThisPod(flags(20_000)));
+        let change = |percent, expected| {
+            let (answer, mut answered) = oneshot::channel();
+            book.hear(FlagWord::ThisPod(flags(percent), Receipt { expected, answer }));
+            answered.try_recv().expect("an answer")
+        };
+        assert_eq!(change(20_000, Some(0)), Ok(1));
+        assert_eq!(change(30_000, Some(0)), Err(1), "somebody was faster");
         assert_eq!(holds(&book), (1, Tier::Env, 20_000));
         book.hear(FlagWord::Store(Tier::Redis, Slot::Silent));
         assert_eq!(holds(&book), (2, Tier::Redis, 0));
         book.hear(FlagWord::Store(Tier::Redis, Slot::Known(flags(50_000), Instant::now())));
         assert_eq!(holds(&book), (3, Tier::Redis, 50_000));
+        let later = Instant::now() + std::time::Duration::from_secs(9);
+        book.hear(FlagWord::Confirmed(Tier::Redis, later));
+        assert_eq!(holds(&book), (3, Tier::Redis, 50_000), "confirmed, not changed");
+        assert_eq!(book.standing().settings.confirmed, Some(later));
         book.hear(FlagWord::Emergency(Hand::File, true));
         assert_eq!(holds(&book), (4, Tier::EmergencyOff, 0));
         book.hear(FlagWord::Emergency(Hand::Signal, true));

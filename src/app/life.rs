@@ -31,9 +31,8 @@ pub(super) fn start_ops(
     }
     let own = eyes.clone();
     let registry = admin::registry(move || own.snapshot(side::clock()))?;
-    let health = health(running);
-    let probing = Arc::clone(&health.1);
-    let served = admin::Ops { registry, health: health.0 };
+    let probing = Arc::clone(&eyes.reachable);
+    let served = admin::Ops { registry, health: health(running, &probing) };
     let running = Arc::clone(running);
     let emergency = config.rollout.emergency_file.clone();
     let runtime = runtime().map_err(StartError::Thread)?;
@@ -88,11 +87,10 @@ const UPSTREAM_RETRY: Duration = Duration::from_millis(500);
 /// A data worker that has been silent for this long needs a restart.
 const WORKER_SILENCE_MAX: Duration = Duration::from_secs(10);
 
-fn health(running: &Arc<Running>) -> (Health, Arc<std::sync::atomic::AtomicBool>) {
-    let reachable = Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let seen = Arc::clone(&reachable);
+fn health(running: &Arc<Running>, reachable: &Arc<std::sync::atomic::AtomicBool>) -> Health {
+    let seen = Arc::clone(reachable);
     let (live, ready) = (Arc::clone(running), running.drain_signal());
-    let health = Health {
+    Health {
         live: Arc::new(move || {
             let silent = live.health(side::clock()).into_iter().any(|silence| silence > WORKER_SILENCE_MAX);
             if silent { admin::Status::Failing("a data worker hangs") } else { admin::Status::Ok }
@@ -106,6 +104,5 @@ fn health(running: &Arc<Running>) -> (Health, Arc<std::sync::atomic::AtomicBool>
                 admin::Status::Failing("the service cannot be reached")
             }
         }),
-    };
-    (health, reachable)
+    }
 }

@@ -23,6 +23,7 @@
 //! moment, and windows release by their own clocks. One publish and one read-back link; at most two topics per pod.
 
 mod behind;
+mod console;
 mod control;
 mod decide;
 pub(crate) mod events;
@@ -31,15 +32,18 @@ pub(crate) mod flags;
 mod life;
 mod line;
 pub(crate) mod ops;
+pub(crate) mod reports;
 pub(crate) mod settings;
 pub(crate) mod side;
 mod status;
+mod stores;
 pub(crate) mod table;
 mod tls;
+mod tuning;
 
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -55,6 +59,7 @@ use crate::rollout::Percent;
 use crate::tap::{self, TapReceiver};
 
 use behind::{Behind, runtime};
+use console::Console;
 use decide::Decider;
 use events::EventFigures;
 use figures::SideFigures;
@@ -62,10 +67,12 @@ pub use flags::Hand;
 use flags::{FlagBook, FlagWord, Standing};
 use life::start_ops;
 use ops::{Links, Ops, View, WORDS_MAX, Word};
+pub use stores::driver::PlanWord;
 use table::TableFigures;
 
+pub use reports::Proofs;
 pub use settings::{Addresses, SettingError, Tuning, load};
-pub(crate) use settings::{accepts, link, proxy as proxy_settings, topic};
+pub(crate) use settings::{accepts, link, proxy as proxy_settings, topic, wanted};
 
 /// Why the process did not start.
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +89,9 @@ pub enum StartError {
     /// The admin listener cannot be bound.
     #[error("cannot listen on {0} (CROSSFADE_ADMIN_LISTEN)")]
     Admin(std::net::SocketAddr, #[source] std::io::Error),
+    /// `CROSSFADE_STATE_DIR` cannot be used.
+    #[error("cannot write into {} (CROSSFADE_STATE_DIR)", .0.display())]
+    State(std::path::PathBuf, #[source] std::io::Error),
     /// A thread or its runtime cannot be made.
     #[error("cannot start a thread")]
     Thread(#[source] std::io::Error),
@@ -102,9 +112,13 @@ pub struct Eyes {
     budget: Arc<Budget>,
     returned_us: Arc<AtomicU64>,
     standing: watch::Receiver<Arc<Standing>>,
+    tiers: Arc<[Arc<stores::desk::TierFigures>]>,
+    fleet: watch::Receiver<stores::driver::FleetView>,
     mirrors: bool,
+    reachable: Arc<AtomicBool>,
     /// Where there is a spool.
     disk: Option<Arc<crate::spool::disk::Figures>>,
+    proofs: Arc<reports::ProofFigures>,
 }
 
 /// A running process.
@@ -118,6 +132,8 @@ pub struct App {
     stop_side: Arc<Notify>,
     stop_ops: Arc<Notify>,
     admin: Option<control::Listener>,
+    stores: stores::Running,
+    plan: mpsc::Sender<stores::driver::Asked>,
 }
 
 /// Everything that the threads share before they exist.
@@ -131,6 +147,7 @@ struct Parts {
     view: watch::Sender<View>,
     breaker: Breaker,
     epoch: Epoch,
+    decider: Decider,
 }
 
 impl App {
@@ -163,8 +180,9 @@ impl App {
         let pods = config.supabase.as_ref().map_or(1, |supabase| supabase.pods);
         let view = watch::Sender::new(ops::first_view(&breaker, pods, epoch.at));
         let policy = watch::Sender::new(Policy::PASSTHROUGH);
-        let rollout = settings::rollout(config)?;
-        let flags = FlagBook::new(rollout.0, rollout.1);
+        let (identity, mut tiers) = settings::rollout(config)?;
+        let stores = stores::Stores::open(config, &identity, &mut tiers);
+        let flags = FlagBook::new(identity, tiers);
         let mirrors = config.supabase.is_some();
         let decider = Decider {
             standing: flags.subscribe(),
@@ -185,43 +203,42 @@ impl App {
         };
         let words = mpsc::channel(WORDS_MAX);
         let probes = mpsc::channel(4);
-        let parts = Parts { ledger, budget, receiver, words, probes, policy, view, breaker, epoch };
-        let (proxy, decide) = (settings::proxy(config)?, decider.into_fn());
+        let (proxy, decide) = (settings::proxy(config)?, decider.clone().into_fn());
+        let parts = Parts { ledger, budget, receiver, words, probes, policy, view, breaker, epoch, decider };
         let running = match listener {
             Some(listener) => Server::start_on(listener, proxy, decide, mirroring)?,
             None => Server::start(proxy, decide, mirroring)?,
         };
         let running = Arc::new(running);
-        Self::start_behind(config, tuning, (running, flags), parts)
+        Self::start_behind(config, tuning, (running, flags, stores), parts)
     }
 
     /// Starts what stands behind the proxy.
     fn start_behind(
         config: &Config,
         tuning: &Tuning,
-        (running, flags): (Arc<Running>, FlagBook),
+        (running, flags, stores): (Arc<Running>, FlagBook, stores::Stores),
         parts: Parts,
     ) -> Result<Self, StartError> {
-        let figures = Arc::new(SideFigures::default());
-        let table = Arc::new(TableFigures::default());
-        let events = Arc::new(EventFigures::default());
-        let disk = Arc::new(crate::spool::disk::Figures::default());
-        let returned_us = Arc::new(AtomicU64::new(0));
+        let (disk, returned_us) = <(Arc<crate::spool::disk::Figures>, Arc<AtomicU64>)>::default();
         let eyes = Eyes {
             shared: running.shared(),
             view: parts.view.subscribe(),
-            figures: Arc::clone(&figures),
-            table: Arc::clone(&table),
-            events: Arc::clone(&events),
+            figures: Arc::default(),
+            table: Arc::default(),
+            events: Arc::default(),
             disk: config.spool.is_some().then(|| Arc::clone(&disk)),
             ledger: Arc::clone(&parts.ledger),
             budget: Arc::clone(&parts.budget),
             returned_us: Arc::clone(&returned_us),
             standing: flags.subscribe(),
+            tiers: stores.figures().into(),
+            fleet: stores.fleet(),
             mirrors: config.supabase.is_some(),
+            proofs: Arc::default(),
+            reachable: Arc::default(),
         };
         let ((words, heard), (ask, asked)) = (parts.words, parts.probes);
-        let view = parts.view.subscribe();
         let machine = Ops {
             breaker: parts.breaker,
             flags,
@@ -238,41 +255,41 @@ impl App {
             left_at: None,
             trips: [0; crate::breaker::Trigger::ALL.len()],
             last_trip: None,
+            tripped: std::collections::VecDeque::new(),
+            own_trip: None,
         };
-        let (stop_side, stop_ops) = <(Arc<Notify>, Arc<Notify>)>::default();
+        let (stop_side, stop_ops): (Arc<Notify>, Arc<Notify>) = Default::default();
         let side = match &config.supabase {
             None => None,
             Some(supabase) => {
-                let link = settings::link(supabase)?;
-                let (terms, limit_bytes) = (settings::terms(supabase), settings::batch_bytes(supabase));
-                let ledger = Arc::clone(&parts.ledger);
-                let words = words.clone();
                 let behind = Behind {
                     config,
                     tuning,
-                    link,
-                    words,
-                    view,
+                    link: settings::link(supabase)?,
+                    words: words.clone(),
+                    view: eyes.view.clone(),
                     asked,
-                    figures,
-                    terms,
-                    limit_bytes,
-                    table,
-                    events,
-                    ledger,
+                    figures: Arc::clone(&eyes.figures),
+                    terms: settings::terms(supabase),
+                    limit_bytes: settings::batch_bytes(supabase),
+                    table: Arc::clone(&eyes.table),
+                    events: Arc::clone(&eyes.events),
+                    ledger: Arc::clone(&parts.ledger),
                     disk,
+                    proofs: Arc::clone(&eyes.proofs),
+                    standing: eyes.standing.clone(),
                 };
                 let book = (parts.receiver, parts.budget, parts.epoch);
                 Some(behind.start(&running, book, Arc::clone(&stop_side))?)
             }
         };
-        let admin = control::start(config, tuning, &running)?;
+        let console = Console::new((config, parts.epoch), &eyes, &words, (&running, parts.decider));
+        let admin = control::start(config, tuning, &running, console)?;
+        let (stores, plan) = stores.start(&words, eyes.clone())?;
         let machine = (machine, words.clone());
         let (ops, metrics) = start_ops(config, tuning, machine, (&running, &eyes), Arc::clone(&stop_ops))?;
-        let at = admin.as_ref().map(|listener| listener.address);
-        let addresses = Addresses { proxy: running.local_addr(), metrics, admin: at };
-        addresses.tell();
-        Ok(Self { running, addresses, eyes, words, ops, side, stop_side, stop_ops, admin })
+        let addresses = Addresses::told(&running, metrics, admin.as_ref());
+        Ok(Self { running, addresses, eyes, words, ops, side, stop_side, stop_ops, admin, stores, plan })
     }
 
     /// Where it listens.
@@ -313,12 +330,24 @@ impl App {
         }
     }
 
+    /// A person's word about the plan, done or refused with the reason. Needs Redis.
+    ///
+    /// # Errors
+    /// Why it was not done.
+    pub async fn plan(&self, word: PlanWord) -> Result<(), String> {
+        let (answer, answered) = tokio::sync::oneshot::channel();
+        if self.plan.try_send((word, answer)).is_err() {
+            return Err("a plan needs CROSSFADE_REDIS_URL, or too much is waiting".to_owned());
+        }
+        answered.await.map_err(|_| "the process is stopping".to_owned())?
+    }
+
     /// Stops everything in order. What the drain could not end in time is cut off.
     pub async fn drain(self, plan: DrainPlan) -> DrainReport {
         let report = self.running.drain(plan).await;
         self.stop_side.notify_one();
-        let Self { side, ops, stop_ops, words, running, admin, .. } = self;
-        drop(words);
+        let Self { side, ops, stop_ops, words, running, admin, stores, .. } = self;
+        drop((words, stores));
         let ended = tokio::task::spawn_blocking(move || {
             if side.is_some_and(|side| side.join().is_err()) {
                 tracing::error!("the side thread had panicked");

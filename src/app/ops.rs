@@ -3,14 +3,18 @@
 //! One loop: an outcome, a word from a person or a timeout goes into the machine; what comes out is a
 //! [`Policy`] for the workers and a [`View`] for everybody else, in watch channels. Nobody is ever waited for, so that opening needs nothing but this loop.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::flags::{FlagBook, FlagWord};
-use crate::breaker::{Admission, Breaker, Change, Force, Outcome, OwnFault, Probe, Publish, State, Trigger};
+use crate::breaker::fleet::Fleet;
+use crate::breaker::{
+    Admission, Breaker, Change, Force, Outcome, OwnFault, Probe, Publish, State, Trigger, Trip,
+};
 use crate::hot::Fallback;
 use crate::lane::Source;
 use crate::mirror::governor::Spacing;
@@ -18,7 +22,7 @@ use crate::proxy::{Lane, Policy, SessionCounters};
 use crate::status::BreakerFigures;
 
 /// What the ops thread hears.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) enum Word {
     /// Something happened on the way to Realtime and back.
     Outcome(Outcome),
@@ -30,11 +34,32 @@ pub(crate) enum Word {
     Spacing(Option<Spacing>),
     /// So many pods share the plan now.
     Pods(u32),
+    /// Enough pods have tripped at once.
+    Fleet(Fleet),
     /// A person speaks.
     Force(Force),
     /// The rollout's settings change.
     Flags(FlagWord),
+    /// Somebody wants to see the breaker.
+    Look(oneshot::Sender<Look>),
 }
+
+/// The breaker at one moment, with everything that it looks at.
+#[derive(Clone, Debug)]
+pub(crate) struct Look {
+    pub(crate) at: Instant,
+    pub(crate) state: State,
+    pub(crate) admission: Admission,
+    pub(crate) figures: crate::breaker::Figures,
+    pub(crate) config: crate::breaker::Config,
+    pub(crate) trip: Option<Trip>,
+    pub(crate) trips_24h: u64,
+    pub(crate) trips: [u64; Trigger::ALL.len()],
+}
+
+/// Trips that are remembered with their figures; a breaker that trips more often has latched long before.
+const TRIPS_KEPT: usize = 256;
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Which of our two sockets are joined.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,6 +92,8 @@ pub(crate) struct View {
     pub(crate) state: State,
     pub(crate) trips: u64,
     pub(crate) last_trip: Option<Trigger>,
+    /// When this pod's own evidence opened the breaker last, for the fleet.
+    pub(crate) own_trip: Option<Instant>,
     pub(crate) trips_by_trigger: [u64; Trigger::ALL.len()],
 }
 
@@ -117,6 +144,9 @@ pub(crate) struct Ops {
     pub(crate) left_at: Option<Instant>,
     pub(crate) trips: [u64; Trigger::ALL.len()],
     pub(crate) last_trip: Option<Trigger>,
+    /// The latest trips, oldest first.
+    pub(crate) tripped: VecDeque<(Instant, Trip)>,
+    pub(crate) own_trip: Option<Instant>,
 }
 
 /// The view before anything is known: nobody is hot, probes only.
@@ -130,6 +160,7 @@ pub(crate) fn first_view(breaker: &Breaker, pods: u32, now: Instant) -> View {
         state: breaker.state(),
         trips: 0,
         last_trip: None,
+        own_trip: None,
         trips_by_trigger: [0; Trigger::ALL.len()],
     }
 }
@@ -169,8 +200,25 @@ impl Ops {
             }
             Word::Spacing(spacing) => self.space(spacing),
             Word::Pods(pods) => self.pods = pods,
+            Word::Fleet(fleet) => self.breaker.fleet_trip((fleet.tripped, fleet.needed, fleet.live), now),
             Word::Force(force) => self.breaker.force(force, now),
             Word::Flags(word) => self.flags.hear(word),
+            // Whoever asked may have gone.
+            Word::Look(answer) => drop(answer.send(self.look(now))),
+        }
+    }
+
+    fn look(&mut self, now: Instant) -> Look {
+        let today = |(at, _): &&(Instant, Trip)| now.saturating_duration_since(*at) < DAY;
+        Look {
+            at: now,
+            state: self.breaker.state(),
+            admission: self.breaker.admits(now),
+            figures: self.breaker.figures(now),
+            config: self.breaker.config().clone(),
+            trip: self.tripped.back().map(|(_, trip)| *trip),
+            trips_24h: self.tripped.iter().filter(today).count() as u64,
+            trips: self.trips,
         }
     }
 
@@ -212,6 +260,13 @@ impl Ops {
             Change::Opened { trip, until, latched } => {
                 self.trips[trip.trigger as usize] += 1;
                 self.last_trip = Some(trip.trigger);
+                self.tripped.push_back((now, trip));
+                if self.tripped.len() > TRIPS_KEPT {
+                    self.tripped.pop_front();
+                }
+                if trip.trigger.is_evidence() {
+                    self.own_trip = Some(now);
+                }
                 tracing::warn!(
                     trigger = trip.trigger.as_str(),
                     measured = trip.measured,
@@ -284,6 +339,7 @@ impl Ops {
             state: self.breaker.state(),
             trips: self.trips.iter().sum(),
             last_trip: self.last_trip,
+            own_trip: self.own_trip,
             trips_by_trigger: self.trips,
         };
         // Everybody who listens is woken only when something that they act on has changed.

@@ -15,7 +15,7 @@ use crate::mirror::shard::{Sampling, Shard};
 use crate::proxy::native::{AnonKey, Native};
 use crate::proxy::{Network, Target, Trusted};
 use crate::rollout::{Flags, Identity, KeyChain, KeyHasher, Percent, RealtimeLane, Tiers};
-use crate::{breaker, hot, mirror, proxy, realtime, sinks, spool, ws};
+use crate::{breaker, hot, mirror, proxy, realtime, sinks, spool, validator, ws};
 
 /// A setting that a room refuses although its variable could be read.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +48,10 @@ pub fn load(strings: &config::Strings) -> Result<config::Config, config::Problem
             example: "for example CROSSFADE_CLASSIFY=event=alert:critical;path=/health:low".to_owned(),
         });
     }
+    if let Some(what) = strings.text("CROSSFADE_TUNING").and_then(|path| noise_of(path.as_ref()).err()) {
+        let example = "for example CROSSFADE_TUNING=/etc/crossfade/tuning.toml".to_owned();
+        more.push(config::Problem { name: "CROSSFADE_TUNING".to_owned(), what, example });
+    }
     if more.is_empty() {
         return loaded;
     }
@@ -73,6 +77,15 @@ fn rule_set(rules: Option<&config::TextOrFile>) -> Result<RuleSet, String> {
     }
 }
 
+fn noise_of(path: &std::path::Path) -> Result<validator::noise::Noise, String> {
+    super::tuning::noise(Some(path))
+}
+
+/// The validator's noise rules.
+pub(super) fn noise(config: &config::Config) -> Result<validator::noise::Noise, SettingError> {
+    super::tuning::noise(config.ops.tuning.as_deref()).map_err(|e| wrong("CROSSFADE_TUNING")(&e))
+}
+
 /// The proxy's settings.
 pub(crate) fn proxy(config: &config::Config) -> Result<proxy::Config, SettingError> {
     let own = &config.proxy;
@@ -90,6 +103,7 @@ pub(crate) fn proxy(config: &config::Config) -> Result<proxy::Config, SettingErr
     settings.limits.head_bytes = usize::try_from(own.header_bytes_max).unwrap_or(usize::MAX);
     settings.limits.head_fields = own.headers_max as usize;
     settings.lane_header = own.lane_header;
+    settings.lane_endpoint = own.lane_endpoint;
     let sides = tls::open(config).map_err(|problems| {
         let first = problems.first();
         wrong(first.map_or("CROSSFADE_TLS_CERT", |problem| problem.variable))(
@@ -121,7 +135,7 @@ pub(crate) fn proxy(config: &config::Config) -> Result<proxy::Config, SettingErr
     Ok(settings)
 }
 
-/// The rollout's settings at the start. Only the environment's tier is wired.
+/// The rollout's settings as the environment has them; the stores come on top.
 pub(super) fn rollout(config: &config::Config) -> Result<(Identity, Tiers), SettingError> {
     rollout_of(&config.rollout)
 }
@@ -139,10 +153,21 @@ pub(crate) fn rollout_of(own: &config::Rollout) -> Result<(Identity, Tiers), Set
         RolloutLane::Hot => RealtimeLane::Hot,
         RolloutLane::Native => RealtimeLane::Native,
     };
-    // The names of keys never leave the process yet, so that a secret of this process alone is enough.
-    let mut secret = [0; 32];
-    getrandom::fill(&mut secret).map_err(|e| wrong("CROSSFADE_ROLLOUT_KEY")(&e))?;
-    let identity = Identity { salt: own.salt.clone(), chain, hasher: KeyHasher::new(&secret) };
+    let hasher = match &own.key_hash_secret {
+        Some(secret) => KeyHasher::new(secret.secret.expose().as_bytes()),
+        None => {
+            let mut secret = [0; 32];
+            getrandom::fill(&mut secret).map_err(|e| wrong("CROSSFADE_KEY_HASH_SECRET")(&e))?;
+            KeyHasher::new(&secret)
+        }
+    };
+    if let Some(url) = &own.redis_url {
+        // The crate's words quote nothing of the URL, but the kind alone says enough.
+        redis::Client::open(url.secret.expose()).map_err(|_| {
+            wrong("CROSSFADE_REDIS_URL")(&"is no redis:// or rediss:// URL, for example redis://redis:6379/0")
+        })?;
+    }
+    let identity = Identity { salt: own.salt.clone(), chain, hasher };
     let tiers = Tiers { env: Flags { percent, lane, rules: Arc::from([]) }, ..Tiers::default() };
     Ok((identity, tiers))
 }
@@ -354,7 +379,19 @@ pub struct Addresses {
 }
 
 impl Addresses {
-    pub(super) fn tell(self) {
+    /// Where everything listens, said in the log.
+    pub(super) fn told(
+        running: &proxy::Running,
+        metrics: Option<SocketAddr>,
+        admin: Option<&super::control::Listener>,
+    ) -> Self {
+        let addresses =
+            Self { proxy: running.local_addr(), metrics, admin: admin.map(|listener| listener.address) };
+        addresses.tell();
+        addresses
+    }
+
+    fn tell(self) {
         tracing::info!(listener = "proxy", addr = %self.proxy, "listening");
         if let Some(addr) = self.metrics {
             tracing::info!(listener = "metrics", %addr, "listening");

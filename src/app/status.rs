@@ -1,5 +1,6 @@
 //! From everybody's figures to one [`Status`], and from that to the metrics.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,10 @@ use crate::session::Direction;
 use crate::spool::disk;
 use crate::status::{BreakerFigures, HotFigures, MirrorFigures, QuotaFigures, Status};
 
-use super::Eyes;
+use super::console::quantile_ms;
+use super::{Eyes, Proofs};
+use crate::validator::verdict::Verdict;
+use crate::validator::{Kind, NotCompared};
 
 fn sum(counters: &[std::sync::Arc<SessionCounters>], of: impl Fn(&SessionCounters) -> &AtomicU64) -> u64 {
     counters.iter().map(|one| of(one).load(Ordering::Relaxed)).sum()
@@ -70,6 +74,25 @@ impl Eyes {
             rtt_p95: at(0.95),
             rtt_p99: at(0.99),
         }
+    }
+
+    /// What the validator knows, once it has looked; with samples of payloads, for those who may see them.
+    #[must_use]
+    pub fn proofs(&self) -> Option<Arc<Proofs>> {
+        self.proofs.read()
+    }
+
+    /// Open sessions with a rollout key.
+    pub(super) fn keyed(&self) -> i64 {
+        self.shared.sessions.iter().map(|one| one.keyed.load(Ordering::Relaxed)).sum()
+    }
+
+    /// The share of them that Realtime feeds, in percent; `None` when there are none.
+    pub(super) fn live_percent(&self) -> Option<f64> {
+        let keyed = self.keyed();
+        let fed: i64 =
+            self.shared.sessions.iter().map(|one| one.keyed_realtime.load(Ordering::Relaxed)).sum();
+        (keyed > 0).then(|| (fed.max(0) as f64 / keyed as f64 * 100.0).min(100.0))
     }
 
     fn quota(&self) -> QuotaFigures {
@@ -137,11 +160,38 @@ impl Eyes {
             readback: readings(&self.figures.snapshot().tally.latency),
             realtime_connected: status.mirror.connected,
             rollout_percent: f64::from(status.share) / 1000.0,
+            rollout_live_percent: self.live_percent(),
             quota: self.mirrors.then(|| quota(&status.quota)),
+            tiers: self.tiers(now),
             spool: self.spool(),
+            matching: self.proofs().map(|proofs| matching(&proofs, self.proofs.reports_lost())),
             ..super::tls::figures(&self.shared)
         }
         .with_account(&status.ledger)
+    }
+}
+
+fn matching(proofs: &Proofs, reports_lost: u64) -> crate::admin::MatchReadings {
+    let rolling = &proofs.rolling;
+    crate::admin::MatchReadings {
+        kinds: Kind::ALL.map(Kind::as_str).into_iter().zip(proofs.kinds).collect(),
+        not_compared: NotCompared::ALL
+            .map(NotCompared::as_str)
+            .into_iter()
+            .zip(proofs.not_compared)
+            .collect(),
+        ratio: rolling.ratio,
+        pairs: rolling.pairs,
+        needed: rolling.needed,
+        coverage: rolling.coverage,
+        verdicts: Verdict::ALL.map(Verdict::as_str).to_vec(),
+        verdict: rolling.verdict.as_str(),
+        self_tests: vec![
+            ("passed", proofs.self_test.runs - proofs.self_test.failures),
+            ("failed", proofs.self_test.failures),
+        ],
+        dead_rules: proofs.rules.iter().filter(|rule| rule.dead).count() as u64,
+        reports_lost,
     }
 }
 
@@ -185,20 +235,9 @@ fn readings(latency: &Histogram) -> crate::admin::Readings {
     readings
 }
 
-/// The upper edge of the bucket that holds this part of all round trips, interpolated inside it.
+/// The part of all round trips that took at most this long.
 fn quantile(latency: &Histogram, part: f64) -> Duration {
-    let total = latency.count();
-    let mut left = part * total as f64;
-    let mut lower = 0.0;
-    for (place, count) in latency.counts().iter().enumerate() {
-        let upper = EDGES_MS.get(place).map_or(lower * 2.0, |ms| *ms as f64);
-        if *count > 0 && left <= *count as f64 {
-            return Duration::from_secs_f64((lower + (upper - lower) * left / *count as f64) / 1000.0);
-        }
-        left -= *count as f64;
-        lower = upper;
-    }
-    Duration::ZERO
+    Duration::from_secs_f64(quantile_ms(latency.counts(), part) / 1000.0)
 }
 
 #[cfg(test)]

@@ -241,7 +241,7 @@ impl Breaker {
     }
 
     /// Applies what time alone decides. Evidence is judged afterwards.
-    fn advance(&mut self, now: Instant) {
+    pub(super) fn advance(&mut self, now: Instant) {
         self.seen = self.seen.max(now);
         if self.mode == Mode::ForcedOpen {
             return;
@@ -305,7 +305,7 @@ impl Breaker {
 
     /// To open. Only a trip out of closed counts for the latch: an outage that outlasts its cool-downs is one
     /// trip, however often a probe fails.
-    fn open(&mut self, trip: Trip, now: Instant) {
+    pub(super) fn open(&mut self, trip: Trip, now: Instant) {
         let trips = matches!(self.inner, Inner::Closed { .. });
         let latched = trips && self.past.trip_latches(&self.config, now);
         let until = now + self.past.opening(&self.config);

@@ -40,10 +40,11 @@
 //! - A window of n cells covers between n − 1 and n cells of time: 299 to 300 s for the error ratio.
 //! - A stall is judged by what the caller has reported. A caller that is stuck itself must not blame Realtime: it
 //!   reports what it has received before it lets time pass.
-//! - One breaker for the whole pod: not one per class, topic or tenant, and no fleet agreement.
+//! - One breaker for the whole pod: not one per class, topic or tenant. The fleet's word ([`fleet`]) can only open it.
 
 mod config;
 mod evidence;
+pub mod fleet;
 mod latency;
 mod machine;
 mod outcome;

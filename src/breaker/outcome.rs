@@ -145,11 +145,13 @@ pub enum Trigger {
     HalfOpenExpired,
     /// A person opened it.
     Forced,
+    /// Enough breakers of other pods tripped at once.
+    Fleet,
 }
 
 impl Trigger {
     /// Every trigger, in label order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::ErrorRatio,
         Self::FastBurn,
         Self::Stall,
@@ -159,7 +161,14 @@ impl Trigger {
         Self::Probe,
         Self::HalfOpenExpired,
         Self::Forced,
+        Self::Fleet,
     ];
+
+    /// Whether traffic of this pod made it fire: neither a person, nor the fleet, nor probing on after an opening.
+    #[must_use]
+    pub const fn is_evidence(self) -> bool {
+        !matches!(self, Self::Probe | Self::HalfOpenExpired | Self::Forced | Self::Fleet)
+    }
 
     /// The metric label and the word in reports.
     #[must_use]
@@ -174,6 +183,7 @@ impl Trigger {
             Self::Probe => "probe",
             Self::HalfOpenExpired => "half_open_expired",
             Self::Forced => "forced",
+            Self::Fleet => "fleet",
         }
     }
 }

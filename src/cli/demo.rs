@@ -1,6 +1,7 @@
 //! `crossfade demo`: what a session looks like, without any set-up.
 //! Only the arguments live here; the room `demo` plays it.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use std::io::IsTerminal as _;
@@ -29,6 +30,9 @@ pub struct DemoArgs {
     /// How many clients connect
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub clients: u32,
+    /// Where the dashboard listens; port 0 is any free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0", value_parser = loopback)]
+    pub admin: SocketAddr,
 }
 
 /// What the demo breaks.
@@ -46,6 +50,13 @@ fn duration(text: &str) -> Result<Duration, String> {
     Duration::parse(text)
 }
 
+/// The demo shows its token to whoever watches: no other machine has any business there.
+fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr =
+        text.parse().map_err(|_| "not an address with a port, such as 127.0.0.1:9465".to_owned())?;
+    if address.ip().is_loopback() { Ok(address) } else { Err("the demo listens on loopback only".to_owned()) }
+}
+
 pub(super) fn run(args: &DemoArgs, streams: &mut Streams<'_>) -> Exit {
     let options = demo::Options {
         length: args.length.or_else(|| (!screen_wanted(args)).then_some(LENGTH_DEFAULT)),
@@ -55,6 +66,7 @@ pub(super) fn run(args: &DemoArgs, streams: &mut Streams<'_>) -> Exit {
             Fault::Stall => demo::Fault::Stall,
             Fault::Slow => demo::Fault::Slow,
         }),
+        admin: args.admin,
     };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -94,14 +106,14 @@ fn screen_wanted(args: &DemoArgs) -> bool {
 /// The live view on a terminal, or lines of progress elsewhere.
 enum Picture {
     Screen(Box<ratatui::DefaultTerminal>),
-    Lines { next: Duration },
+    Lines { next: Duration, told: bool },
 }
 
 impl Picture {
     fn open(screen: bool) -> Self {
         match screen.then(ratatui::try_init) {
             Some(Ok(terminal)) => Self::Screen(Box::new(terminal)),
-            _ => Self::Lines { next: Duration::ZERO },
+            _ => Self::Lines { next: Duration::ZERO, told: false },
         }
     }
 
@@ -112,7 +124,14 @@ impl Picture {
                 let drawn = terminal.draw(|frame| view.draw(frame, scene));
                 drawn.is_ok() && !quit_was_pressed()
             }
-            Self::Lines { next } => {
+            Self::Lines { next, told } => {
+                if let (false, Some(door)) = (*told, scene.door) {
+                    *told = true;
+                    let (page, metrics, token) = (door.dashboard, door.metrics, &door.token);
+                    let line =
+                        format!("dashboard http://{page}/  token {token}  metrics http://{metrics}/metrics");
+                    writeln!(err, "{line}").unwrap_or_default();
+                }
                 if scene.elapsed >= *next {
                     *next = scene.elapsed + PROGRESS_EVERY;
                     let line = view::progress(scene);

@@ -9,7 +9,7 @@
 //! **Streams.** What was asked for goes to standard output; everything else, the log included, to standard error.
 //!
 //! **Limits.** A command that this build does not carry says so and ends with 69. Commands that need a running
-//! process (`report`) are not declared before they exist.
+//! process are not declared before they exist.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -28,7 +28,9 @@ mod emulator;
 mod explain;
 mod health;
 mod list;
+mod reconcile;
 mod replay;
+mod report;
 mod run;
 mod spool;
 
@@ -42,7 +44,9 @@ pub use drain::DrainArgs;
 pub use explain::ExplainArgs;
 pub use health::HealthArgs;
 pub use list::ConfigArgs;
+pub use reconcile::ReconcileArgs;
 pub use replay::ReplayArgs;
+pub use report::ReportArgs;
 pub use spool::SpoolArgs;
 
 /// How the process ends.
@@ -103,6 +107,10 @@ enum Command {
     Config(ConfigArgs),
     /// Show the rollout bucket of user keys
     Bucket(BucketArgs),
+    /// Show the validator's reports: what matched, how sure that is, and what was not compared
+    Report(ReportArgs),
+    /// Find messages of the spool that are no rows of the table, and post them
+    Reconcile(ReconcileArgs),
     /// Look at what waits on disk: `ls`, `export`
     Spool(SpoolArgs),
     /// Play exported sessions against a test service (executes what clients sent, once more)
@@ -160,6 +168,8 @@ where
         Command::Check(args) => check::run(&args, strings, streams),
         Command::Config(args) => list::run(&args, streams),
         Command::Bucket(args) => bucket::run(&args, strings, streams),
+        Command::Report(args) => report::run(&args, strings, streams),
+        Command::Reconcile(args) => reconcile::run(&args, strings, streams),
         Command::Spool(args) => spool::run(&args, strings, streams),
         Command::Replay(args) => replay::run(&args, streams),
         Command::Explain(args) => explain::run(&args, strings, streams),

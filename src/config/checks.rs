@@ -26,6 +26,7 @@ pub(super) const ALL: &[Check] = &[
     a_spool_key_needs_a_spool,
     settling_ends_before_the_grace,
     listeners_are_apart,
+    a_public_admin_needs_a_token,
 ];
 
 fn has_key(r: &Reader<'_>) -> bool {
@@ -134,6 +135,14 @@ fn listeners_are_apart(r: &Reader<'_>) -> Option<Problem> {
         return broken(&vars::ADMIN_LISTEN.about, "takes the port of CROSSFADE_METRICS_LISTEN");
     }
     None
+}
+
+fn a_public_admin_needs_a_token(r: &Reader<'_>) -> Option<Problem> {
+    let tokens = [&vars::ADMIN_TOKEN.about, &vars::ADMIN_VIEW_TOKEN.about];
+    if r.right(&vars::ADMIN_LISTEN)?.ip().is_loopback() || tokens.iter().any(|token| r.is_set(token)) {
+        return None;
+    }
+    broken(&vars::ADMIN_TOKEN.about, "is required where CROSSFADE_ADMIN_LISTEN is no loopback address")
 }
 
 /// Port 0 asks the system for a free port each time.

@@ -45,7 +45,7 @@ pub use lists::{Cidr, Cidrs, KeyChain, KeySource, Paths};
 pub use numbers::{CloseCode, Count, CountOrZero, Percent, Ratio, Size, Timeout, Workers};
 pub use places::{ProjectUrl, Upstream};
 pub use plan::{CustomPlan, Plan};
-pub use reader::{Problem, Problems};
+pub use reader::{Problem, Problems, Shown};
 pub use secret::{Credential, PublicKey, SealKey, Secret};
 pub use sections::{Breaker, Drain, Hot, Log, Mirror, Ops, Proxy, Rollout, Service, Spool, Supabase};
 pub use strings::{Strings, TextOrFile, read_secret_file};
@@ -85,6 +85,8 @@ pub struct Config {
     pub ops: Ops,
     /// What is logged, and how.
     pub log: Log,
+    /// Every variable with what applies, secrets hidden.
+    pub shown: Vec<Shown>,
 }
 
 impl Config {
@@ -151,7 +153,11 @@ fn build(r: &Reader<'_>) -> Result<Config, Problem> {
             metrics_listen: r.value(&vars::METRICS_LISTEN)?,
             admin_listen: r.value(&vars::ADMIN_LISTEN)?,
             admin_token: r.credential(&vars::ADMIN_TOKEN)?,
+            tuning: r.optional(&vars::TUNING)?.map(|path| path.0.into()),
+            admin_view_token: r.credential(&vars::ADMIN_VIEW_TOKEN)?,
+            state_dir: r.optional(&vars::STATE_DIR)?.map(|text| text.0.into()),
         },
         log: log_settings(r)?,
+        shown: r.shown(),
     })
 }

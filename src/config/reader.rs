@@ -46,6 +46,23 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
+/// What applies for one variable, fit to be shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// Its row in the tables.
+    pub name: &'static str,
+    /// Its heading.
+    pub group: &'static str,
+    /// What applies; `None` where nothing does, or where it is not to be shown.
+    pub value: Option<String>,
+    /// `environment`, `file` or `default`.
+    pub source: &'static str,
+    /// The value is hidden.
+    pub secret: bool,
+    /// What it does.
+    pub doc: &'static str,
+}
+
 /// Reads variables.
 #[derive(Debug)]
 pub(super) struct Reader<'a> {
@@ -116,6 +133,24 @@ impl<'a> Reader<'a> {
     /// Whether somebody tried to set it, rightly or not.
     pub(super) fn is_set(&self, about: &About) -> bool {
         !matches!(self.find(about), Ok(None))
+    }
+
+    /// Everything as it applies, without secrets and without what looks like one.
+    pub(super) fn shown(&self) -> Vec<Shown> {
+        vars::all().map(|about| self.show(about)).collect()
+    }
+
+    fn show(&self, about: &'static About) -> Shown {
+        let found = self.find(about).ok().flatten();
+        let source = match &found {
+            None => "default",
+            Some(Found { file: Some(_), .. }) => "file",
+            Some(_) => "environment",
+        };
+        let text = found.map(|found| found.text).or_else(|| about.default.map(str::to_owned));
+        let secret = about.secret || text.as_deref().is_some_and(looks_secret);
+        let value = text.filter(|_| !secret);
+        Shown { name: about.name, group: about.group.as_str(), value, source, secret, doc: about.doc }
     }
 
     pub(super) fn host_name(&self) -> Option<&str> {

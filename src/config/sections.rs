@@ -53,6 +53,8 @@ pub struct Proxy {
     pub trusted_proxies: Vec<Cidr>,
     /// Whether the 101 names the lane.
     pub lane_header: bool,
+    /// See [`vars::LANE_ENDPOINT`].
+    pub lane_endpoint: bool,
 }
 
 /// The Realtime project.
@@ -87,6 +89,14 @@ pub struct Rollout {
     pub salt: String,
     /// While this file exists, everybody is on legacy.
     pub emergency_file: Option<std::path::PathBuf>,
+    /// The file tier.
+    pub flags_file: Option<std::path::PathBuf>,
+    /// The Redis tier.
+    pub redis_url: Option<Credential>,
+    /// Between polls of Redis and the table.
+    pub flags_poll: Duration,
+    /// The secret of key hashes.
+    pub key_hash_secret: Option<Credential>,
 }
 
 /// Settings of the mirror.
@@ -171,6 +181,12 @@ pub struct Ops {
     pub admin_listen: std::net::SocketAddr,
     /// What changes must present; `None` makes the API read-only.
     pub admin_token: Option<Credential>,
+    /// The file with the fine settings.
+    pub tuning: Option<std::path::PathBuf>,
+    /// What views must present; `None` lets loopback view without.
+    pub admin_view_token: Option<Credential>,
+    /// Where things are kept that outlive the process.
+    pub state_dir: Option<std::path::PathBuf>,
 }
 
 /// Settings of the log.
@@ -198,6 +214,7 @@ pub(super) fn proxy(r: &Reader<'_>) -> Result<Proxy, Problem> {
         upgrades_per_second: r.optional(&vars::UPGRADES_PER_SECOND)?.map(|limit| limit.0),
         trusted_proxies: r.optional(&vars::TRUSTED_PROXIES)?.map(|list| list.0).unwrap_or_default(),
         lane_header: r.value(&vars::LANE_HEADER)?,
+        lane_endpoint: r.value(&vars::LANE_ENDPOINT)?,
     })
 }
 
@@ -208,6 +225,10 @@ pub(super) fn rollout(r: &Reader<'_>) -> Result<Rollout, Problem> {
         key: r.value(&vars::ROLLOUT_KEY)?.0,
         salt: r.value(&vars::ROLLOUT_SALT)?.0,
         emergency_file: r.optional(&vars::EMERGENCY_FILE)?.map(|text| text.0.into()),
+        flags_file: r.optional(&vars::FLAGS_FILE)?.map(|text| text.0.into()),
+        redis_url: r.credential(&vars::REDIS_URL)?,
+        flags_poll: r.value(&vars::FLAGS_POLL)?.0,
+        key_hash_secret: r.credential(&vars::KEY_HASH_SECRET)?,
     })
 }
 

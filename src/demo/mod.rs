@@ -8,6 +8,8 @@
 //! its own. Service and clients keep their own logs ([`log`]); the account at the end is drawn from them and held
 //! against every promise ([`account`]). A promise that was broken ends with exit code 70.
 //!
+//! The dashboard is the product's own, on loopback, behind a token that is made for this one run and shown.
+//!
 //! **Shortened.** The breaker's cool-down is 3 s, its probes come every 100 ms and the paced return takes a few
 //! seconds; the demo says so. Nothing else differs from production.
 //!
@@ -21,4 +23,4 @@ pub mod service;
 mod stage;
 pub mod view;
 
-pub use stage::{DemoError, Fault, Options, Outcome, play};
+pub use stage::{DemoError, Door, Fault, Options, Outcome, play};

@@ -41,6 +41,19 @@ pub struct Options {
     pub clients: usize,
     /// What is broken half way.
     pub fault: Option<Fault>,
+    /// Listener of the admin API and the dashboard; port 0 is any free one.
+    pub admin: SocketAddr,
+}
+
+/// Where a browser and Prometheus find the demo.
+#[derive(Clone, Debug)]
+pub struct Door {
+    /// Of the dashboard.
+    pub dashboard: SocketAddr,
+    /// Of `/metrics`.
+    pub metrics: SocketAddr,
+    /// Lets its bearer change things, for as long as the demo lives.
+    pub token: String,
 }
 
 /// Why the demo could not be played.
@@ -103,6 +116,7 @@ struct Cast {
     phase: watch::Sender<Phase>,
     started: Instant,
     count: usize,
+    door: Option<Door>,
 }
 
 /// Plays the demo. `draw` gets a scene about twenty times a second and says whether to go on.
@@ -113,7 +127,7 @@ pub async fn play(
     options: Options,
     mut draw: impl FnMut(&View, &Scene<'_>) -> bool,
 ) -> Result<Outcome, DemoError> {
-    let (cast, crowd) = enter(options.clients).await?;
+    let (cast, crowd) = enter(&options).await?;
     let mut show = Show { view: View::default(), options, fault: "up", cast, quit: false };
     show.say("sidecar, service and Realtime emulator are up; the breaker has closed");
     let evidence = show.run(&mut draw).await?;
@@ -256,6 +270,7 @@ impl Show {
                 clients: self.cast.clients.open.load(Ordering::Relaxed),
                 closes: self.cast.clients.unasked_closes.load(Ordering::Relaxed),
                 fault: self.fault,
+                door: self.cast.door.as_ref(),
             };
             self.view.observe(&scene);
             self.quit |= !draw(&self.view, &scene);
@@ -294,9 +309,9 @@ impl Show {
 }
 
 /// Starts everybody; the future is the crowd of clients.
-async fn enter(count: usize) -> Result<(Cast, tokio::task::JoinHandle<()>), DemoError> {
+async fn enter(options: &Options) -> Result<(Cast, tokio::task::JoinHandle<()>), DemoError> {
     let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let started = now();
+    let (started, count) = (now(), options.clients);
     let secret = Secret::new("a secret that only this demo knows");
     let mut settings = emulator::Config::new(secret.clone());
     settings.limits = Limits::generous();
@@ -307,10 +322,13 @@ async fn enter(count: usize) -> Result<(Cast, tokio::task::JoinHandle<()>), Demo
     let upstream = listener.local_addr()?;
     let service = Service::default();
     tokio::spawn(service.clone().serve(listener));
+    let token = token()?;
     let strings = Strings::of([
         ("CROSSFADE_UPSTREAM", format!("ws://{upstream}").as_str()),
         ("CROSSFADE_LISTEN", "127.0.0.1:0"),
         ("CROSSFADE_METRICS_LISTEN", "127.0.0.1:0"),
+        ("CROSSFADE_ADMIN_LISTEN", options.admin.to_string().as_str()),
+        ("CROSSFADE_ADMIN_TOKEN", token.as_str()),
         ("CROSSFADE_SERVICE", "demo"),
         ("CROSSFADE_POD", "demo-0"),
         ("SUPABASE_URL", format!("http://{}", emulator.addr()).as_str()),
@@ -323,6 +341,9 @@ async fn enter(count: usize) -> Result<(Cast, tokio::task::JoinHandle<()>), Demo
     let tuning = Tuning { breaker: Some(hurried()), ..Tuning::default() };
     let app = App::start(&config, &tuning)?;
     let eyes = app.eyes();
+    let listens = app.addresses();
+    let door =
+        listens.admin.zip(listens.metrics).map(|(dashboard, metrics)| Door { dashboard, metrics, token });
     while eyes.status(now()).breaker.phase != BreakerPhase::Closed {
         if now().saturating_duration_since(started) > PATIENCE {
             return Err(DemoError::NotReady(PATIENCE, "a closed breaker"));
@@ -332,7 +353,14 @@ async fn enter(count: usize) -> Result<(Cast, tokio::task::JoinHandle<()>), Demo
     let clients = Clients::default();
     let (phase, follow) = watch::channel(Phase::Talking);
     let crowd = tokio::spawn(clients.clone().run(app.addresses().proxy, count, follow));
-    Ok((Cast { app, eyes, service, clients, emulator, phase, started, count }, crowd))
+    Ok((Cast { app, eyes, service, clients, emulator, phase, started, count, door }, crowd))
+}
+
+/// A token that nobody can guess and that dies with the demo.
+fn token() -> Result<String, std::io::Error> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(std::io::Error::other)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// What the frozen bucket function says about the demo's users.

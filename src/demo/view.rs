@@ -13,6 +13,7 @@ use crate::breaker::Phase;
 use crate::status::Status;
 
 use super::log::Findings;
+use super::stage::Door;
 
 const LEGACY: Color = Color::Rgb(0x9a, 0xa5, 0xb1);
 const REALTIME: Color = Color::Rgb(0x3e, 0xcf, 0x8e);
@@ -51,6 +52,8 @@ pub struct Scene<'a> {
     pub closes: u64,
     /// What the demo is doing to Realtime.
     pub fault: &'a str,
+    /// Where its dashboard is.
+    pub door: Option<&'a Door>,
 }
 
 impl View {
@@ -108,7 +111,11 @@ impl View {
         );
         let lines: Vec<Line<'_>> = self.notes.iter().map(|note| Line::raw(note.as_str())).collect();
         frame.render_widget(Paragraph::new(lines).block(Block::bordered().title(" what happened ")), notes);
-        frame.render_widget(Paragraph::new(" q quits").style(Style::new().add_modifier(Modifier::DIM)), keys);
+        let keys_line = scene.door.map_or_else(
+            || " q quits".to_owned(),
+            |door| format!(" q quits · dashboard http://{}/ · token {}", door.dashboard, door.token),
+        );
+        frame.render_widget(Paragraph::new(keys_line).style(Style::new().add_modifier(Modifier::DIM)), keys);
     }
 
     fn draw_flow(&self, frame: &mut Frame<'_>, area: Rect, scene: &Scene<'_>) {

@@ -21,6 +21,16 @@ impl std::fmt::Debug for Reply {
 }
 
 impl Reply {
+    /// Whether a row was forbidden.
+    pub(super) fn is_forbidden(&self) -> bool {
+        self.code() == "42501"
+    }
+
+    /// Whether rows without an id, of which one was announced, were refused for what they are and not for the key.
+    fn had_leave(&self) -> bool {
+        self.status == 406 || matches!(self.code().as_str(), "23502" | "PGRST204")
+    }
+
     /// PostgREST's code, or PostgreSQL's.
     fn code(&self) -> String {
         let json = serde_json::from_str::<serde_json::Value>(&self.body).unwrap_or_default();
@@ -67,8 +77,14 @@ pub(super) fn limits(tried: &[(u32, Reply)]) -> Finding {
     }
 }
 
-/// The answers to a read of no rows, and to two rows without an id, which no table with a primary key takes.
-pub(super) fn table(name: &str, read: Option<&Reply>, write: Option<&Reply>) -> Finding {
+/// The answers to a read of no rows, to two rows without an id, which no table with a primary key takes, and, where
+/// those were forbidden, to the same rows when nothing of them is wanted back: `blind`.
+pub(super) fn table(
+    name: &str,
+    read: Option<&Reply>,
+    write: Option<&Reply>,
+    blind: Option<&Reply>,
+) -> Finding {
     let check = Check::Table;
     let ours = |found: String, remedy: &str| Finding::fails(check, Blame::Ours, found, remedy);
     let (Some(read), Some(write)) = (read, write) else {
@@ -88,6 +104,10 @@ pub(super) fn table(name: &str, read: Option<&Reply>, write: Option<&Reply>) -> 
         (_, _, "PGRST106") => ours(
             "the schema public is not exposed".to_owned(),
             "add it to the exposed schemas of the data API",
+        ),
+        (_, _, "42501") if blind.is_some_and(Reply::had_leave) => ours(
+            format!("the key may insert into {name} but not read it"),
+            "grant SELECT to the key's role and add a policy for it: a row that is sent again is looked up by its id",
         ),
         (_, _, "42501") => ours(
             format!("the key may not insert into {name}"),

@@ -36,6 +36,7 @@ mod shell;
 mod tests;
 
 pub use finding::{Blame, Check, Finding, Report, Verdict};
+pub(crate) use shell::request_once;
 pub use shell::{Asked, examine};
 
 use crate::config::Problems;

@@ -89,6 +89,23 @@ async fn a_key_that_may_not_write_the_table_is_told() {
 }
 
 #[tokio::test]
+async fn a_key_that_may_insert_but_not_read_is_told_apart() {
+    let policies = vec![Policy::parse("authenticated:crossfade:*:rw").unwrap()];
+    let with = |access: &str| emulator::Config {
+        policies: policies.clone(),
+        table_policies: vec![Policy::parse(&format!("authenticated:monitoring_events:{access}")).unwrap()],
+        ..project()
+    };
+    let (verdict, found, remedy) = line(&rows(with("w"), "authenticated").await, Check::Table);
+    assert_eq!(verdict, Verdict::Fails(Blame::Ours));
+    assert_eq!(found, "the key may insert into monitoring_events but not read it");
+    assert!(remedy.contains("grant SELECT") && !remedy.contains("INSERT"), "{remedy}");
+    let (_, found, remedy) = line(&rows(with("r"), "authenticated").await, Check::Table);
+    assert!(found.contains("may not insert") && remedy.contains("grant INSERT"), "{found} {remedy}");
+    assert_eq!(line(&rows(with("rw"), "authenticated").await, Check::Table).0, Verdict::Fine);
+}
+
+#[tokio::test]
 async fn a_table_without_a_primary_key_is_worth_a_word_and_stays_empty() {
     let table = "monitoring_events(id uuid, event_type text)";
     let server =
@@ -145,11 +162,11 @@ fn limits_and_tables_are_judged_by_what_was_answered() {
         (reply(406, r#"{"code":"PGRST106"}"#), reply(406, r#"{"code":"PGRST106"}"#), Blame::Ours),
         (fine, reply(418, ""), Blame::Ours),
     ] {
-        let found = judge_rows::table("t", Some(&read), Some(&write));
+        let found = judge_rows::table("t", Some(&read), Some(&write), None);
         assert_eq!(found.verdict, Verdict::Fails(blame), "{read:?} {write:?}");
         assert!(!found.remedy.is_empty());
     }
-    assert_eq!(judge_rows::table("t", None, None).verdict, Verdict::Fails(Blame::Theirs));
+    assert_eq!(judge_rows::table("t", None, None, None).verdict, Verdict::Fails(Blame::Theirs));
     assert_eq!(judge_rows::publication("t", None).verdict, Verdict::Fails(Blame::Theirs));
 }
 

@@ -128,7 +128,7 @@ impl Rates {
             events: rate.clone(),
             joins: rate.clone(),
             presence: rate.clone(),
-            requests: rate.clone(),
+            requests: Rate::of_requests(),
             changes: rate,
         }
     }

@@ -66,7 +66,7 @@ pub use codec::{Frame, OutFrame, Version};
 pub use config::{Clock, Config, Limits, Policy};
 pub use connect::{UpgradeRequest, is_socket_path};
 pub use database::{ChangeKind, DatabaseBroadcast, DatabaseChange};
-pub use fault::{Fault, FaultKind, Who};
+pub use fault::{Fault, FaultKind, RequestFate, Who};
 pub use http::{BODY_MAX, HttpRequest};
 pub use machine::{Admission, ConnId, Emulator, HttpAnswer, Out, WAITING_MAX};
 pub use rest::{Column, ColumnDefault, Key, Kind, Table};

@@ -114,6 +114,38 @@ fn a_row_before_the_subscription_works_is_lost() {
     );
 }
 
+/// The protocol's `select`: those columns and the key; channels and subscriptions that want other columns of the same
+/// row get a message of their own.
+#[test]
+fn a_subscription_gets_the_columns_it_selected_and_the_key() {
+    let now = origin();
+    let (mut emulator, key) = server(Limits::default(), now);
+    emulator.set_tables(vec![Table::parse("frames(id int primary key, stream text, seq int8)").unwrap()]);
+    emulator.connect(ConnId(1), &request(&key), now);
+    let join = r#"["1","1","realtime:r","phx_join",{"config":{"postgres_changes":[{"event":"INSERT","schema":"public","table":"frames","select":["seq"]},{"event":"*","schema":"public","table":"frames"}]}}]"#;
+    emulator.handle(ConnId(1), Frame::Text(join.to_owned()), now);
+    let later = now + Duration::from_secs(3);
+    emulator.handle_timeout(later);
+    let reply = texts(&mut emulator);
+    assert!(reply[0].contains(r#""select":["seq"]"#), "{reply:?}");
+    let change = DatabaseChange {
+        kind: ChangeKind::Insert,
+        schema: "public".to_owned(),
+        table: "frames".to_owned(),
+        columns: r#"[{"name": "id", "type": "int4"}, {"name": "stream", "type": "text"}, {"name": "seq", "type": "int8"}]"#.to_owned(),
+        record: Some(r#"{"id": 1, "seq": 12345678901234567890, "stream": "a"}"#.to_owned()),
+        old_record: None,
+        errors: "null".to_owned(),
+        commit_timestamp: String::new(),
+    };
+    emulator.database_change(&change, later);
+    let told = texts(&mut emulator);
+    assert_eq!(told.len(), 2, "{told:?}");
+    let narrow = r#""record":{"id": 1, "seq": 12345678901234567890},"columns":[{"name": "id", "type": "int4"}, {"name": "seq", "type": "int8"}]"#;
+    assert!(told[0].contains(narrow), "{}", told[0]);
+    assert!(told[1].contains(&format!(r#""record":{}"#, change.record.unwrap())), "{}", told[1]);
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Connect(u64),

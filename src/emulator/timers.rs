@@ -22,6 +22,8 @@ pub(super) enum Timer {
     Token(ConnId, String, u64),
     /// Say whether the database subscription works.
     Subscribed(ConnId, String, u64),
+    /// Look at the database for changed rows.
+    Look,
     /// Say that database broadcasts work.
     Replication(ConnId, String, u64),
     /// Kill sockets whose channels were all left.
@@ -81,6 +83,7 @@ impl Emulator {
             Timer::Replication(id, topic, channel) => {
                 self.tell(id, &topic, channel, &Notice::ok("Replication connection established"));
             }
+            Timer::Look => self.look(now),
             Timer::Sweep => self.sweep(now),
             Timer::Drain { joined_only } => self.drain(joined_only),
             Timer::Gone => self.gone(),

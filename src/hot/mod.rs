@@ -104,11 +104,13 @@ pub enum Fallback {
     Untracked,
     /// The service or the client is closing.
     Closing,
+    /// A person has moved the session.
+    Person,
 }
 
 impl Fallback {
     /// Every reason, in label order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Breaker,
         Self::ReadBackLost,
         Self::Quota,
@@ -117,6 +119,7 @@ impl Fallback {
         Self::SideStuck,
         Self::Untracked,
         Self::Closing,
+        Self::Person,
     ];
 
     /// The metric label.
@@ -131,6 +134,7 @@ impl Fallback {
             Self::SideStuck => "side_stuck",
             Self::Untracked => "untracked",
             Self::Closing => "closing",
+            Self::Person => "person",
         }
     }
 }

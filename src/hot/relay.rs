@@ -299,6 +299,12 @@ impl Relay {
         self.mode == Mode::Passing && self.window.is_empty() && self.control.is_empty()
     }
 
+    /// Messages that wait for their read-back.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.window.waiting()
+    }
+
     /// Bytes of frames that this relay holds back from the client's outbox.
     #[must_use]
     pub fn held_bytes(&self) -> usize {

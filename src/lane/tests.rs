@@ -13,7 +13,14 @@ fn decision(lane: Option<RealtimeLane>, bucket: Option<Bucket>) -> Decision {
         rule: None,
         percent: Percent::from_units(HALF).unwrap(),
         tier: Tier::Env,
-        subject: Subject { bucket, key: None, mirror_bucket: Bucket::of(b"mirror", b"7"), segment: None },
+        arm: None,
+        subject: Subject {
+            bucket,
+            key: None,
+            mirror_bucket: Bucket::of(b"mirror", b"7"),
+            segment: None,
+            trials: [].into(),
+        },
     }
 }
 

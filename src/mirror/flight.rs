@@ -65,7 +65,7 @@ pub(super) struct Flight {
     pub(super) sampled: bool,
     /// The disk has been given a copy.
     pub(super) copied: bool,
-    content: Content,
+    pub(super) content: Content,
     at_ms: u64,
 }
 

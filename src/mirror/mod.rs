@@ -66,6 +66,7 @@ pub mod settings;
 pub mod shard;
 pub mod stored;
 pub mod tally;
+mod watched;
 
 #[cfg(test)]
 mod faults;

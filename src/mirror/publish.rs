@@ -15,7 +15,7 @@ use super::flight::{Compared, Content, Flight, State};
 use super::report::{Ack, Cause, PubEvent, Push, Refusal, Returned, Sample, StoredEnd, Waiting};
 use super::settings::Settings;
 use super::tally::Tally;
-use crate::envelope::decode;
+use crate::envelope::Envelope;
 use crate::ledger::{Proof, Shed};
 
 /// Pushes that may be unacknowledged at once; while they are, the next batch grows.
@@ -47,7 +47,7 @@ pub struct Publisher {
     recent: VecDeque<Ulid>,
     pub(super) events: VecDeque<PubEvent>,
     last_readback: Option<Instant>,
-    tally: Tally,
+    pub(super) tally: Tally,
     #[cfg(test)]
     pub(crate) sabotage: Option<super::Sabotage>,
 }
@@ -162,12 +162,8 @@ impl Publisher {
         }
     }
 
-    /// A broadcast of event `messages` on our own topic.
-    pub fn handle_readback(&mut self, bytes: &[u8], now: Instant) {
-        let Ok(envelope) = decode(bytes) else {
-            self.tally.malformed += 1;
-            return;
-        };
+    /// A broadcast of event `messages` on our own topic, decoded.
+    pub fn handle_envelope(&mut self, envelope: Envelope<'_>, now: Instant) {
         let batch = envelope.header.batch;
         let ours = *envelope.header.src == *self.settings.src;
         #[cfg(test)]

@@ -46,6 +46,28 @@ impl Histogram {
         self.sum = self.sum.saturating_add(took);
     }
 
+    /// Adds what another one has counted.
+    pub fn merge(&mut self, other: &Self) {
+        for (own, more) in self.counts.iter_mut().zip(other.counts) {
+            *own += more;
+        }
+        self.sum = self.sum.saturating_add(other.sum);
+    }
+
+    /// The upper edge of the bucket in which this part of the durations ends; nothing without one, and the last edge
+    /// for what is beyond it.
+    #[must_use]
+    pub fn quantile_ms(&self, part: f64) -> Option<u64> {
+        let count = self.count();
+        let rank = (count as f64 * part).ceil() as u64;
+        let mut below = 0;
+        let bucket = self.counts.iter().position(|in_it| {
+            below += in_it;
+            below >= rank
+        })?;
+        (count > 0).then(|| EDGES_MS.get(bucket).or(EDGES_MS.last()).copied()).flatten()
+    }
+
     /// Counts per bucket, not cumulative; the last is open above.
     #[must_use]
     pub const fn counts(&self) -> &[u64; EDGES_MS.len() + 1] {

@@ -106,6 +106,11 @@ pub(super) fn empty(in_flight: InFlight) -> AnswerBody {
     AnswerBody { content: Content::Own(None), _in_flight: in_flight }
 }
 
+/// An answer of ours with this content.
+pub(super) fn own(content: Bytes, in_flight: InFlight) -> AnswerBody {
+    AnswerBody { content: Content::Own(Some(content)), _in_flight: in_flight }
+}
+
 /// Our own answer to a request that failed.
 pub(super) fn refuse(fault: Fault, in_flight: InFlight) -> Response<AnswerBody> {
     let text = refusal_text(fault);

@@ -8,10 +8,10 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use crate::hot::{Fallback, Relay};
-use crate::session::{SessionId, SessionNo};
+use crate::session::{Direction, SessionId, SessionNo};
 
 use super::tunnel::EndCause;
-use super::{Follow, Follows, Lane, Verdict};
+use super::{Facts, Follow, Follows, Lane, TraceId, Verdict};
 use crate::ws::CLOSE_GOING_AWAY;
 
 /// What a session is told to do at its next poll. A later order replaces an earlier one that was not taken yet.
@@ -42,7 +42,13 @@ pub struct SessionCell {
     pub verdict: Verdict,
     /// When the 101 was relayed.
     pub opened_at: Instant,
+    /// The trace of its upgrade.
+    trace: Option<TraceId>,
     lane: Cell<Lane>,
+    /// Where a person has put it.
+    pinned: Cell<Option<Lane>>,
+    /// Bytes and data messages so far, up and down.
+    passed: [Cell<(u64, u64)>; 2],
     follows: Cell<Follows>,
     why: Cell<Option<Fallback>>,
     order: Cell<Option<Order>>,
@@ -72,7 +78,10 @@ impl SessionCell {
             subprotocol: None,
             verdict,
             opened_at,
+            trace: None,
             lane: Cell::new(lane),
+            pinned: Cell::new(None),
+            passed: Default::default(),
             follows,
             why: Cell::new(None),
             order: Cell::new(None),
@@ -82,6 +91,50 @@ impl SessionCell {
             active_at: Cell::new(opened_at),
             idle: Cell::new(false),
             not_hot_before: Cell::new(None),
+        }
+    }
+
+    /// With the trace that its upgrade belongs to.
+    #[must_use]
+    pub fn traced(self, trace: Option<TraceId>) -> Self {
+        Self { trace, ..self }
+    }
+
+    /// What can be told about it.
+    pub(super) fn facts(&self) -> Facts {
+        let relay = self.relay.borrow();
+        Facts {
+            no: self.no,
+            id: self.id,
+            path: Arc::clone(&self.path),
+            lane: self.lane.get(),
+            verdict: self.verdict.clone(),
+            fallback: self.why.get(),
+            pinned: self.pinned.get(),
+            opened_at: self.opened_at,
+            passed: self.passed(),
+            window: relay.as_ref().map_or((0, 0), |relay| (relay.waiting(), relay.held_bytes())),
+            trace: self.trace,
+        }
+    }
+
+    /// Bytes and data messages so far, up and down.
+    pub(super) fn passed(&self) -> [(u64, u64); 2] {
+        [self.passed[0].get(), self.passed[1].get()]
+    }
+
+    /// Where a person has put it.
+    pub(super) fn pinned(&self) -> Option<Lane> {
+        self.pinned.get()
+    }
+
+    /// A person puts it there, or lets it go.
+    pub(super) fn pin(&self, lane: Option<Lane>) {
+        self.pinned.set(lane);
+        match lane {
+            Some(Lane::Hot) => self.follows.set(Follows::Always),
+            Some(_) => self.follows.set(Follows::Never),
+            None => {}
         }
     }
 
@@ -104,8 +157,13 @@ impl SessionCell {
         self.follows.get()
     }
 
-    /// Decides anew how it follows.
+    /// Decides anew how it follows. What a person has put on legacy stays there; what one has made hot is let go,
+    /// because the new settings may be an emergency.
     pub fn follow_anew(&self, follow: &Follow) {
+        if self.pinned.get() == Some(Lane::Legacy) {
+            return;
+        }
+        self.pinned.set(None);
         // What was not tapped at its upgrade cannot become hot.
         if let Some(subject) = self.verdict.subject.as_ref().filter(|_| self.verdict.is_tapped()) {
             self.follows.set(follow.decide(subject));
@@ -133,8 +191,9 @@ impl SessionCell {
         self.wake();
     }
 
-    /// Notes that bytes have passed. No clock is read for it.
-    pub(super) fn stir(&self) {
+    /// Notes what has passed so far. No clock is read for it.
+    pub(super) fn pass(&self, dir: Direction, now: (u64, u64)) {
+        self.passed[dir as usize].set(now);
         self.stirred.set(true);
     }
 

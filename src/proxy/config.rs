@@ -46,6 +46,8 @@ pub struct Config {
     pub native: Option<Native>,
     /// Adds `X-Crossfade-Lane` to the 101.
     pub lane_header: bool,
+    /// Answers `GET /.crossfade/lane` and its script in place of the service.
+    pub lane_endpoint: bool,
 }
 
 impl Config {
@@ -68,6 +70,7 @@ impl Config {
             trusted: Trusted::default(),
             native: None,
             lane_header: false,
+            lane_endpoint: false,
         }
     }
 }

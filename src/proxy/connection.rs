@@ -39,7 +39,7 @@ use super::upgrade::{Handoff, compact};
 use super::verdict::Lane;
 use super::watch::{HeadClock, InFlight, Runs, Watch, Watched};
 use super::worker::Worker;
-use super::{plain, upgrade};
+use super::{lane_endpoint, plain, upgrade};
 
 /// How long a client may take to read our last words before the connection is closed.
 const LINGER: Duration = Duration::from_secs(1);
@@ -299,15 +299,18 @@ async fn answer(
     let asks = classify(&parts, !body.is_end_stream());
     let trace = TraceId::of(&parts.headers);
     let acceptable = check_head(client, &parts).and_then(|()| check_pace(client, &asks));
-    let request = Request::from_parts(parts, body);
     let answered = match (acceptable, asks) {
         (Err(fault), _) => Err(fault.into()),
+        (Ok(()), Asks::Plain) if lane_endpoint::is_asked(client, &parts) => {
+            return lane_endpoint::answer(client, parts, in_flight);
+        }
         (Ok(()), Asks::Plain) => {
             counters.plain_requests.add();
-            note_request(client, request.method(), trace);
-            plain::forward(client, request).await
+            note_request(client, &parts.method, trace);
+            plain::forward(client, Request::from_parts(parts, body)).await
         }
         (Ok(()), asks) => {
+            let request = Request::from_parts(parts, body);
             let answered = Box::pin(upgrade::forward(client, request, asks)).await;
             if answered.is_err() {
                 counters.upgrades(UpgradeOutcome::Failed).add();

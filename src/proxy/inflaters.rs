@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::sessions::SessionCounters;
+use super::session_counters::SessionCounters;
 use crate::budget::Budget;
 use crate::ws::{Assembler, INFLATER_BYTES};
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use flate2::{Compress, Compression, FlushCompress};
 
 use super::inflaters::Inflaters;
-use super::sessions::SessionCounters;
+use super::session_counters::SessionCounters;
 use super::taps::DirectionTap;
 use crate::budget::Budget;
 use crate::ledger::{Ledger, Proof};

@@ -6,11 +6,11 @@
 //! only leave by a new connection, are told so a few at a time ([`CLOSES_A_TICK`]). The clocks of all windows
 //! hang on one tick of the worker, which runs only while something waits.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
@@ -20,8 +20,9 @@ use crate::session::{Direction, Seq, SessionNo};
 use crate::tap::{Opened, Tap};
 use crate::ws::CLOSE_SERVICE_RESTART;
 
+use super::SessionCounters;
 use super::cell::{Order, SessionCell};
-use super::tunnel::{EndCause, Ended};
+use super::tunnel::Ended;
 use super::{Follow, Lane, Policy};
 
 /// News for one message in the window of a hot session.
@@ -44,42 +45,6 @@ pub enum News {
     Returned(ReadBack),
     /// The mirror does not carry it.
     TurnedAway(Direct),
-}
-
-/// Figures of one worker's sessions. Written by that worker alone, so that no cache line is fought over; read and
-/// summed up by the ops thread.
-#[derive(Debug, Default)]
-pub struct SessionCounters {
-    /// Open now, by [`Lane::ALL`].
-    pub open: [AtomicI64; Lane::ALL.len()],
-    /// Opened so far, by the lane of the upgrade.
-    pub opened: [AtomicU64; Lane::ALL.len()],
-    /// Ended so far, by [`EndCause::ALL`].
-    pub ended: [AtomicU64; EndCause::ALL.len()],
-    /// Bytes up and down, counted while they pass.
-    pub bytes: [AtomicU64; 2],
-    /// Data messages up and down, counted while they pass.
-    pub messages: [AtomicU64; 2],
-    /// Moves to the hot lane.
-    pub moved_to_hot: AtomicU64,
-    /// Moves back, by [`Fallback::ALL`].
-    pub moved_back: [AtomicU64; Fallback::ALL.len()],
-    /// Hot messages released by their read-back.
-    pub via_realtime: AtomicU64,
-    /// Hot messages released at the deadline.
-    pub rescued: AtomicU64,
-    /// Hot messages that Realtime altered (the original was delivered).
-    pub altered: AtomicU64,
-    /// Hot messages written from memory at a switch back.
-    pub switched_back: AtomicU64,
-    /// Read-backs of messages delivered before.
-    pub late: AtomicU64,
-    /// Hot messages that did not travel through Realtime, by [`Direct::ALL`].
-    pub direct: [AtomicU64; Direct::ALL.len()],
-    /// Decompressors put to sleep.
-    pub hibernated: AtomicU64,
-    /// Panics inside the tap (must be zero).
-    pub tap_panics: AtomicU64,
 }
 
 fn add(counter: &AtomicU64, n: u64) {
@@ -160,8 +125,7 @@ impl Sessions {
 
     /// Enters a session; orders it hot if the policy says so.
     pub fn enter(&self, cell: &Rc<SessionCell>) {
-        let lane = cell.lane() as usize;
-        self.counters.open[lane].fetch_add(1, Ordering::Relaxed);
+        self.count_open(cell, cell.lane(), 1);
         add(&self.counters.opened[cell.verdict.lane as usize], 1);
         if let Some(tap) = self.tap.as_ref().filter(|_| cell.verdict.is_tapped()) {
             tap.opened(Opened {
@@ -179,7 +143,7 @@ impl Sessions {
 
     /// Takes a session out and adds up what it was.
     pub fn leave(&self, cell: &SessionCell, ended: &Ended) {
-        self.counters.open[cell.lane() as usize].fetch_sub(1, Ordering::Relaxed);
+        self.count_open(cell, cell.lane(), -1);
         add(&self.counters.ended[ended.cause as usize], 1);
         if let Some(mut relay) = cell.relay.borrow_mut().take() {
             self.add_up(&relay.take_stats());
@@ -331,6 +295,16 @@ impl Sessions {
         }
     }
 
+    /// The open sessions. To be let go before anything else is done with the book.
+    pub(super) fn cells(&self) -> Ref<'_, HashMap<SessionNo, Rc<SessionCell>>> {
+        self.cells.borrow()
+    }
+
+    /// What holds for open sessions.
+    pub(super) fn policy(&self) -> Policy {
+        self.policy.get()
+    }
+
     /// Sessions open on this worker.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -358,11 +332,22 @@ impl Sessions {
 
     pub(crate) fn lane_changed(&self, cell: &SessionCell, to: Lane) {
         let from = if to == Lane::Hot { Lane::Legacy } else { Lane::Hot };
-        self.counters.open[from as usize].fetch_sub(1, Ordering::Relaxed);
-        self.counters.open[to as usize].fetch_add(1, Ordering::Relaxed);
+        self.count_open(cell, from, -1);
+        self.count_open(cell, to, 1);
         match cell.fallback() {
             Some(why) if to == Lane::Legacy => add(&self.counters.moved_back[why as usize], 1),
             _ => add(&self.counters.moved_to_hot, 1),
+        }
+    }
+
+    fn count_open(&self, cell: &SessionCell, lane: Lane, one: i64) {
+        let counters = &self.counters;
+        counters.open[lane as usize].fetch_add(one, Ordering::Relaxed);
+        if cell.verdict.is_keyed() {
+            counters.keyed.fetch_add(one, Ordering::Relaxed);
+            if lane != Lane::Legacy {
+                counters.keyed_realtime.fetch_add(one, Ordering::Relaxed);
+            }
         }
     }
 
@@ -380,7 +365,7 @@ impl Sessions {
 
     /// Counts what has passed: bytes and messages, before and now.
     pub(super) fn count(&self, cell: &SessionCell, dir: Direction, then: (u64, u64), now: (u64, u64)) {
-        cell.stir();
+        cell.pass(dir, now);
         add(&self.counters.bytes[dir as usize], now.0 - then.0);
         add(&self.counters.messages[dir as usize], now.1 - then.1);
     }

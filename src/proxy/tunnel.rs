@@ -64,7 +64,7 @@ pub fn run(upgraded: Upgraded, worker: Rc<Worker>) -> impl Future<Output = Ended
     let cell =
         SessionCell::new(head.number, head.id, Arc::clone(&path), head.verdict.clone(), head.opened_at)
             .speaking(head.subprotocol.as_deref());
-    let cell = Rc::new(cell);
+    let cell = Rc::new(cell.traced(head.trace));
     let extensions = Negotiated::parse(head.extensions.iter().map(String::as_bytes));
     let taps = [Direction::Up, Direction::Down].map(|dir| {
         let mut one = DirectionTap::new(head.number, dir).negotiated(extensions);

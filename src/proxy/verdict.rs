@@ -87,6 +87,12 @@ impl Verdict {
     pub fn is_tapped(&self) -> bool {
         self.mirrored || self.follows != Follows::Never
     }
+
+    /// Whether the request had a rollout key.
+    #[must_use]
+    pub fn is_keyed(&self) -> bool {
+        self.subject.as_ref().is_some_and(|subject| subject.bucket.is_some())
+    }
 }
 
 /// The decision function that is handed in: from the head as the client sent it and the client's address as

@@ -21,8 +21,10 @@ use super::counters::Counters;
 use super::dial::Dialer;
 use super::drain::{Drain, Phase};
 use super::inflaters::Inflaters;
+use super::inquiry::{self, Inquiry};
 use super::plain::{self, Pool};
-use super::sessions::{Notice, SessionCounters, Sessions};
+use super::session_counters::SessionCounters;
+use super::sessions::{Notice, Sessions};
 use super::verdict::{Decide, Follow, Follows, Policy};
 use super::windows::Windows;
 use crate::budget::Budget;
@@ -111,6 +113,8 @@ pub enum WorkerMessage {
     Accept(std::net::TcpStream, SocketAddr, Option<Place>),
     /// News for messages in the windows of hot sessions.
     Notices(Vec<Notice>),
+    /// The admin asks.
+    Ask(Inquiry),
 }
 
 /// One data thread's own things. Never leaves its thread.
@@ -301,6 +305,9 @@ async fn work(worker: Rc<Worker>, mut inbox: mpsc::Receiver<WorkerMessage>, orig
                     tokio::task::spawn_local(connection::serve(Rc::clone(&worker), socket, peer, open));
                 }
                 Some(WorkerMessage::Notices(notices)) => worker.sessions().notify(&notices, worker.now()),
+                Some(WorkerMessage::Ask(asked)) => {
+                    tokio::task::spawn_local(inquiry::answer(Rc::clone(&worker), asked));
+                }
                 None => return,
             },
         }

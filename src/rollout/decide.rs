@@ -20,6 +20,8 @@ pub struct Decision {
     pub reason: Reason,
     /// The rule that decided, if one did.
     pub rule: Option<Arc<str>>,
+    /// The arm, if the rule is an experiment.
+    pub arm: Option<Arc<str>>,
     /// The share that was compared with the bucket: the rollout's, the rule's, or 100 for an allowed one.
     pub percent: Percent,
     /// Who has said so.
@@ -39,6 +41,8 @@ pub struct Subject {
     pub mirror_bucket: Bucket,
     /// The first segment it fell into at the upgrade.
     pub segment: Option<Arc<str>>,
+    /// The experiments above that segment that covered it, by rule, with its bucket in each: usually none.
+    pub trials: Arc<[(Arc<str>, Bucket)]>,
 }
 
 /// Why the rollout decided so.
@@ -56,6 +60,8 @@ pub enum Reason {
     InSegment,
     /// Outside the percentage of its segment.
     OutsideSegment,
+    /// In an arm of an experiment, which names the lane: legacy as well as Realtime.
+    InArm,
     /// The request has no key.
     NoKey,
     /// Within the percentage.
@@ -66,13 +72,14 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of precedence.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::EmergencyOff,
         Self::TierUnknown,
         Self::Denied,
         Self::Allowed,
         Self::InSegment,
         Self::OutsideSegment,
+        Self::InArm,
         Self::NoKey,
         Self::InCohort,
         Self::OutsideCohort,
@@ -88,6 +95,7 @@ impl Reason {
             Self::Allowed => "allowed",
             Self::InSegment => "in_segment",
             Self::OutsideSegment => "outside_segment",
+            Self::InArm => "in_arm",
             Self::NoKey => "no_key",
             Self::InCohort => "in_cohort",
             Self::OutsideCohort => "outside_cohort",
@@ -107,10 +115,22 @@ pub fn decide(settings: &Settings, request: &Request<'_>) -> Decision {
         key: key.as_ref().map(|key| identity.hasher.hash(key)),
         mirror_bucket: Bucket::of(MIRROR_SALT.as_bytes(), mirror_key),
         segment: None,
+        trials: Arc::from([]),
     };
     if let Standing::Flags(flags) = &settings.standing {
-        let segment = flags.rules.iter().find(|rule| rule.covers(request));
-        subject.segment = segment.map(|rule| Arc::clone(&rule.name));
+        let mut trials = Vec::new();
+        for rule in flags.rules.iter().filter(|rule| rule.covers(request)) {
+            let Then::Experiment(experiment) = &rule.then else {
+                subject.segment = Some(Arc::clone(&rule.name));
+                break;
+            };
+            if let Some(key) = &key {
+                trials.push((Arc::clone(&rule.name), experiment.bucket(key.bytes())));
+            }
+        }
+        if !trials.is_empty() {
+            subject.trials = trials.into();
+        }
     }
     decide_again(settings, subject)
 }
@@ -123,6 +143,7 @@ pub fn decide_again(settings: &Settings, subject: Subject) -> Decision {
         lane: None,
         reason,
         rule: None,
+        arm: None,
         percent: Percent::ZERO,
         tier: settings.tier,
         subject,
@@ -132,10 +153,26 @@ pub fn decide_again(settings: &Settings, subject: Subject) -> Decision {
         Standing::Unknown => return legacy(Reason::TierUnknown, subject),
         Standing::Flags(flags) => flags,
     };
-    let rule = flags.rules.iter().find(|rule| match &rule.when {
-        When::Keys(keys) => subject.key.is_some_and(|key| keys.contains(&key)),
-        When::All(_) => subject.segment.as_ref() == Some(&rule.name),
+    let found = flags.rules.iter().find_map(|rule| match (&rule.when, &rule.then) {
+        (When::Keys(keys), _) => subject.key.filter(|key| keys.contains(key)).map(|_| (rule, None)),
+        (When::All(_), Then::Experiment(experiment)) => {
+            let (_, bucket) = subject.trials.iter().find(|(name, _)| *name == rule.name)?;
+            experiment.arm(*bucket).map(|arm| (rule, Some(arm)))
+        }
+        (When::All(_), _) => (subject.segment.as_ref() == Some(&rule.name)).then_some((rule, None)),
     });
+    let (rule, arm) = found.unzip();
+    if let Some(arm) = arm.flatten() {
+        return Decision {
+            lane: arm.lane,
+            reason: Reason::InArm,
+            rule: rule.map(|rule| Arc::clone(&rule.name)),
+            arm: Some(Arc::clone(&arm.name)),
+            percent: if arm.lane.is_some() { Percent::FULL } else { Percent::ZERO },
+            tier: settings.tier,
+            subject,
+        };
+    }
     let (percent, reason) = outcome(flags, rule, subject.bucket);
     let realtime = matches!(reason, Reason::Allowed | Reason::InSegment | Reason::InCohort);
     let lane = rule.and_then(|rule| rule.lane).unwrap_or(flags.lane);
@@ -143,6 +180,7 @@ pub fn decide_again(settings: &Settings, subject: Subject) -> Decision {
         lane: realtime.then_some(lane),
         reason,
         rule: rule.map(|rule| Arc::clone(&rule.name)),
+        arm: None,
         percent,
         tier: settings.tier,
         subject,
@@ -150,11 +188,12 @@ pub fn decide_again(settings: &Settings, subject: Subject) -> Decision {
 }
 
 fn outcome(flags: &Flags, rule: Option<&Rule>, bucket: Option<Bucket>) -> (Percent, Reason) {
-    let (percent, inside, outside) = match rule.map(|rule| rule.then) {
+    let (percent, inside, outside) = match rule.map(|rule| &rule.then) {
         Some(Then::Deny) => return (Percent::ZERO, Reason::Denied),
         Some(Then::Allow) => return (Percent::FULL, Reason::Allowed),
-        Some(Then::Percent(percent)) => (percent, Reason::InSegment, Reason::OutsideSegment),
-        None => (flags.percent, Reason::InCohort, Reason::OutsideCohort),
+        Some(Then::Percent(percent)) => (*percent, Reason::InSegment, Reason::OutsideSegment),
+        // An experiment decides by its arms alone.
+        Some(Then::Experiment(_)) | None => (flags.percent, Reason::InCohort, Reason::OutsideCohort),
     };
     match bucket {
         None => (percent, Reason::NoKey),

@@ -55,7 +55,7 @@ impl Request<'_> {
         }
     }
 
-    fn cookie(&self, name: &str) -> Option<Vec<u8>> {
+    pub(super) fn cookie(&self, name: &str) -> Option<Vec<u8>> {
         let headers = self.headers.get_all(COOKIE).into_iter();
         let mut pairs = headers.flat_map(|value| value.as_bytes().split(|byte| *byte == b';'));
         let value = pairs.find_map(|pair| {

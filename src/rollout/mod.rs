@@ -17,7 +17,9 @@
 //!   address that the request has. It is a credential: [`UserKey`] has no text form, and outside the decision there
 //!   are only the bucket and a keyed hash ([`KeyHash`]), which lists accept in place of the key. No key: legacy.
 //! - **Rules** ([`Rule`]) stand before the percentage, first match wins: lists of keys, and segments by path,
-//!   header, claim, subprotocol or network, each with deny, allow or a percentage, and a lane of its own.
+//!   header, cookie, claim, subprotocol or network, each with deny, allow or a percentage, and a lane of its own.
+//!   An [`Experiment`] deals its users to arms by a salt of its own; whoever is in none falls to the next rule.
+//! - **Document** ([`Document`]): one JSON form for every store, read whole or refused with the field's name.
 //! - **Tiers** ([`Tiers`]) say where the flags come from: emergency off, Redis, Supabase, file, environment. The
 //!   highest configured one decides alone; one that has never answered means 0 % (`tier_unknown`), because losing
 //!   a store must never move a user to Realtime.
@@ -29,11 +31,16 @@
 //! - A claim is read from `Authorization: Bearer` only, and never verified: it chooses a lane, not access.
 //! - An open session stays in the segment it had at the upgrade; a new segment concerns new connections.
 //! - Two users behind one address share a bucket when the chain names `ip`.
-//! - Tiers are data here; fetching, saving and pushing them is the shells' work. A/B arms are not built.
+//! - Tiers are data here; fetching, saving and pushing them is the shells' work.
+//! - An open session keeps its bucket in an experiment; a new salt concerns new connections.
 
 mod bucket;
 mod decide;
+mod document;
+mod experiment;
+mod keeper;
 mod key;
+pub mod plan;
 mod rules;
 mod tiers;
 
@@ -42,6 +49,9 @@ mod tests;
 
 pub use bucket::{BUCKETS, Bucket, Percent, PercentError};
 pub use decide::{Decision, MIRROR_SALT, Reason, Subject, decide, decide_again};
+pub use document::{Document, DocumentError, SCHEMA};
+pub use experiment::{Arm, Experiment, ExperimentError, ExperimentText};
+pub use keeper::{Heard, Keeper, Order, Refusal};
 pub use key::{KeyChain, KeyChainError, KeyHash, KeyHasher, NotAHash, Request, UserKey};
 pub use rules::{Cidr, CidrError, Condition, Rule, RuleError, RuleText, Then, When, compile};
 pub use tiers::{Flags, Identity, LaneError, RealtimeLane, Settings, Slot, Standing, Tier, Tiers};

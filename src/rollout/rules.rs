@@ -10,6 +10,7 @@ use http::header::{HeaderName, SEC_WEBSOCKET_PROTOCOL};
 use serde::Deserialize;
 
 use super::bucket::Percent;
+use super::experiment::{Experiment, ExperimentError, ExperimentText};
 use super::key::{KeyHash, KeyHasher, Request};
 use super::tiers::RealtimeLane;
 
@@ -36,8 +37,7 @@ pub enum When {
 }
 
 /// What a rule does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Then {
     /// Legacy.
     Deny,
@@ -45,6 +45,8 @@ pub enum Then {
     Allow,
     /// A percentage of their own.
     Percent(Percent),
+    /// An arm, for those who take part; the rules below decide for the others.
+    Experiment(Arc<Experiment>),
 }
 
 /// A property of the upgrade request.
@@ -52,6 +54,10 @@ pub enum Then {
 pub enum Condition {
     /// The path is this one or lies under it: `/chat` covers `/chat/1`, not `/chatter`.
     Path(String),
+    /// The path lies under none of these.
+    Outside(Vec<String>),
+    /// A cookie has exactly this value.
+    Cookie(String, String),
     /// One of the fields with this name has exactly this value.
     Header(HeaderName, String),
     /// The bearer token says so (unverified).
@@ -75,6 +81,14 @@ impl Rule {
         Self { name: name.into(), when: When::Keys(keys), then, lane: None }
     }
 
+    /// True when the lane is one that this rule can lead to.
+    pub(super) fn leads_to(&self, lane: RealtimeLane) -> bool {
+        match &self.then {
+            Then::Experiment(experiment) => experiment.leads_to(lane),
+            _ => self.lane == Some(lane),
+        }
+    }
+
     /// True when the rule is a segment and the request lies in it.
     pub(super) fn covers(&self, request: &Request<'_>) -> bool {
         match &self.when {
@@ -87,10 +101,9 @@ impl Rule {
 impl Condition {
     fn holds(&self, request: &Request<'_>) -> bool {
         match self {
-            Self::Path(prefix) => request
-                .path
-                .strip_prefix(prefix.as_str())
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || prefix.ends_with('/')),
+            Self::Path(prefix) => under(request.path, prefix),
+            Self::Outside(prefixes) => !prefixes.iter().any(|prefix| under(request.path, prefix)),
+            Self::Cookie(name, value) => request.cookie(name).is_some_and(|found| found == value.as_bytes()),
             Self::Header(name, value) => {
                 request.headers.get_all(name).into_iter().any(|found| found.as_bytes() == value.as_bytes())
             }
@@ -104,6 +117,11 @@ impl Condition {
             Self::Cidr(cidr) => cidr.contains(request.peer),
         }
     }
+}
+
+fn under(path: &str, prefix: &str) -> bool {
+    path.strip_prefix(prefix)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || prefix.ends_with('/'))
 }
 
 /// A network of addresses. An address without a length is a network of one.
@@ -168,14 +186,25 @@ pub struct RuleText {
     keys: Vec<String>,
     #[serde(default)]
     when: Vec<ConditionText>,
-    then: Then,
+    then: ThenText,
     lane: Option<RealtimeLane>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum ThenText {
+    Deny,
+    Allow,
+    Percent(Percent),
+    Experiment(ExperimentText),
 }
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum ConditionText {
     Path(String),
+    Outside(Vec<String>),
+    Cookie(String, String),
     Header(String, String),
     Claim(String, String),
     Subprotocol(String),
@@ -197,6 +226,15 @@ pub enum RuleError {
     /// A network that cannot exist.
     #[error("rule {0:?}: {1}")]
     Cidr(String, CidrError),
+    /// An experiment that cannot be run.
+    #[error("rule {0:?}: {1}")]
+    Experiment(String, ExperimentError),
+    /// A lane beside those of the arms.
+    #[error("rule {0:?}: the arms of an experiment name their lanes themselves; leave out \"lane\"")]
+    LaneOfExperiment(String),
+    /// An experiment over a list: a list has one fate.
+    #[error("rule {0:?}: an experiment takes conditions or everybody, not keys")]
+    KeysOfExperiment(String),
 }
 
 /// Makes rules of their texts, in order.
@@ -212,23 +250,51 @@ pub fn compile(texts: &[RuleText], hasher: &KeyHasher) -> Result<Arc<[Rule]>, Ru
 }
 
 impl RuleText {
+    /// Entries of its list.
+    pub(super) const fn keys(&self) -> usize {
+        self.keys.len()
+    }
+
     /// Errors name the rule and what is wrong with it; they never repeat a key.
     fn compile(&self, hasher: &KeyHasher) -> Result<Rule, RuleError> {
-        if self.keys.is_empty() == self.when.is_empty() {
+        let then = self.then()?;
+        let everybody = matches!(then, Then::Experiment(_)) && self.keys.is_empty();
+        if self.keys.is_empty() == self.when.is_empty() && !everybody {
             return Err(RuleError::Whom(self.name.clone()));
         }
-        let mut rule = Rule::keys(&self.name, self.keys.iter().map(String::as_str), self.then, hasher);
+        let mut rule = Rule::keys(&self.name, self.keys.iter().map(String::as_str), then, hasher);
         rule.lane = self.lane;
-        if !self.when.is_empty() {
+        if !self.when.is_empty() || everybody {
             let conditions = self.when.iter().map(|text| self.condition(text));
             rule.when = When::All(conditions.collect::<Result<_, _>>()?);
         }
         Ok(rule)
     }
 
+    fn then(&self) -> Result<Then, RuleError> {
+        Ok(match &self.then {
+            ThenText::Deny => Then::Deny,
+            ThenText::Allow => Then::Allow,
+            ThenText::Percent(percent) => Then::Percent(*percent),
+            ThenText::Experiment(_) if self.lane.is_some() => {
+                return Err(RuleError::LaneOfExperiment(self.name.clone()));
+            }
+            ThenText::Experiment(_) if !self.keys.is_empty() => {
+                return Err(RuleError::KeysOfExperiment(self.name.clone()));
+            }
+            ThenText::Experiment(text) => {
+                let experiment =
+                    text.compile().map_err(|why| RuleError::Experiment(self.name.clone(), why))?;
+                Then::Experiment(Arc::new(experiment))
+            }
+        })
+    }
+
     fn condition(&self, text: &ConditionText) -> Result<Condition, RuleError> {
         Ok(match text {
             ConditionText::Path(prefix) => Condition::Path(prefix.clone()),
+            ConditionText::Outside(prefixes) => Condition::Outside(prefixes.clone()),
+            ConditionText::Cookie(name, value) => Condition::Cookie(name.clone(), value.clone()),
             ConditionText::Header(name, value) => {
                 let parsed = name.parse().map_err(|_| RuleError::Header(self.name.clone(), name.clone()))?;
                 Condition::Header(parsed, value.clone())

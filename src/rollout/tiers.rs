@@ -118,7 +118,29 @@ pub struct Tiers {
     pub env: Flags,
 }
 
+impl Slot {
+    /// How long ago the value was confirmed; `None` without one.
+    #[must_use]
+    pub fn age(&self, now: Instant) -> Option<Duration> {
+        match self {
+            Self::Known(_, at) => Some(now.saturating_duration_since(*at)),
+            Self::NotConfigured | Self::Silent => None,
+        }
+    }
+}
+
 impl Tiers {
+    /// What a store has said; `None` for the tiers that are no stores.
+    #[must_use]
+    pub const fn slot(&self, tier: Tier) -> Option<&Slot> {
+        match tier {
+            Tier::Redis => Some(&self.redis),
+            Tier::Supabase => Some(&self.supabase),
+            Tier::File => Some(&self.file),
+            Tier::EmergencyOff | Tier::Env => None,
+        }
+    }
+
     /// What holds now.
     #[must_use]
     pub fn settings(&self, identity: &Arc<Identity>) -> Settings {
@@ -194,7 +216,7 @@ impl Settings {
     pub fn rolls_out(&self, lane: RealtimeLane) -> bool {
         match &self.standing {
             Standing::Flags(flags) => {
-                flags.lane == lane || flags.rules.iter().any(|rule| rule.lane == Some(lane))
+                flags.lane == lane || flags.rules.iter().any(|rule| rule.leads_to(lane))
             }
             Standing::EmergencyOff | Standing::Unknown => false,
         }

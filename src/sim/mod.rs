@@ -26,6 +26,7 @@
 mod life;
 mod oracle;
 mod outage;
+mod proof;
 mod quota;
 mod script;
 mod session;
@@ -44,7 +45,7 @@ use life::{Figures, live};
 const UNIX: u64 = 1_760_000_000;
 
 /// Lives in one test run.
-const LIVES: u64 = if cfg!(debug_assertions) { 800 } else { 20_000 };
+const LIVES: u64 = if cfg!(debug_assertions) { 500 } else { 20_000 };
 
 /// One rule broken on purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use super::wire::Wire;
 use super::{Sabotage, UNIX};
 use crate::app::figures::SideFigures;
 use crate::app::ops::{Links, Ops, WORDS_MAX, Word, first_view};
-use crate::app::side::{ACKED_TOPIC, Acked, Book, Intake, Side, TOPIC};
+use crate::app::side::{ACKED_TOPIC, Acked, Book, Intake, Side, TOPIC, Watch, WatchScene};
 use crate::breaker::{self, Breaker, Step};
 use crate::budget::Budget;
 use crate::emulator::{self, Claims, Clock, Emulator, Fault, FaultKind, Secret};
@@ -134,20 +134,19 @@ impl World {
         let budget = Budget::new(if dice.one_in(10) { 20_000 } else { 32 << 20 });
         let (tap, receiver) = tap::channel(Arc::clone(&budget), Arc::clone(&ledger), begin);
         let counters = Arc::new(SessionCounters::default());
-        let book = Sessions::new(0, 1, Some(tap.clone()), Arc::clone(&counters));
         let (handle, inbox) = WorkerHandle::for_tests(1_024);
-        let (wires, handles) = wires(&mut dice, scene.sampling, begin);
+        let book = Sessions::new(0, 1, Some(tap.clone()), Arc::clone(&counters));
+        let (wires, [publish, readback]) = wires(&mut dice, scene.sampling, begin);
         let breaker = Breaker::new(numbers(), dice.bits(), begin);
         let view = watch::Sender::new(first_view(&breaker, 1, begin));
-        let policy = watch::Sender::new(Policy::PASSTHROUGH);
+        let (policy, seen) = watch::channel(Policy::PASSTHROUGH);
         let (words, heard) = mpsc::channel(WORDS_MAX);
         let (ask, asked) = mpsc::channel(4);
         let epoch = Epoch { at: begin, unix_ms: UNIX * 1_000 };
         let publisher = publisher(sabotage, &mut dice, epoch);
-        let redactor = Redactor::new(if dice.one_in(4) { Scope::Off } else { Scope::Up });
-        let machines = (Classifier::default(), redactor);
+        let scope = if dice.one_in(4) { Scope::Off } else { Scope::Up };
+        let machines = (Classifier::default(), Redactor::new(scope));
         let intake = Intake::new(machines, Arc::clone(&budget), epoch, scene.sampling);
-        let [publish, readback] = handles;
         let mut side = Side {
             tap: receiver,
             intake,
@@ -168,10 +167,10 @@ impl World {
             key_file: None,
             spool: None,
             events: None,
+            watch: watch(epoch),
             state: Book::default(),
         };
         side.begin();
-        let seen = policy.subscribe();
         let ops = ops(breaker, (heard, ask), (view, policy), Arc::clone(&counters));
         Self {
             begin,
@@ -379,6 +378,18 @@ fn publisher(sabotage: Option<Sabotage>, dice: &mut Dice, epoch: Epoch) -> Publi
     publisher
 }
 
+fn watch(epoch: Epoch) -> Watch {
+    Watch::new(WatchScene {
+        names: (NAMES.0.to_owned(), NAMES.1.to_owned()),
+        src: "pod-sim".to_owned(),
+        noise: crate::validator::noise::Noise::default(),
+        epoch,
+        standing: None,
+        outbox: None,
+        figures: Arc::default(),
+    })
+}
+
 fn acked(sampling: Sampling, epoch: Epoch) -> Option<Acked> {
     let settings = Settings { readback: false, ..Settings::new("pod-sim", 2) };
     sampling.splits().then(|| Acked {
@@ -447,5 +458,7 @@ fn ops(
         left_at: None,
         trips: [0; breaker::Trigger::ALL.len()],
         last_trip: None,
+        tripped: std::collections::VecDeque::new(),
+        own_trip: None,
     }
 }

@@ -23,6 +23,7 @@
 pub mod answer;
 pub mod broadcast;
 pub mod pace;
+pub mod reconcile;
 pub mod row;
 pub mod table;
 

@@ -94,6 +94,7 @@ async def through(binary, service, cases):
             "CROSSFADE_UPSTREAM": f"ws://{service}",
             "CROSSFADE_LISTEN": "127.0.0.1:0",
             "CROSSFADE_METRICS_LISTEN": "127.0.0.1:0",
+            "CROSSFADE_ADMIN_LISTEN": "127.0.0.1:0",
             "CROSSFADE_PLAN": "team",
             "CROSSFADE_DRAIN_SETTLE": "0s",
             "CROSSFADE_DRAIN_GRACE": "5s",

@@ -5,12 +5,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, its own functions included")]
 
+mod admin;
+mod admin_rollout;
 mod configuration;
 mod crowd;
 mod drain;
 mod emergency;
 mod events;
 mod faults;
+mod flags;
 mod guards;
 mod handover;
 mod hostile;
@@ -29,6 +32,8 @@ mod raw;
 #[path = "../../examples/readers/rust/reader.rs"]
 #[expect(clippy::too_many_arguments, unreachable_pub, reason = "a file to be copied, not our library")]
 mod reader;
+mod redis;
+mod rotation;
 #[path = "../../src/proxy/tests/shim.rs"]
 #[expect(dead_code, reason = "only clients are secured here")]
 mod shim;
@@ -37,3 +42,4 @@ mod stage;
 mod subscriber;
 mod table;
 mod tls;
+mod validator;

@@ -173,6 +173,7 @@ pub(crate) struct Proxy {
     pub(crate) process: Process,
     pub(crate) clients: SocketAddr,
     pub(crate) metrics: SocketAddr,
+    pub(crate) admin: SocketAddr,
 }
 
 impl Proxy {
@@ -191,6 +192,7 @@ impl Proxy {
             ("CROSSFADE_UPSTREAM", upstream.as_str()),
             ("CROSSFADE_LISTEN", "127.0.0.1:0"),
             ("CROSSFADE_METRICS_LISTEN", "127.0.0.1:0"),
+            ("CROSSFADE_ADMIN_LISTEN", "127.0.0.1:0"),
             ("CROSSFADE_LOG_FORMAT", "json"),
             ("CROSSFADE_POD", "test-0"),
         ];
@@ -207,8 +209,8 @@ impl Proxy {
     /// One that was started otherwise.
     pub(crate) fn of(process: Process) -> Self {
         let address = |listener: &str| process.line(|line| address_in(line, listener));
-        let (clients, metrics) = (address("proxy"), address("metrics"));
-        Self { process, clients, metrics }
+        let (clients, metrics, admin) = (address("proxy"), address("metrics"), address("admin"));
+        Self { process, clients, metrics, admin }
     }
 }
 

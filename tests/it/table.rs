@@ -12,7 +12,7 @@ use super::http::value_in;
 use super::process::{Emulator, HANG, until};
 use super::stage::Stage;
 
-const TABLE: &str = "monitoring_events(id uuid, event_type text, timestamp timestamptz, data jsonb, source text, \
+pub(crate) const TABLE: &str = "monitoring_events(id uuid, event_type text, timestamp timestamptz, data jsonb, source text, \
     created_at timestamptz default now(), instance text, session_no bigint, session_id text, dir text, seq bigint, \
     op text, class text, path text, raw text, crc text, redacted boolean, replay boolean, primary key (id, timestamp))";
 const ALL: [(&str, &str); 3] =
@@ -24,7 +24,7 @@ fn emulator() -> Emulator {
 }
 
 /// Every row, as the table's owner sees it.
-async fn rows(emulator: &Emulator) -> Vec<Value> {
+pub(crate) async fn rows(emulator: &Emulator) -> Vec<Value> {
     let asked = async {
         let address = emulator.url.split_once("://").unwrap().1.trim_end_matches('/').to_owned();
         let mut socket = TcpStream::connect(&address).await.unwrap();
@@ -43,7 +43,7 @@ async fn rows(emulator: &Emulator) -> Vec<Value> {
     serde_json::from_str(body).unwrap()
 }
 
-fn bytes(row: &Value) -> Vec<u8> {
+pub(crate) fn bytes(row: &Value) -> Vec<u8> {
     let hex = row["raw"].as_str().unwrap().strip_prefix("\\x").unwrap();
     (0..hex.len() / 2).map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).unwrap()).collect()
 }
@@ -103,6 +103,25 @@ async fn the_rows_are_what_the_service_wrote_and_read() {
     let emulator = emulator();
     let stage = Stage::open(CLIENTS, Some(&emulator), &ALL).await;
     compare(stage, &emulator).await;
+}
+
+/// Whatever goes wrong between the sink and the table, each row is there once: also those whose answer was lost.
+#[tokio::test]
+async fn a_table_that_fails_in_every_way_has_each_row_once() {
+    let on_rows = |fault: &str| format!("{fault} path=/rest/v1/*");
+    let faults = [
+        on_rows("refuse_requests status=503 for_pushes=1"),
+        on_rows("lose_answers after_pushes=1 for_pushes=2"),
+        on_rows("refuse_requests status=500 after_pushes=3 for_pushes=1"),
+        on_rows("cut_requests after_pushes=4 for_pushes=1"),
+        on_rows("refuse_requests status=429 retry_after=1 after_pushes=5 for_pushes=1"),
+        on_rows("slow_requests delay_ms=300 after_pushes=6 for_pushes=2"),
+    ];
+    let faults: Vec<&str> = faults.iter().map(String::as_str).collect();
+    let emulator = Emulator::start_with(&faults, &["--table", TABLE, "--max-rows", "1000000"]);
+    let stage = Stage::open(CLIENTS, Some(&emulator), &ALL).await;
+    let scrape = compare(stage, &emulator).await;
+    assert!(value_in(&scrape, "crossfade_table_requests_total{result=\"failed\"}") >= 6.0, "{scrape}");
 }
 
 #[tokio::test]

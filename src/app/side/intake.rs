@@ -18,8 +18,9 @@ use crate::mirror::governor::Relief;
 use crate::mirror::record::{Facts, Record};
 use crate::mirror::redact::Redactor;
 use crate::mirror::shard::Sampling;
-use crate::session::{Key, SessionNo};
+use crate::session::{Direction, Key, SessionNo};
 use crate::tap::{Message, Opened, Tapped};
+use crate::validator::natural::{Heard, Natural, Naturals};
 
 /// Every open session is announced again within this time, a sixtieth of them each second.
 const REPEAT: u32 = 60;
@@ -39,6 +40,8 @@ pub(crate) struct Intake {
     subprotocols: HashMap<SessionNo, Arc<str>>,
     repeated: (u32, Instant),
     table: Option<TableOffer>,
+    /// Legacy sessions against each other.
+    naturals: Naturals,
     /// Whether what finds no room is kept for the disk …
     spools: bool,
     /// … here, until the end of the turn.
@@ -63,9 +66,15 @@ impl Intake {
             subprotocols: HashMap::new(),
             repeated,
             table: None,
+            naturals: Naturals::default(),
             spools: false,
             overflow: Vec::new(),
         }
+    }
+
+    /// What differs between legacy sessions.
+    pub(crate) fn learnt(&self) -> Vec<Natural> {
+        self.naturals.learnt()
     }
 
     /// Also offers what it takes in to the table.
@@ -186,6 +195,10 @@ impl Intake {
                 }
             },
         };
+        if key.dir == Direction::Down && self.naturals.wants(now) {
+            let (event, body) = (&*classified.kind, &*payload);
+            self.naturals.hear(&Heard { session: key.session, path: &path, event, body }, now);
+        }
         let facts = Facts {
             op: captured.op,
             kind: classified.kind,

@@ -41,7 +41,7 @@ impl Side {
             LinkEvent::Broadcast(Broadcast { event, payload, .. })
                 if from == From::ReadBack && event == EVENT =>
             {
-                self.publisher.handle_readback(&payload, now);
+                self.read_back(&payload, now);
             }
             LinkEvent::System { reason: Some(reason), .. } => self.blame(reason, now),
             LinkEvent::TokenExpiring { left } => self.renew_key(from, left),
@@ -105,6 +105,7 @@ impl Side {
             // Before anything else: hot sessions must not wait for what cannot come back.
             self.say(Word::Links(self.links));
             self.publisher.handle_link_down(now);
+            self.watch.interrupted();
             self.report(now);
         }
     }
@@ -147,6 +148,9 @@ impl Side {
             Outcome::TimedOut => Ack::Timeout,
             Outcome::Lost(_) => return, // the end of the channel is told by an event of its own
         };
+        if matches!(ack, Ack::Refused(Refusal::TooLarge | Refusal::Other)) {
+            self.watch.refused(batch);
+        }
         self.parts(shard).1.handle_ack(batch, ack, now);
     }
 }

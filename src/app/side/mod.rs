@@ -10,6 +10,7 @@ mod events;
 mod intake;
 mod links;
 mod outcome;
+mod proof;
 mod shards;
 mod spool;
 
@@ -40,6 +41,7 @@ pub(crate) use disk::Spool;
 pub(crate) use events::Publisher as EventPublisher;
 pub(crate) use intake::Intake;
 use outcome::Samples;
+pub(crate) use proof::{Scene as WatchScene, Watch};
 use shards::Queues;
 pub(crate) use shards::{ACKED_TOPIC, Acked, TOPIC};
 
@@ -80,6 +82,8 @@ pub(crate) struct Side {
     pub(crate) spool: Option<Spool>,
     /// Where shared messages also become events.
     pub(crate) events: Option<EventPublisher>,
+    /// Holds what comes back against what went in.
+    pub(crate) watch: Watch,
     pub(crate) state: Book,
 }
 
@@ -128,6 +132,7 @@ impl Side {
                 self.settle_rest(Shed::Shutdown, now);
                 self.close_spool().await;
                 self.settle_rest(Shed::Shutdown, clock());
+                self.watch.close(clock());
                 return;
             }
             let wake = self.next_wake(now, busy);
@@ -176,6 +181,7 @@ impl Side {
         self.spool_turn(now);
         self.transmit(now);
         self.report(now);
+        self.watch_turn(now);
         self.post_notices();
         self.tell_spacing();
         self.figures.note(&self.publisher, self.links, self.governor.figures(now));
@@ -205,6 +211,7 @@ impl Side {
             return;
         }
         self.state.mode = Some(mode);
+        self.watch.begin_evidence(now);
         self.tap.set_open(mode != Publish::Nothing || self.intake.has_table() || self.spools());
         if mode == Publish::Nothing {
             self.settle_rest(Shed::BreakerOpen, now);

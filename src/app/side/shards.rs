@@ -165,7 +165,7 @@ impl Side {
         let Some(push) = self.parts(shard).1.poll_transmit(now) else { return false };
         let reference = PushRef(self.state.next_push);
         self.state.next_push += 1;
-        let batch = push.batch;
+        let (batch, attempt) = (push.batch, push.attempt);
         self.figures.batch(push.body.len());
         let push = Push {
             id: reference,
@@ -186,6 +186,7 @@ impl Side {
         }
         self.state.pushes.insert(reference, (shard, batch));
         self.parts(shard).1.handle_sent(batch);
+        self.watch_sent(shard, (batch, attempt), now);
         true
     }
 

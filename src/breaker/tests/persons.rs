@@ -89,3 +89,23 @@ fn reset_ends_a_cool_down_in_probing() {
     world.breaker.force(Force::Reset, world.now);
     assert_eq!(admission(&world), (0, Publish::ProbesOnly));
 }
+
+#[test]
+fn the_fleet_opens_and_can_do_nothing_else() {
+    let mut world = World::closed(Config::default());
+    let now = world.now;
+    world.breaker.fleet_trip((2, 2, 5), now);
+    assert_eq!((world.phase(), world.trigger()), (Phase::Open, Some(Trigger::Fleet)));
+    let open = world.breaker.state();
+    world.wait(Duration::from_secs(5));
+    let now = world.now;
+    world.breaker.fleet_trip((5, 2, 5), now);
+    assert_eq!(world.breaker.state(), open, "the same outage is no longer for being told twice");
+    for force in [Force::Closed, Force::ObserveOnly] {
+        let mut world = World::closed(Config::default());
+        let now = world.now;
+        world.breaker.force(force, now);
+        world.breaker.fleet_trip((2, 2, 5), now);
+        assert_eq!(world.phase(), Phase::Closed, "a person's word stands above it");
+    }
+}

@@ -2,7 +2,8 @@
 
 use crate::config::choices::{RolloutLane, Text};
 use crate::config::lists::KeyChain;
-use crate::config::numbers::Percent;
+use crate::config::numbers::{Percent, Timeout};
+use crate::config::secret::Secret;
 use crate::config::var::{About, Group, Var};
 
 /// The cohort's share.
@@ -47,9 +48,54 @@ pub static EMERGENCY_FILE: Var<Text> = Var::new(
 .unset("no such file")
 .example("/etc/crossfade/emergency-off");
 
+/// The file tier.
+pub static FLAGS_FILE: Var<Text> = Var::new(
+    Group::Rollout,
+    "CROSSFADE_FLAGS_FILE",
+    "A flags document (docs/rollout.md) that stands above the environment; read again every second.",
+)
+.unset("no file tier")
+.example("/etc/crossfade/flags.json");
+
+/// The Redis tier.
+pub static REDIS_URL: Var<Secret> = Var::new(
+    Group::Rollout,
+    "CROSSFADE_REDIS_URL",
+    "Shared store of flags, plan and pods: `redis://` or, with TLS, `rediss://USER:PASSWORD@HOST:PORT/DB`.",
+)
+.unset("no Redis tier")
+.example("rediss://crossfade:secret@redis:6380/0")
+.secret();
+
+/// Polling behind the push.
+pub static FLAGS_POLL: Var<Timeout> = Var::new(
+    Group::Rollout,
+    "CROSSFADE_FLAGS_POLL",
+    "How often Redis and the table are asked for the flags, besides being told.",
+)
+.default("10s");
+
+/// The secret behind hashed keys.
+pub static KEY_HASH_SECRET: Var<Secret> = Var::new(
+    Group::Rollout,
+    "CROSSFADE_KEY_HASH_SECRET",
+    "Secret of the short hashes that stand for user keys in lists and logs; the same in every pod.",
+)
+.unset("one of this process: hashes are of no use elsewhere")
+.example("a long random text")
+.secret();
+
 /// Whether the 101 names the lane.
 pub static LANE_HEADER: Var<bool> =
     Var::new(Group::Rollout, "CROSSFADE_LANE_HEADER", "Adds `X-Crossfade-Lane` to the 101.").default("off");
+
+/// Whether a page may ask which lane feeds it.
+pub static LANE_ENDPOINT: Var<bool> = Var::new(
+    Group::Rollout,
+    "CROSSFADE_LANE_ENDPOINT",
+    "Answers `/.crossfade/lane` and `/.crossfade/indicator.js` in place of the service.",
+)
+.default("off");
 
 /// In the order of the table.
 pub(super) static ALL: &[&About] = &[
@@ -58,5 +104,10 @@ pub(super) static ALL: &[&About] = &[
     &ROLLOUT_KEY.about,
     &ROLLOUT_SALT.about,
     &EMERGENCY_FILE.about,
+    &FLAGS_FILE.about,
+    &REDIS_URL.about,
+    &FLAGS_POLL.about,
+    &KEY_HASH_SECRET.about,
     &LANE_HEADER.about,
+    &LANE_ENDPOINT.about,
 ];

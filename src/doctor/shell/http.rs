@@ -109,3 +109,13 @@ async fn exchange(io: Io, request: Request<Empty<Bytes>>) -> Option<Answer> {
     let date = answer.headers().get(DATE).and_then(|date| date.to_str().ok()).map(str::to_owned);
     Some(Answer::Http { status: answer.status().as_u16(), date })
 }
+
+/// For other commands: status and body of one request; nothing when no HTTP comes back.
+pub(crate) async fn request_once(
+    place: (&str, &str),
+    headers: Vec<(&'static str, String)>,
+    body: Bytes,
+    patience: Duration,
+) -> Option<(u16, String)> {
+    send(place, headers, body, patience).await.map(|reply| (reply.status, reply.body))
+}

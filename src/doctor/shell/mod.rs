@@ -5,6 +5,8 @@ mod http;
 mod link;
 mod rows;
 
+pub(crate) use http::request_once;
+
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::finding::{Blame, Check, Finding, Report};

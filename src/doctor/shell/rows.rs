@@ -30,10 +30,15 @@ pub(super) async fn examine(
     if link.endpoint.layout() == Layout::Bare {
         findings.push(Finding::skipped(Check::Table, "a bare Realtime server has no data API"));
     } else {
-        let read = rows(link, ("GET", table), "", patience).await;
-        // Two rows where one is asked for are taken back by the server, should the table take them at all.
-        let write = rows(link, ("POST", table), "[{\"id\":null},{\"id\":null}]", patience).await;
-        findings.push(judge_rows::table(table, read.as_ref(), write.as_ref()));
+        let read = rows(link, (Ask::Read, table), patience).await;
+        let write = rows(link, (Ask::Write(ROWS_BACK), table), patience).await;
+        let blind = match &write {
+            Some(reply) if reply.is_forbidden() => {
+                rows(link, (Ask::Write("return=minimal"), table), patience).await
+            }
+            _ => None,
+        };
+        findings.push(judge_rows::table(table, read.as_ref(), write.as_ref(), blind.as_ref()));
     }
     let said = link::subscribe(link.clone(), topic, table, patience).await;
     findings.push(judge_rows::publication(table, said));
@@ -65,22 +70,30 @@ async fn limits(link: &LinkConfig, topic: &str, patience: Duration) -> Finding {
     judge_rows::limits(&tried)
 }
 
-async fn rows(
-    link: &LinkConfig,
-    (method, table): (&str, &str),
-    body: &'static str,
-    patience: Duration,
-) -> Option<Reply> {
-    let url = format!(
-        "{}/rest/v1/{table}?{}",
-        link.endpoint,
-        if method == "GET" { "limit=0" } else { "select=id" }
-    );
+/// Needs leave to read what was written.
+const ROWS_BACK: &str = "return=representation";
+
+/// What is asked of a table.
+#[derive(Clone, Copy)]
+enum Ask {
+    /// No rows of it.
+    Read,
+    /// Two rows where one is announced: the server takes them back, should the table take them at all. With `Prefer`.
+    Write(&'static str),
+}
+
+async fn rows(link: &LinkConfig, (ask, table): (Ask, &str), patience: Duration) -> Option<Reply> {
+    let url = format!("{}/rest/v1/{table}", link.endpoint);
     let mut headers = link.endpoint.http_headers(&link.key);
-    if method == "POST" {
-        headers.push(("content-type", "application/json".to_owned()));
-        headers.push(("accept", "application/vnd.pgrst.object+json".to_owned()));
-        headers.push(("prefer", "return=representation".to_owned()));
-    }
+    let (method, url, body) = match ask {
+        Ask::Read => ("GET", format!("{url}?limit=0"), ""),
+        Ask::Write(prefer) => {
+            headers.push(("content-type", "application/json".to_owned()));
+            headers.push(("accept", "application/vnd.pgrst.object+json".to_owned()));
+            headers.push(("prefer", prefer.to_owned()));
+            let url = if prefer == ROWS_BACK { format!("{url}?select=id") } else { url };
+            ("POST", url, "[{\"id\":null},{\"id\":null}]")
+        }
+    };
     http::send((method, &url), headers, Bytes::from_static(body.as_bytes()), patience).await
 }

@@ -6,6 +6,7 @@ use super::super::codec;
 use super::super::json::{Json, write_text};
 use super::super::machine::{ConnId, Emulator};
 use super::super::rest::Table;
+use super::super::rest::value::write_jsonb;
 use super::{matches_table, read_filter, subscription_id};
 use std::collections::{BTreeMap, HashSet};
 use std::time::Instant;
@@ -68,6 +69,15 @@ impl Emulator {
         now: Instant,
     ) {
         self.handle_timeout(now);
+        self.tell_change(change, seen, now);
+    }
+
+    pub(super) fn tell_change(
+        &mut self,
+        change: &DatabaseChange,
+        seen: Option<&HashSet<String>>,
+        now: Instant,
+    ) {
         let told = self.subscribers(change, seen);
         let count = u64::try_from(told.len()).unwrap_or(u64::MAX);
         let over = self.rates.changes.tripped(self.config.limits.events_per_second, now);
@@ -76,10 +86,15 @@ impl Emulator {
             self.stats.shed += count;
             return;
         }
-        let data = data(change);
-        for (_, id, topic, ids) in told {
+        let key = self.key_of(change);
+        let mut written: BTreeMap<Option<Vec<String>>, String> = BTreeMap::new();
+        for (_, id, topic, ids, select) in told {
             let Some(version) = self.version(id) else { continue };
             let ids: Vec<String> = ids.iter().map(u32::to_string).collect();
+            let data = written.entry(select).or_insert_with_key(|select| match select {
+                None => data(change),
+                Some(columns) => data(&narrowed(change, columns, &key)),
+            });
             let payload = format!("{{\"data\":{data},\"ids\":[{}]}}", ids.join(","));
             self.stats.deliveries += 1;
             self.send(id, codec::event(version, &Json::Null, &topic, "postgres_changes", &payload));
@@ -101,12 +116,16 @@ impl Emulator {
         self.config.tables = tables;
     }
 
-    /// Channels to tell, in the order they joined, with the ids of their subscriptions that match.
-    fn subscribers(
-        &self,
-        change: &DatabaseChange,
-        seen: Option<&HashSet<String>>,
-    ) -> Vec<(u64, ConnId, String, Vec<u32>)> {
+    /// Columns of the primary key, which every row told of has.
+    fn key_of(&self, change: &DatabaseChange) -> Vec<String> {
+        let same = |table: &&Table| table.schema == change.schema && table.name == change.table;
+        let key = self.config.tables.iter().find(same).and_then(Table::primary);
+        key.map(|key| key.columns.clone()).unwrap_or_default()
+    }
+
+    /// Channels to tell, in the order they joined, with the ids of their subscriptions that match: those that selected
+    /// the same columns together.
+    fn subscribers(&self, change: &DatabaseChange, seen: Option<&HashSet<String>>) -> Vec<Told> {
         let row = change.record.as_ref().or(change.old_record.as_ref()).and_then(|row| Json::parse(row).ok());
         let mut told = Vec::new();
         for (id, conn) in &self.conns {
@@ -121,16 +140,59 @@ impl Emulator {
                 }
                 let matching =
                     channel.asked.changes.iter().filter(|asked| wants(asked, change, row.as_ref()));
-                let ids: Vec<u32> = matching.map(subscription_id).collect();
-                if !ids.is_empty() {
-                    debug_assert!(channel.topic.starts_with(PREFIX));
-                    told.push((channel.id, *id, channel.topic.clone(), ids));
+                debug_assert!(channel.topic.starts_with(PREFIX));
+                let mut groups: Vec<(Option<Vec<String>>, Vec<u32>)> = Vec::new();
+                for asked in matching {
+                    let select = selected(asked);
+                    match groups.iter_mut().find(|(columns, _)| *columns == select) {
+                        Some((_, ids)) => ids.push(subscription_id(asked)),
+                        None => groups.push((select, vec![subscription_id(asked)])),
+                    }
                 }
+                let each = groups.into_iter();
+                told.extend(each.map(|(select, ids)| (channel.id, *id, channel.topic.clone(), ids, select)));
             }
         }
-        told.sort_unstable_by_key(|(channel, ..)| *channel);
+        told.sort_by_key(|(channel, ..)| *channel);
         told
     }
+}
+
+/// A channel's number, socket and topic, the subscriptions that match, and the columns they selected.
+type Told = (u64, ConnId, String, Vec<u32>, Option<Vec<String>>);
+
+/// The columns that a subscription wants; all of them when it does not say.
+pub(super) fn selected(asked: &BTreeMap<String, Json>) -> Option<Vec<String>> {
+    match asked.get("select") {
+        Some(Json::List(names)) if !names.is_empty() => {
+            Some(names.iter().filter_map(Json::as_text).map(str::to_owned).collect())
+        }
+        _ => None,
+    }
+}
+
+/// The change with the selected columns and the key alone.
+fn narrowed(change: &DatabaseChange, select: &[String], key: &[String]) -> DatabaseChange {
+    let keeps = |name: &str| select.iter().chain(key).any(|column| column == name);
+    let write = |value: Json| {
+        let mut out = String::new();
+        write_jsonb(&value, &mut out);
+        out
+    };
+    let record = change.record.as_ref().map(|record| match Json::parse(record) {
+        Ok(Json::Map(members)) => {
+            write(Json::Map(members.into_iter().filter(|(name, _)| keeps(name)).collect()))
+        }
+        _ => record.clone(),
+    });
+    let columns = match Json::parse(&change.columns) {
+        Ok(Json::List(columns)) => {
+            let named = |column: &Json| column.member("name").and_then(Json::as_text).is_some_and(keeps);
+            write(Json::List(columns.into_iter().filter(named).collect()))
+        }
+        _ => change.columns.clone(),
+    };
+    DatabaseChange { record, columns, ..change.clone() }
 }
 
 fn wants(asked: &BTreeMap<String, Json>, change: &DatabaseChange, row: Option<&Json>) -> bool {

@@ -7,6 +7,7 @@ use super::fault::Effects;
 use super::json::{Json, write_members};
 use super::machine::{ConnId, Emulator};
 use super::rest::Table;
+use super::timers::Timer;
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -25,6 +26,10 @@ pub(super) const SMALL_MAX: usize = 64;
 pub(super) const STORED_MAX: usize = 10_000;
 /// How long a stored broadcast can be replayed.
 const STORED_FOR_MS: i64 = 72 * 3_600_000;
+/// Rows that the memory changed are told of so long after: the real server looks at its database every 100 ms.
+const LOOK: Duration = Duration::from_millis(100);
+/// So many changes are not left lying for that long: looking comes early then.
+const UNREAD_MAX: usize = 10_000;
 /// How long a subscription takes once the server follows the database.
 const LATER_SUBSCRIPTION: Duration = Duration::from_millis(20);
 
@@ -50,6 +55,8 @@ pub struct DatabaseBroadcast {
 pub(super) struct Database {
     followed: bool,
     stored: VecDeque<Stored>,
+    /// Changes that nobody has looked at yet.
+    unread: Vec<DatabaseChange>,
 }
 
 struct Stored {
@@ -73,6 +80,7 @@ impl Database {
     /// A restarted server has to follow the database anew.
     pub(super) fn restarted(&mut self) {
         self.followed = false;
+        self.unread.clear();
     }
 
     /// The newest broadcasts on a private topic, oldest first, marked as replayed.
@@ -122,6 +130,24 @@ impl Emulator {
         let over = self.deliver(&room, (Broadcast::User(user), None), &Effects::default(), now);
         self.throw_out(&over);
         id
+    }
+
+    /// Rows changed in the memory: told of when the server looks at its database next, to whoever is subscribed then.
+    pub(super) fn changed(&mut self, changes: Vec<DatabaseChange>, now: Instant) {
+        if self.database.unread.is_empty() && !changes.is_empty() {
+            self.timers.add(now + LOOK, Timer::Look);
+        }
+        self.database.unread.extend(changes);
+        if self.database.unread.len() > UNREAD_MAX {
+            self.look(now);
+        }
+    }
+
+    /// Looks at the database: tells of what has changed since the last time.
+    pub(super) fn look(&mut self, now: Instant) {
+        for change in std::mem::take(&mut self.database.unread) {
+            self.tell_change(&change, None, now);
+        }
     }
 
     /// Says of each subscription of a channel whether it works: all is well, or the first that is not.
@@ -175,8 +201,9 @@ fn failure(change: &BTreeMap<String, Json>, tables: &[Table]) -> Option<String> 
     let shown = filter.as_ref().map_or_else(String::new, |(column, operator, value)| {
         format!("{{\"{column}\", \"{operator}\", \"{value}\", false}}")
     });
+    let select = changes::selected(change).map_or("nil".to_owned(), |columns| format!("{columns:?}"));
     let parameters =
-        format!("[event: {event}, schema: {schema}, table: {name}, filters: [{shown}], select: nil]");
+        format!("[event: {event}, schema: {schema}, table: {name}, filters: [{shown}], select: {select}]");
     let covered = |table: &&Table| table.published && matches_table(change, &table.schema, &table.name);
     let table = tables.iter().find(covered);
     let Some(table) = table else {

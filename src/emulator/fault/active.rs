@@ -90,7 +90,7 @@ impl Armed {
     }
 
     /// Counts a matching push; true when the fault acts on it.
-    fn meets(&mut self, now: Instant) -> bool {
+    pub(super) fn meets(&mut self, now: Instant) -> bool {
         if self.begins > now {
             return false;
         }
@@ -149,6 +149,7 @@ impl Faults {
         let mut wait = None;
         for armed in self.armed.iter_mut().filter(|armed| armed.covers(Some(name))) {
             if matches!(armed.fault.kind, FaultKind::RefuseConnects { .. })
+                || armed.fault.kind.of_requests()
                 || armed.fault.at_once()
                 || !armed.meets(now)
             {
@@ -169,7 +170,7 @@ impl Faults {
                 FaultKind::Reset { of } => effects.reset = Some(of),
                 FaultKind::Cut { of } => effects.cut = Some(of),
                 FaultKind::Restart { .. } | FaultKind::Expire => effects.then.push(armed.fault.clone()),
-                FaultKind::RefuseConnects { .. } => {}
+                _ => {}
             }
         }
         (effects, wait)

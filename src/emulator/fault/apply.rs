@@ -189,7 +189,7 @@ impl Emulator {
     }
 
     /// Makes sure the machine wakes up when a fault ends.
-    fn time_fault_ends(&mut self) {
+    pub(super) fn time_fault_ends(&mut self) {
         for armed in &mut self.faults.armed {
             if let Some(end) = armed.ends.filter(|_| !armed.end_timed) {
                 armed.end_timed = true;

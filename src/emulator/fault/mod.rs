@@ -5,11 +5,13 @@ use serde::{Deserialize, Serialize};
 
 mod active;
 mod apply;
+mod requests;
 
 #[cfg(test)]
 mod tests;
 
 pub(super) use active::{Effects, Faults};
+pub use requests::RequestFate;
 
 /// One fault. In JSON: `{"kind":"slow","delay_ms":200,"topic":"room:*","after_pushes":10,"for_pushes":5}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,10 +22,13 @@ pub struct Fault {
     /// Only for topics (without `realtime:`) that fit; a trailing `*` stands for any rest. Absent: everything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub topic: Option<String>,
-    /// Let so many matching pushes pass first.
+    /// For faults on HTTP requests: only for paths (without `/realtime/v1`) that fit; a trailing `*` stands for any rest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Let so many matching pushes (or requests) pass first.
     #[serde(default)]
     pub after_pushes: u64,
-    /// Act on so many matching pushes. `refuse_connects` counts upgrades instead.
+    /// Act on so many matching pushes (or requests). `refuse_connects` counts upgrades instead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub for_pushes: Option<u64>,
     /// Begin so long after the injection.
@@ -88,6 +93,24 @@ pub enum FaultKind {
     },
     /// Tokens of channels in scope expire now.
     Expire,
+    /// HTTP requests, for rows too, are answered with this status and not carried out.
+    RefuseRequests {
+        /// HTTP status.
+        #[serde(default = "refuse_status")]
+        status: u16,
+        /// `Retry-After`, in seconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        retry_after: Option<u64>,
+    },
+    /// HTTP requests are carried out and answered later.
+    SlowRequests {
+        /// How much later.
+        delay_ms: u64,
+    },
+    /// The connection of an HTTP request ends and nothing is carried out.
+    CutRequests,
+    /// HTTP requests are carried out, then the connection ends without an answer.
+    LoseAnswers,
 }
 
 /// Whose connection a fault hits.
@@ -112,9 +135,10 @@ const fn refuse_status() -> u16 {
 }
 
 /// Fields a fault may have in JSON; anything else is a mistake worth telling.
-const FIELDS: [&str; 11] = [
+const FIELDS: [&str; 13] = [
     "kind",
     "topic",
+    "path",
     "after_pushes",
     "for_pushes",
     "after_ms",
@@ -124,13 +148,14 @@ const FIELDS: [&str; 11] = [
     "down_ms",
     "kill",
     "status",
+    "retry_after",
 ];
 
 impl Fault {
     /// A fault of `kind` that begins at once, hits everything and does not end by itself.
     #[must_use]
     pub fn new(kind: FaultKind) -> Fault {
-        Fault { kind, topic: None, after_pushes: 0, for_pushes: None, after_ms: 0, for_ms: None }
+        Fault { kind, topic: None, path: None, after_pushes: 0, for_pushes: None, after_ms: 0, for_ms: None }
     }
 
     /// Only for topics that fit.
@@ -199,7 +224,7 @@ fn short_form(text: &str) -> Result<serde_json::Map<String, serde_json::Value>, 
         let (key, value) =
             word.split_once('=').ok_or_else(|| format!("expected FIELD=VALUE, found {word}"))?;
         let value = match key {
-            "topic" | "of" => value.into(),
+            "topic" | "path" | "of" => value.into(),
             "kill" => value.parse::<bool>().map_err(|_| format!("{key} must be true or false"))?.into(),
             _ => value.parse::<u64>().map_err(|_| format!("{key} must be a whole number"))?.into(),
         };

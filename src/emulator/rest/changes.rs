@@ -34,9 +34,8 @@ impl Emulator {
         match (done, table) {
             (Ok((done, changed)), Some(table)) => {
                 if table.published {
-                    for change in changed {
-                        self.database_change(&told(&table, change, micros), now);
-                    }
+                    let changes = changed.into_iter().map(|change| told(&table, change, micros)).collect();
+                    self.changed(changes, now);
                 }
                 answer::answer(&call, &done)
             }

@@ -298,6 +298,8 @@ fn rows_over_the_limit_are_lost_without_a_word() {
     let join = r#"["1","1","realtime:lim","phx_join",{"config":{"broadcast":{"ack":true},"postgres_changes":[{"event":"INSERT","schema":"public","table":"events"}]}}]"#;
     rest.emulator.handle(ConnId(1), Frame::Text(join.to_owned()), rest.now);
     let heard = |rest: &mut Rest| {
+        // The server looks at the database every 100 ms.
+        rest.now += Duration::from_millis(100);
         rest.emulator.handle_timeout(rest.now);
         let mut texts = Vec::new();
         while let Some((_, out)) = rest.emulator.poll_transmit() {

@@ -28,6 +28,19 @@ pub(super) fn read(kind: Kind, value: &Json) -> Result<Json, RestError> {
     read_text(kind, &text)
 }
 
+/// Reads a value that a statement of this time puts into a column: `now` is that time.
+///
+/// # Errors
+/// As [`read`].
+pub(super) fn write(kind: Kind, value: &Json, micros: i64) -> Result<Json, RestError> {
+    match value {
+        Json::Text(text) if kind == Kind::Timestamptz && text.trim().eq_ignore_ascii_case("now") => {
+            Ok(Json::Text(time::show(micros)))
+        }
+        other => read(kind, other),
+    }
+}
+
 /// Reads a value as it stands in a query.
 ///
 /// # Errors

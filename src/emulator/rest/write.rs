@@ -36,7 +36,9 @@ pub(super) fn insert(
     if call.body.rows.is_empty() {
         return Ok((Done { resolved: target.is_some(), ..Done::default() }, Vec::new()));
     }
-    if !terms.writes || (call.wants_rows() && !terms.reads) {
+    // To look for a duplicate, or to show rows, is to read.
+    let reads = call.wants_rows() || target.is_some();
+    if !terms.writes || (reads && !terms.reads) {
         return Err(forbidden(store));
     }
     let mut plan = Plan::default();
@@ -112,7 +114,7 @@ fn fresh(
     for column in store.table.columns.clone() {
         let named = call.body.keys.contains(&column.name);
         row.push(match given.get(&column.name) {
-            Some(found) if named => value::read(column.kind, found)?,
+            Some(found) if named => value::write(column.kind, found, terms.micros)?,
             _ if named && !call.prefer.missing_default => Json::Null,
             _ => store.default(&column, terms)?,
         });
@@ -179,7 +181,7 @@ pub(super) fn update(store: &mut Store, call: &Call, terms: &Terms<'_>) -> Resul
         let mut row = store.rows.get(&id).cloned().unwrap_or_default();
         for (index, column) in store.table.columns.iter().enumerate() {
             if let (Some(to), Some(value)) = (row.get_mut(index), given.get(&column.name)) {
-                *to = value::read(column.kind, value)?;
+                *to = value::write(column.kind, value, terms.micros)?;
             }
         }
         store.check_nulls(&row)?;

@@ -298,9 +298,9 @@ async fn connection(stream: TcpStream, shared: Arc<Shared>) {
     served.await.unwrap_or_default();
 }
 
-/// The server went down while the request waited: hyper drops the connection.
+/// The server went down while the request waited, or a fault wants it so: hyper drops the connection.
 #[derive(Debug, thiserror::Error)]
-#[error("the emulated server is down")]
+#[error("no answer from the emulated server")]
 struct Gone;
 
 type Answer = Result<Response<Full<Bytes>>, Gone>;
@@ -326,12 +326,27 @@ async fn respond(request: Request<hyper::body::Incoming>, shared: Arc<Shared>) -
         headers,
         body,
     };
-    let Some(postgres) = shared.postgres.as_ref().filter(|_| request.path.starts_with(REST)) else {
-        return Ok(response(&shared.with(|emulator, now| emulator.http(&request, now))));
+    let fate = shared.with(|emulator, now| emulator.meet_request(&request, now));
+    if fate.cut {
+        return Err(Gone);
+    }
+    let answer = match fate.instead {
+        Some(answer) => answer,
+        None => carry_out(&request, &shared).await,
     };
-    match shared.with(|emulator, now| emulator.rest_caller(&request, now)) {
-        Ok(caller) => Ok(response(&postgres.respond(&request, &caller).await)),
-        Err(answer) => Ok(response(&answer)),
+    if !fate.delay.is_zero() {
+        tokio::time::sleep(fate.delay).await;
+    }
+    if fate.lose { Err(Gone) } else { Ok(response(&answer)) }
+}
+
+async fn carry_out(request: &HttpRequest, shared: &Shared) -> HttpAnswer {
+    let Some(postgres) = shared.postgres.as_ref().filter(|_| request.path.starts_with(REST)) else {
+        return shared.with(|emulator, now| emulator.http(request, now));
+    };
+    match shared.with(|emulator, now| emulator.rest_caller(request, now)) {
+        Ok(caller) => postgres.respond(request, &caller).await,
+        Err(answer) => answer,
     }
 }
 

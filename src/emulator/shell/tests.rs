@@ -212,3 +212,31 @@ async fn a_client_close_is_answered() {
     };
     tokio::time::timeout(HANG, gone).await.unwrap();
 }
+
+#[tokio::test]
+async fn requests_for_rows_are_refused_cut_slow_or_lose_their_answer_after_the_write() {
+    let secret = Secret::new("only for tests");
+    let key = secret.mint(&Claims::of("service_role", FAR));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let tables = vec![super::super::Table::parse("t(id int primary key)").unwrap()];
+    let (handle, run) = serve(listener, Config { tables, ..Config::new(secret) }, 1).unwrap();
+    tokio::spawn(run);
+    let server = Server { handle, key };
+    let rows = || server.request("GET /rest/v1/t", "");
+    let put = async |fault: &str, id: u32| {
+        let number = server.handle.inject(Fault::parse(fault).unwrap());
+        let answer = server.request("POST /rest/v1/t", &format!("{{\"id\":{id}}}")).await;
+        server.handle.clear_faults(Some(number));
+        answer
+    };
+    let refused = put("refuse_requests status=429 retry_after=3 path=/rest/v1/t", 1).await;
+    assert!(refused.starts_with("HTTP/1.1 429") && refused.contains("retry-after: 3\r\n"), "{refused}");
+    assert_eq!(put("cut_requests", 2).await, "");
+    assert!(rows().await.ends_with("[]"), "neither was carried out");
+    assert_eq!(put("lose_answers", 3).await, "");
+    assert!(rows().await.ends_with("[{\"id\":3}]"), "the write happened");
+    let began = now();
+    assert!(put("slow_requests delay_ms=150", 4).await.starts_with("HTTP/1.1 201"));
+    assert!(now() - began >= Duration::from_millis(150));
+    assert_eq!(server.handle.stats().faulted, 4);
+}

@@ -183,6 +183,40 @@ fn the_decision_sees_the_head_as_it_came_and_the_real_client() {
     assert_eq!(*seen.lock().unwrap(), [expect]);
 }
 
+const ASK_LANE: &str = "GET /.crossfade/lane?path=/chat&room=1 HTTP/1.1\r\nHost: a\r\nX-User-Id: ann\r\nConnection: close\r\n\r\n";
+
+#[test]
+fn the_lane_is_told_where_that_is_wanted_and_the_service_is_not_asked() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&seen);
+    let decide: Decide = Arc::new(move |parts, _| {
+        log.lock().unwrap().push((parts.uri.to_string(), parts.headers["x-user-id"].clone()));
+        Verdict { lane: Lane::Hot, ..Verdict::passthrough("in_cohort") }
+    });
+    let world = World::deciding(decide, |config| config.lane_endpoint = true);
+    let answer = String::from_utf8(world.client_says(ASK_LANE).rest().0).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("no-store"), "{answer}");
+    assert!(answer.ends_with("{\"lane\":\"hot\",\"reason\":\"in_cohort\"}\n"), "{answer}");
+    assert_eq!(*seen.lock().unwrap(), [("/chat?room=1".to_owned(), "ann".parse().unwrap())]);
+    let script = ASK_LANE.replace("lane?path=/chat&room=1", "indicator.js");
+    let answer = String::from_utf8(world.client_says(&script).rest().0).unwrap();
+    assert!(answer.contains("text/javascript") && answer.contains("crossfade-lane"), "{answer}");
+    let posted = ASK_LANE.replace("GET", "POST");
+    let answer = String::from_utf8(world.client_says(&posted).rest().0).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
+    assert!(world.service.is_left_alone(), "the service was asked");
+}
+
+#[test]
+fn nothing_of_the_service_is_shadowed_unasked() {
+    let world = World::deciding(Arc::new(|_, _| Verdict::LEGACY), |_| {});
+    let mut client = world.client_says(ASK_LANE);
+    let mut service = world.service.accept();
+    assert!(service.head().starts_with("GET /.crossfade/lane?path=/chat&room=1 "));
+    service.send("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
+    assert!(client.head().starts_with("HTTP/1.1 404 "));
+}
+
 /// One line of an answer: what may stand there, and whether RFC 6455 section 4.1 is met by it.
 fn line(
     good: &'static [&'static str],

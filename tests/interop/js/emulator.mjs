@@ -2,9 +2,13 @@
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 
+const TABLE = "monitoring_events(id uuid primary key default gen_random_uuid(), event_type text, timestamp timestamptz, " +
+  "data jsonb, source text, created_at timestamptz default now())";
+
 export class Emulator {
   static async start(listen = "127.0.0.1:0") {
     const policies = ["authenticated:room:*:rw"].flatMap((policy) => ["--policy", policy]);
+    policies.push("--table", TABLE, "--table-policy", "anon:monitoring_events:rw");
     const child = spawn(process.env.CROSSFADE, ["emulator", "--listen", listen, ...policies], {
       stdio: ["ignore", "pipe", "inherit"],
     });

@@ -133,6 +133,27 @@ await test("presence: track and untrack", async () => {
   assert.deepEqual(await syncs.take("the untrack"), {});
 });
 
+// Made-up ids and times, each by what it is.
+const alike = (text) => text.replace(/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/g, "ID")
+  .replace(/\d{4}-\d\d-\d\dT[\d:.]+(Z|\+00:00)/g, "TIME$1");
+
+await test("postgres_changes: subscribed, told of a row as in the recording", async () => {
+  const [systems, rows] = [new Inbox(), new Inbox()];
+  const channel = supabase.channel("js-4")
+    .on("system", {}, (told) => systems.put(`callback: system ${JSON.stringify(told)}`))
+    .on("postgres_changes", { event: "INSERT", schema: "public", table: "monitoring_events" },
+      (told) => rows.put(`callback got ${JSON.stringify(told)}`))
+    .subscribe();
+  const system = await systems.take("the system message");
+  assert.ok(notes.includes(system), system);
+  const row = { event_type: "js", timestamp: "now", data: { v: 1 }, source: "js" };
+  const { error } = await supabase.from("monitoring_events").insert(row);
+  assert.equal(error, null);
+  const got = alike(await rows.take("the row"));
+  assert.ok(notes.map(alike).includes(got), `${got} is not in the recording`);
+  await supabase.removeChannel(channel);
+});
+
 await test("a new token, a private channel that policies allow and one that they deny", async () => {
   await supabase.realtime.setAuth(emulator.authenticated);
   const room = await joined(supabase, "room:js", { private: true, broadcast: { ack: true } });

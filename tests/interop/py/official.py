@@ -3,13 +3,20 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import sys
+import urllib.request
 
 from realtime import AsyncRealtimeClient, RealtimeSubscribeStates
 
 HANG = 30.0
 SUBSCRIBED = RealtimeSubscribeStates.SUBSCRIBED
+TABLE = (
+    "monitoring_events(id uuid primary key default gen_random_uuid(), event_type text, timestamp timestamptz, "
+    "data jsonb, source text, created_at timestamptz default now())"
+)
+ROWS = ["--table", TABLE, "--table-policy", "anon:monitoring_events:rw"]
 RECORDING = "tests/wire/recordings/13-official-python-client.jsonl"
 
 
@@ -25,7 +32,7 @@ class Emulator:
     async def start(cls, listen="127.0.0.1:0"):
         self = cls()
         self.process = await asyncio.create_subprocess_exec(
-            os.environ["CROSSFADE"], "emulator", "--listen", listen, stdout=asyncio.subprocess.PIPE
+            os.environ["CROSSFADE"], "emulator", "--listen", listen, *ROWS, stdout=asyncio.subprocess.PIPE
         )
         RUNNING.append(self.process)
         env = {}
@@ -119,6 +126,46 @@ async def presence_is_tracked(emulator):
     await client.close()
 
 
+def alike(told):
+    """Made-up ids and times, each by what it is; key order is the parser's."""
+    text = json.dumps({**told, "ids": len(told["ids"])}, sort_keys=True)
+    text = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "ID", text)
+    return re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+(Z|\+00:00)", r"TIME\1", text)
+
+
+def put_row(emulator, row):
+    headers = {"apikey": emulator.anon, "content-type": "application/json"}
+    body = json.dumps(row).encode()
+    request = urllib.request.Request(f"{emulator.url}/rest/v1/monitoring_events", body, headers)
+    with urllib.request.urlopen(request, timeout=HANG) as answer:
+        return answer.status
+
+
+async def postgres_changes_are_told_as_recorded(emulator):
+    client, systems, rows = emulator.client(), asyncio.Queue(), asyncio.Queue()
+    channel = client.channel("py-4")
+    channel.on_postgres_changes("INSERT", rows.put_nowait, table="monitoring_events", schema="public")
+    channel.on_system(systems.put_nowait)
+    await channel.subscribe()
+    assert "Subscribed to PostgreSQL" in str(await asyncio.wait_for(systems.get(), HANG))
+    row = {"event_type": "py", "timestamp": "now", "data": {}, "source": "py"}
+    assert await asyncio.to_thread(put_row, emulator, row) == 201
+    got = alike(await asyncio.wait_for(rows.get(), HANG))
+    start = 'callback got {"data"'
+    recorded = [note.removeprefix("callback got ") for note in notes() if note.startswith(start)]
+    assert got in [alike(json.loads(note)) for note in recorded], got
+    await client.close()
+
+
+async def a_new_token_is_taken_while_joined(emulator):
+    client = emulator.client()
+    own = await joined(client, "py-1", broadcast={"self": True})
+    await client.set_auth(emulator.authenticated)
+    await own.channel.send_broadcast("reading", {"n": 4})
+    assert (await own.hear())["payload"] == {"n": 4}
+    await client.close()
+
+
 async def private_topic_without_policy_is_refused(emulator):
     client = emulator.client()
     await client.set_auth(emulator.authenticated)
@@ -168,6 +215,8 @@ TESTS = [
     two_clients_hear_each_other,
     http_send_reaches_a_listener,
     presence_is_tracked,
+    postgres_changes_are_told_as_recorded,
+    a_new_token_is_taken_while_joined,
     leave_says_closed,
     private_topic_without_policy_is_refused,
     wrong_key_is_refused,

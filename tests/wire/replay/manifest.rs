@@ -51,10 +51,9 @@ pub struct Entry {
     pub action: Vec<Action>,
     #[serde(default)]
     pub restore: Vec<Restore>,
-    /// Ranges of server lines that carry row changes: each row is put in once, at the time of its line. What is
-    /// compared is who was told, in which order and in what frame.
+    /// Ranges of lines that answer inputs of the same moment: each connection hears all of them, in any order.
     #[serde(default)]
-    pub rows: Vec<[usize; 2]>,
+    pub same_moment: Vec<[usize; 2]>,
 }
 
 /// How to fill in again what the recorder cut off a client's body; beginning and length must come out as recorded.
@@ -143,7 +142,7 @@ pub struct Action {
     pub run: Deed,
     #[serde(default)]
     pub conn: String,
-    /// A path, a text frame, or a payload.
+    /// A path, a text frame, a payload, or the body of a request: `@` stands for a run of `x`.
     #[serde(default)]
     pub text: String,
     /// Repeat at this interval…
@@ -162,6 +161,35 @@ pub struct Action {
     pub topic: String,
     #[serde(default)]
     pub private: bool,
+    /// Method and path; for rows under `/rest/v1/`.
+    #[serde(default)]
+    pub request: String,
+    /// How long that run is.
+    #[serde(default)]
+    pub run_of: usize,
+    /// So many rows: the body is an array of it, with `#` for their numbers from `first` on.
+    #[serde(default)]
+    pub count: usize,
+    #[serde(default)]
+    pub first: usize,
+    /// Every answer has this status…
+    #[serde(default)]
+    pub status: u16,
+    /// …and the first so many are compared with the recorded ones.
+    #[serde(default)]
+    pub shown: usize,
+}
+
+impl Action {
+    /// The body of a request for rows.
+    pub fn rows(&self) -> String {
+        let one = self.text.replace('@', &"x".repeat(self.run_of));
+        if self.count == 0 {
+            return one;
+        }
+        let each = (self.first..self.first + self.count).map(|number| one.replace('#', &number.to_string()));
+        format!("[{}]", each.collect::<Vec<_>>().join(","))
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -179,6 +207,10 @@ pub enum Deed {
     PrivateOnly,
     SqlSend,
     SqlSendBinary,
+    /// A request to `/rest/v1` that does to the rows what the recorder's SQL did.
+    Rows,
+    /// One of many equal requests of which the recorder wrote down the first answers and the number of each.
+    Request,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -229,6 +261,11 @@ impl Entry {
             }
             _ => Ok(()),
         }
+    }
+
+    /// The last line of the moment that a line belongs to.
+    pub fn moment(&self, number: usize) -> Option<usize> {
+        self.same_moment.iter().find(|lines| (lines[0]..=lines[1]).contains(&number)).map(|lines| lines[1])
     }
 
     pub fn skips(&self, number: usize) -> bool {

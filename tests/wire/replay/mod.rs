@@ -1,8 +1,9 @@
 //! The replay of recordings: client lines go in at their time on a virtual clock, server lines are compared.
 //!
 //! Rules of comparison. Per connection, the server's lines must come in the recorded order, none more and none less.
-//! Text is compared byte for byte, binary too, after these substitutions: presence references, UUIDs and the ids of
-//! database subscriptions may differ, but one value recorded must always be one value here and the other way round.
+//! Text is compared byte for byte, binary too, after these substitutions: presence references, UUIDs, the ids of
+//! database subscriptions and times of the recording's day may differ, but one value recorded must always be one value
+//! here and the other way round. Ids and times that the recorder gave must come back as given.
 //! A `presence_diff` may change places with its neighbour (the recordings show both orders). Lines that the recorder
 //! truncated are compared by beginning, end and length. Times may differ by `tolerance_ms` (1000 unless the manifest
 //! says otherwise): the recordings come from a busy machine. HTTP answers: status, body and, where recorded, content

@@ -1,8 +1,8 @@
 //! The virtual world: an emulator, its clock, the connections by name, and everything it said.
 
 use super::super::emulator::{
-    Admission, ChangeKind, Claims, Clock, Config, ConnId, DatabaseBroadcast, DatabaseChange, Emulator, Frame,
-    HttpAnswer, HttpRequest, Limits, Out, OutFrame, Policy, Secret, Table, UpgradeRequest,
+    Admission, Claims, Clock, Config, ConnId, DatabaseBroadcast, Emulator, Frame, HttpAnswer, HttpRequest,
+    Limits, Out, OutFrame, Policy, Secret, Table, UpgradeRequest,
 };
 use super::manifest::{Action, Deed, Entry, LimitChange};
 use super::recording::Line;
@@ -47,8 +47,7 @@ pub struct World {
 /// One thing to put in, in order of time.
 enum Step<'a> {
     Line(&'a Line),
-    Action(&'a Action),
-    Row(&'a Line),
+    Action(&'a Action, usize),
 }
 
 impl World {
@@ -80,21 +79,21 @@ impl World {
             lines.iter().filter(played).map(|line| (line.t_ms, Step::Line(line))).collect();
         for action in &entry.action {
             let mut at = action.at_ms;
-            steps.push((at, Step::Action(action)));
+            let mut nth = 0;
+            steps.push((at, Step::Action(action, nth)));
             while action.every_ms > 0.0 && at + action.every_ms <= action.until_ms {
                 at += action.every_ms;
-                steps.push((at, Step::Action(action)));
+                nth += 1;
+                steps.push((at, Step::Action(action, nth)));
             }
         }
-        let carries = |line: &&Line| entry.rows.iter().any(|rows| (rows[0]..=rows[1]).contains(&line.number));
-        steps.extend(lines.iter().filter(carries).map(|line| (line.t_ms, Step::Row(line))));
         steps.sort_by(|left, right| left.0.total_cmp(&right.0));
         for (at, step) in steps {
             self.advance(at);
             match step {
                 Step::Line(line) => self.line(entry, line, at),
-                Step::Action(action) => self.action(action, at),
-                Step::Row(line) => self.emulator.database_change(&row(line), self.at(at)),
+                Step::Action(action, nth) if action.run == Deed::Request => self.again(action, nth, at),
+                Step::Action(action, _) => self.action(action, at),
             }
             self.listen(at);
         }
@@ -245,6 +244,8 @@ impl World {
                 self.connect(&action.conn, &action.text, host, at_ms);
                 self.heard.pop();
             }
+            Deed::Rows => self.rows(action, now),
+            Deed::Request => {}
             Deed::SqlSend | Deed::SqlSendBinary => {
                 let sent = DatabaseBroadcast {
                     topic: action.topic.clone(),
@@ -259,6 +260,44 @@ impl World {
                 };
                 self.emulator.database_broadcast(sent, now);
             }
+        }
+    }
+
+    /// Changes rows as the database's owner; what subscribers hear of it is the emulator's own doing.
+    fn rows(&mut self, action: &Action, now: Instant) {
+        let (method, path) = action.request.split_once(' ').expect("a method and a path");
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        let request = HttpRequest {
+            method: method.to_owned(),
+            path: format!("/rest/v1/{path}"),
+            query: query.to_owned(),
+            headers: vec![("apikey".to_owned(), self.tokens("<jwt:service_role>", now))],
+            body: Bytes::from(action.rows()),
+        };
+        let answer = self.emulator.http(&request, now);
+        assert!((200..300).contains(&answer.status), "{}: {}", action.request, answer.body);
+    }
+
+    /// The same request again; its answer is heard when the recorder wrote that one down.
+    fn again(&mut self, action: &Action, nth: usize, at_ms: f64) {
+        let now = self.at(at_ms);
+        let (method, path) = action.request.split_once(' ').expect("a method and a path");
+        let header = |name: &str, value: String| (name.to_owned(), value);
+        let request = HttpRequest {
+            method: method.to_owned(),
+            path: path.to_owned(),
+            query: String::new(),
+            headers: vec![
+                header("host", "realtime-dev.localhost".to_owned()),
+                header("apikey", self.tokens("<jwt:anon>", now)),
+                header("content-type", "application/json".to_owned()),
+            ],
+            body: Bytes::from(action.text.clone()),
+        };
+        let answer = self.emulator.http(&request, now);
+        assert_eq!(answer.status, action.status, "request {nth} at {at_ms} ms: {}", answer.body);
+        if nth < action.shown {
+            self.heard.push(Heard { conn: HTTP.to_owned(), at_ms, what: What::Http(answer) });
         }
     }
 
@@ -326,43 +365,5 @@ fn changed(change: &LimitChange) -> Limits {
         payload_kb: change.payload_kb.unwrap_or(usual.payload_kb),
         presence_per_second: change.presence_per_second.unwrap_or(usual.presence_per_second),
         ..usual
-    }
-}
-
-/// The row a recorded `postgres_changes` message tells of.
-fn row(line: &Line) -> DatabaseChange {
-    #[derive(serde::Deserialize)]
-    struct Payload<'a> {
-        #[serde(borrow)]
-        data: HashMap<&'a str, &'a serde_json::value::RawValue>,
-    }
-    #[derive(serde::Deserialize)]
-    struct Object<'a> {
-        #[serde(borrow)]
-        payload: Payload<'a>,
-    }
-    let text = line.text.as_deref().expect("a text line");
-    let payload = match serde_json::from_str::<Object<'_>>(text) {
-        Ok(object) => object.payload,
-        Err(_) => {
-            type Array<'a> = (Option<&'a str>, Option<&'a str>, &'a str, &'a str, Payload<'a>);
-            serde_json::from_str::<Array<'_>>(text).expect("an array").4
-        }
-    };
-    let raw = |key: &str| payload.data.get(key).map(|value| value.get().to_owned());
-    let text = |key: &str| raw(key).expect("a member").trim_matches('"').to_owned();
-    DatabaseChange {
-        kind: match text("type").as_str() {
-            "INSERT" => ChangeKind::Insert,
-            "UPDATE" => ChangeKind::Update,
-            _ => ChangeKind::Delete,
-        },
-        schema: text("schema"),
-        table: text("table"),
-        columns: raw("columns").expect("columns"),
-        record: raw("record"),
-        old_record: raw("old_record"),
-        errors: raw("errors").expect("errors"),
-        commit_timestamp: text("commit_timestamp"),
     }
 }

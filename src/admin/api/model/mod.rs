@@ -1,0 +1,13 @@
+//! The shapes of the answers. `openapi.json` is made from examples of these, so that it cannot say anything else.
+//! A part whose room does not exist in this process is null: it is never made up.
+
+mod manage;
+mod status;
+
+pub use manage::{
+    Audit, Changed, Decision, Preview, Rollout, Rule, Session, SessionList, SessionMirror, SessionRow, Window,
+};
+pub use status::{
+    Breaker, Counts, Flow, History, Latency, Mirror, Point, Quantiles, Quota, RolloutBrief, Sessions,
+    Setting, Spool, Status, Tier, Trigger, Upstream,
+};

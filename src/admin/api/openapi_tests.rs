@@ -1,0 +1,355 @@
+//! `openapi.json` is made here, from examples of the very structs that answer, and the router is asked every path.
+
+use serde_json::{Map, Value, json};
+
+use super::model::*;
+use super::tests::{OPERATE, access, api, ask, echo, request};
+
+/// Method, path, summary, what is sent, what is answered.
+struct Row {
+    method: &'static str,
+    path: &'static str,
+    summary: &'static str,
+    sent: Option<Value>,
+    answered: Value,
+}
+
+/// The schema of what these examples have in common: a field that is null in one of them may be null.
+fn schema(examples: &[&Value]) -> Value {
+    let nullable = examples.iter().any(|example| example.is_null());
+    let some: Vec<&Value> = examples.iter().copied().filter(|example| !example.is_null()).collect();
+    let Some(first) = some.first() else { return json!({}) };
+    let mut found = match first {
+        Value::Object(fields) => {
+            let field = |name: &String| {
+                let values: Vec<&Value> = some.iter().filter_map(|example| example.get(name)).collect();
+                (name.clone(), schema(&values))
+            };
+            let required: Vec<&String> =
+                fields.keys().filter(|name| some.iter().all(|one| one.get(*name).is_some())).collect();
+            let properties: Map<String, Value> = fields.keys().map(field).collect();
+            json!({ "type": "object", "properties": properties, "required": required })
+        }
+        Value::Array(_) => {
+            let items: Vec<&Value> = some.iter().filter_map(|one| one.as_array()).flatten().collect();
+            json!({ "type": "array", "items": schema(&items) })
+        }
+        Value::Bool(_) => json!({ "type": "boolean" }),
+        Value::Number(n) if n.is_f64() => json!({ "type": "number" }),
+        Value::Number(_) => json!({ "type": "integer" }),
+        _ => json!({ "type": "string" }),
+    };
+    if nullable {
+        found["type"] = json!([found["type"], "null"]);
+    }
+    found
+}
+
+/// Both a full and an empty example, as one schema.
+fn of<T: serde::Serialize + Default>(full: T) -> Value {
+    let (full, empty) = (json!(full), json!(T::default()));
+    json!({ "schema": schema(&[&full, &empty]), "example": full })
+}
+
+fn counts(words: &[&'static str]) -> Counts {
+    words.iter().enumerate().map(|(at, word)| (*word, at as u64)).collect()
+}
+
+fn quota() -> Option<Quota> {
+    Some(Quota { hot_refused: Some("why".to_owned()), month_cost_usd: Some(25.0), ..Quota::default() })
+}
+
+fn spool() -> Option<Spool> {
+    Some(Spool { state: "ok", limit_bytes: Some(1), oldest_age_s: Some(1.5), ..Spool::default() })
+}
+
+fn breaker() -> Breaker {
+    Breaker {
+        state: "half_open",
+        mode: "auto",
+        trigger: Some("stall"),
+        measured: Some(2.1),
+        limit: Some(2.0),
+        samples: Some(4),
+        left_s: Some(12.5),
+        return_to_legacy_ms: Some(41.5),
+        triggers: vec![Trigger {
+            name: "error_ratio",
+            value: Some(0.01),
+            limit: 0.05,
+            unit: "ratio",
+            samples: Some(500),
+            min_samples: Some(20),
+            trips: 1,
+        }],
+        ..Breaker::default()
+    }
+}
+
+fn tier() -> Tier {
+    Tier {
+        tier: "env",
+        configured: true,
+        state: "known",
+        age_s: Some(1.5),
+        percent: Some(25.0),
+        decides: true,
+    }
+}
+
+fn status() -> Status {
+    let quantiles = Quantiles { p50_ms: 1.5, p95_ms: 4.5, p99_ms: 9.5 };
+    Status {
+        version: "0.1.0",
+        phase: "running",
+        sessions: Sessions {
+            open: counts(&["legacy", "hot", "native"]),
+            ended: counts(&["finished", "client_reset", "upstream_reset", "drained", "cut", "idle"]),
+            moved_back: counts(&["breaker", "rollout", "person"]),
+            ..Sessions::default()
+        },
+        breaker: Some(breaker()),
+        rollout: RolloutBrief {
+            lane: "hot",
+            tier: "env",
+            tier_age_s: Some(1.5),
+            scope: "this_pod",
+            live_percent: Some(24.5),
+            emergency: vec!["api"],
+            ..RolloutBrief::default()
+        },
+        mirror: Some(Mirror { spooled: Some(0), shed: counts(&["budget"]), ..Mirror::default() }),
+        latency: Latency { legacy: Some(quantiles), realtime: Some(quantiles) },
+        quota: quota(),
+        spool: spool(),
+        tiers: vec![tier(), Tier::default()],
+        ..Status::default()
+    }
+}
+
+fn session() -> Session {
+    let decision = Decision {
+        lane: "hot",
+        reason: "in_cohort",
+        rule: Some("beta".to_owned()),
+        bucket: Some(12_345),
+        key: Some("k:0123456789abcdef".to_owned()),
+        tier: "env",
+        ..Decision::default()
+    };
+    Session {
+        decision: Some(decision),
+        left_hot_because: Some("window_full"),
+        pinned: Some("legacy"),
+        mirror: SessionMirror { mirrored: true, percent_bucket: Some(12.5) },
+        trace_id: Some("4bf92f3577b34da6a3ce929d0e0e4736".to_owned()),
+        ..Session::default()
+    }
+}
+
+fn rollout() -> Rollout {
+    let rule = Rule {
+        name: "beta".to_owned(),
+        keys: Some(12),
+        when: vec!["path"],
+        then: "percent",
+        percent: Some(50.0),
+        lane: Some("hot"),
+    };
+    Rollout {
+        live_percent: Some(24.5),
+        rules: vec![rule, Rule::default()],
+        tiers: vec![tier(), Tier::default()],
+        emergency: vec!["file"],
+        ..Rollout::default()
+    }
+}
+
+fn audit() -> Audit {
+    Audit {
+        role: "operate",
+        remote: Some("127.0.0.1:50000".to_owned()),
+        action: "rollout",
+        subject: Some("0123456789abcdef0123456789abcdef".to_owned()),
+        before: Some(json!({})),
+        after: Some(json!({})),
+        reason: Some("step 2 of the plan".to_owned()),
+        outcome: "done",
+        ..Audit::default()
+    }
+}
+
+fn list<T: serde::Serialize + Default>(name: &str, one: T) -> Value {
+    let full = json!({ name: [one, T::default()] });
+    json!({ "schema": schema(&[&full]), "example": full })
+}
+
+fn rows() -> Vec<Row> {
+    let mut rows = views();
+    rows.extend(changes());
+    rows
+}
+
+fn views() -> Vec<Row> {
+    let row = |method, path, summary, answered| Row { method, path, summary, sent: None, answered };
+    let point = Point {
+        legacy_p95_ms: Some(2.5),
+        realtime_p95_ms: Some(4.5),
+        breaker: Some("closed"),
+        ..Point::default()
+    };
+    let history = History { step_s: 5, points: vec![point, Point::default()] };
+    let setting = Setting { value: Some("info".to_owned()), source: "default", ..Setting::default() };
+    let page = SessionList { sessions: vec![SessionRow::default()], next: Some(100) };
+    vec![
+        row("get", "/api/v1/openapi.json", "This document", json!({ "schema": {} })),
+        row("get", "/api/v1/status", "The whole process at this moment", of(status())),
+        row("get", "/api/v1/history", "The last 15 minutes", of(history)),
+        row(
+            "get",
+            "/api/v1/config",
+            "Every variable as it applies, without secrets",
+            list("settings", setting),
+        ),
+        row("get", "/api/v1/audit", "What people did, newest first", list("entries", audit())),
+        row("get", "/api/v1/sessions", "Open sessions; query: lane, limit (1 to 500), after", of(page)),
+        row("get", "/api/v1/sessions/{id}", "Why is it here?", of(session())),
+        row("get", "/api/v1/rollout", "The rollout's settings; ETag is the version", of(rollout())),
+        row("get", "/api/v1/breaker", "The breaker and what it looks at", of(breaker())),
+        row("get", "/api/v1/quota", "The plan's budget and its use; null without Supabase", of(quota())),
+        row("get", "/api/v1/spool", "The disk queue; null without one", of(spool())),
+    ]
+}
+
+fn changes() -> Vec<Row> {
+    let changed = || {
+        let full = Changed { before: json!({}), after: json!({}), warnings: vec!["what to know".to_owned()] };
+        json!({ "schema": schema(&[&json!(full)]), "example": full })
+    };
+    let change =
+        |method, path, summary, sent| Row { method, path, summary, sent: Some(sent), answered: changed() };
+    let wanted = json!({ "percent": 25.0, "lane": "hot", "rules": [], "confirm": "25", "reason": "step 2 of the plan" });
+    let preview = Preview {
+        quota_ratio: Some(0.5),
+        month_cost_usd: Some(25.0),
+        warnings: vec!["what to know".to_owned()],
+        ..Preview::default()
+    };
+    vec![
+        change(
+            "post",
+            "/api/v1/sessions/{id}/move",
+            "To hot (until the settings change), to legacy (until auto), or auto",
+            json!({ "lane": "legacy", "reason": "a look" }),
+        ),
+        change(
+            "post",
+            "/api/v1/sessions/{id}/close",
+            "Closes it with this code",
+            json!({ "code": 1012, "reason": "a look" }),
+        ),
+        change("put", "/api/v1/rollout", "Changes it; needs If-Match; raising needs confirm", wanted.clone()),
+        Row {
+            method: "post",
+            path: "/api/v1/rollout/preview",
+            summary: "What a change would move",
+            sent: Some(wanted),
+            answered: of(preview),
+        },
+        change(
+            "post",
+            "/api/v1/rollout/emergency-off",
+            "Everybody on legacy, or no longer as far as the API is concerned",
+            json!({ "on": true, "reason": "a drill" }),
+        ),
+        change(
+            "post",
+            "/api/v1/breaker",
+            "auto, forced_open, forced_closed or observe_only",
+            json!({ "mode": "auto", "reason": "over" }),
+        ),
+        change(
+            "post",
+            "/api/v1/breaker/reset",
+            "Ends a latch or a cool-down; it probes before it closes",
+            json!({ "reason": "over" }),
+        ),
+    ]
+}
+
+fn document() -> Value {
+    let mut paths: Map<String, Value> = Map::new();
+    for row in rows() {
+        let mut operation = json!({
+            "summary": row.summary,
+            "responses": {
+                "200": { "description": "The answer", "content": { "application/json": row.answered } },
+                "default": { "$ref": "#/components/responses/Problem" },
+            },
+        });
+        if let Some(sent) = row.sent {
+            let content = json!({ "application/json": { "schema": schema(&[&sent]), "example": sent } });
+            operation["requestBody"] = json!({ "content": content });
+            // Nothing that a request names is required but what the handler says.
+            operation["requestBody"]["content"]["application/json"]["schema"]["required"] = json!([]);
+        }
+        if row.path.contains("{id}") {
+            operation["parameters"] =
+                json!([{ "name": "id", "in": "path", "required": true, "schema": { "type": "string" } }]);
+        }
+        let methods = paths.entry(row.path).or_insert_with(|| json!({}));
+        methods[row.method] = operation;
+    }
+    paths.insert(
+        "/api/v1/events".to_owned(),
+        json!({ "get": {
+            "summary": "Server-sent events: status (each second), breaker, audit",
+            "responses": { "200": { "description": "A stream", "content": { "text/event-stream": {} } } },
+        }}),
+    );
+    let problem =
+        json!({ "error": { "code": "invalid_value", "message": "what is wrong", "field": "percent" } });
+    json!({
+        "openapi": "3.1.0",
+        "info": { "title": "crossfade admin API", "version": "1", "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" } },
+        "servers": [{ "url": "http://127.0.0.1:9465" }],
+        "security": [{}, { "token": [] }],
+        "paths": paths,
+        "components": {
+            "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
+            "responses": { "Problem": { "description": "A refusal", "content": { "application/json": {
+                "schema": schema(&[&problem]), "example": problem,
+            }}}},
+        },
+    })
+}
+
+#[test]
+fn the_document_is_the_checked_in_one() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/admin/api/openapi.json");
+    let actual = serde_json::to_string_pretty(&document()).unwrap() + "\n";
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(path, &actual).unwrap();
+    }
+    let kept = std::fs::read_to_string(path).unwrap();
+    assert!(actual == kept, "the API has changed: BLESS=1 writes openapi.json anew");
+}
+
+#[tokio::test]
+async fn every_path_of_the_document_answers_and_no_other() {
+    let router = api(access(), echo());
+    let fields = [("authorization", OPERATE), ("content-type", "application/json"), ("if-match", "*")];
+    let document = document();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        if path.ends_with("/events") {
+            continue; // it has no end; the tests on real processes listen
+        }
+        let asked = path.replace("{id}", "0123456789abcdef0123456789abcdef");
+        for method in ["get", "post", "put", "delete", "patch"] {
+            let body = if method == "get" { "" } else { "{}" };
+            let (status, _, _) = ask(&router, request(&method.to_uppercase(), &asked, &fields, body)).await;
+            let wanted = if methods.get(method).is_some() { 200 } else { 405 };
+            assert_eq!(status, wanted, "{method} {path}");
+        }
+    }
+}

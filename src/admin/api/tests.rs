@@ -1,0 +1,124 @@
+//! The API without a process behind it: who is let in, and what refusals look like.
+
+use axum::body::Body;
+use axum::http::{HeaderMap, Method, Request};
+use serde_json::{Value, json};
+use tower::ServiceExt as _;
+
+use super::*;
+
+pub(super) const OPERATE: &str = "Bearer a long secret";
+pub(super) const VIEW: &str = "Bearer another long secret";
+
+pub(super) fn access() -> Access {
+    let token = |text: &str| Some(Token::new(text.strip_prefix("Bearer ").unwrap()));
+    Access { operate: token(OPERATE), view: token(VIEW), loopback: true }
+}
+
+/// A desk that says what it was asked.
+pub(super) fn echo() -> Desk {
+    Desk::new(|ask| Box::pin(async move { Ok(json!({ "asked": format!("{ask:?}") })) }))
+}
+
+pub(super) fn api(access: Access, desk: Desk) -> Router {
+    Api::new(Arc::new(access), desk).router()
+}
+
+pub(super) fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Request<Body> {
+    let mut request = Request::builder().method(method).uri(path);
+    if !headers.iter().any(|(name, _)| *name == "host") {
+        request = request.header("host", "127.0.0.1:9465");
+    }
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.body(Body::from(body.to_owned())).unwrap()
+}
+
+pub(super) async fn ask(router: &Router, request: Request<Body>) -> (u16, HeaderMap, Value) {
+    let answer = router.clone().oneshot(request).await.unwrap();
+    let (head, body) = answer.into_parts();
+    let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+    (head.status.as_u16(), head.headers, serde_json::from_slice(&body).unwrap_or(Value::Null))
+}
+
+fn judged(access: &Access, method: &str, headers: &[(&str, &str)]) -> Result<Role, (u16, &'static str)> {
+    let request = request(method, "/api/v1/status", headers, "");
+    let judged = access.judge(&Method::from_bytes(method.as_bytes()).unwrap(), request.headers());
+    judged.map_err(|problem| (problem.status.as_u16(), problem.code))
+}
+
+#[test]
+fn each_role_may_do_what_it_may_and_no_more() {
+    let json = ("content-type", "application/json");
+    let operate = [("authorization", OPERATE), json];
+    let view = [("authorization", VIEW), json];
+    let both = access();
+    assert_eq!(judged(&both, "PUT", &operate), Ok(Role::Operate));
+    assert_eq!(judged(&both, "GET", &operate), Ok(Role::Operate));
+    assert_eq!(judged(&both, "GET", &view), Ok(Role::View));
+    assert_eq!(judged(&both, "PUT", &view), Err((403, "view_only")));
+    assert_eq!(judged(&both, "GET", &[]), Err((401, "unauthorized")), "a view token makes viewing need one");
+    for wrong in ["Bearer a long secre", "Bearer a long secret ", "Basic a long secret", "Bearer ", ""] {
+        assert_eq!(judged(&both, "GET", &[("authorization", wrong)]), Err((401, "unauthorized")), "{wrong}");
+    }
+    let alone = Access { view: None, ..access() };
+    assert_eq!(judged(&alone, "GET", &[]), Ok(Role::Anonymous), "loopback may view");
+    assert_eq!(judged(&alone, "POST", &[json]), Err((401, "unauthorized")));
+    let public = Access { loopback: false, ..alone };
+    assert_eq!(judged(&public, "GET", &[]), Err((401, "unauthorized")));
+    let none = Access { loopback: true, ..Access::default() };
+    assert_eq!(judged(&none, "GET", &[]), Ok(Role::Anonymous));
+    assert_eq!(judged(&none, "GET", &operate), Ok(Role::Anonymous), "a token that nobody asked for");
+    assert_eq!(judged(&none, "PUT", &operate), Err((403, "read_only")));
+}
+
+#[test]
+fn a_foreign_page_reaches_nothing() {
+    let json = ("content-type", "application/json");
+    let access = access();
+    let from = |host, origin| {
+        judged(&access, "PUT", &[("authorization", OPERATE), json, ("host", host), ("origin", origin)])
+    };
+    assert_eq!(from("127.0.0.1:9465", "http://127.0.0.1:9465"), Ok(Role::Operate));
+    assert_eq!(from("localhost:9465", "http://localhost:9465"), Ok(Role::Operate));
+    assert_eq!(from("[::1]:9465", "http://[::1]:9465"), Ok(Role::Operate));
+    assert_eq!(from("evil.example", "http://evil.example"), Err((421, "foreign_host")), "a rebound name");
+    assert_eq!(from("localhost.evil.example", "null"), Err((421, "foreign_host")));
+    assert_eq!(from("127.0.0.1:9465", "http://evil.example"), Err((403, "foreign_origin")));
+    assert_eq!(from("127.0.0.1:9465", "http://127.0.0.1:80"), Err((403, "foreign_origin")));
+    assert_eq!(from("127.0.0.1:9465", "null"), Err((403, "foreign_origin")));
+    let form = [("authorization", OPERATE), ("content-type", "text/plain")];
+    assert_eq!(judged(&access, "POST", &form), Err((415, "not_json")), "what a form can send");
+    assert_eq!(judged(&access, "POST", &[("authorization", OPERATE)]), Err((415, "not_json")));
+    assert_eq!(judged(&access, "GET", &[("host", "evil.example")]), Err((421, "foreign_host")), "views too");
+}
+
+#[tokio::test]
+async fn refusals_are_json_and_nothing_is_cached() {
+    let router = api(access(), echo());
+    let view = [("authorization", VIEW)];
+    let (status, headers, body) = ask(&router, request("GET", "/api/v1/status", &view, "")).await;
+    assert_eq!((status, &body["asked"]), (200, &json!("Status")));
+    assert_eq!(headers["cache-control"], "no-store");
+    assert_eq!(headers["content-security-policy"], "default-src 'none'; frame-ancestors 'none'");
+    let (status, headers, body) = ask(&router, request("GET", "/api/v1/status", &[], "")).await;
+    assert_eq!((status, &body["error"]["code"]), (401, &json!("unauthorized")));
+    assert_eq!(headers["www-authenticate"], "Bearer");
+    assert!(body["error"]["message"].as_str().unwrap().contains("Bearer"));
+    let (status, _, body) = ask(&router, request("GET", "/api/v1/nowhere", &view, "")).await;
+    assert_eq!((status, &body["error"]["code"]), (404, &json!("not_found")));
+    let operate = [("authorization", OPERATE), ("content-type", "application/json")];
+    let (status, _, body) = ask(&router, request("PUT", "/api/v1/status", &operate, "{}")).await;
+    assert_eq!((status, &body["error"]["code"]), (405, &json!("method_not_allowed")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_does_not_answer_is_not_waited_for() {
+    let silent = Desk::new(|_| Box::pin(std::future::pending()));
+    let router = api(access(), silent);
+    let (status, headers, body) =
+        ask(&router, request("GET", "/api/v1/status", &[("authorization", VIEW)], "")).await;
+    assert_eq!((status, &body["error"]["code"]), (503, &json!("busy")));
+    assert_eq!(headers["retry-after"], "1");
+}

@@ -1,0 +1,167 @@
+// The parts of the mixer that say whether moving the fader is safe. Each is drawn from the status alone.
+
+import { mayOperate, post } from "./api.js";
+import { announce, bar, bytes, facts, h, int, ms, num, panel, percent, ratio, show, span, table, unknown, usd, words } from "./dom.js";
+
+const STATES = {
+  closed: ["Closed", "Realtime may feed clients"],
+  open: ["Open", "everybody is on legacy, inside their open sockets"],
+  half_open: ["Half open", "probing Realtime; nobody is fed by it yet"],
+};
+const MODES = [["auto", "Automatic"], ["forced_open", "Hold open"], ["forced_closed", "Hold closed"], ["observe_only", "Observe only"]];
+const amount = (value, unit) => (value === null || value === undefined ? null
+  : unit === "ratio" ? ratio(value) : unit === "s" ? (value < 1 ? ms(value * 1000) : span(value)) : int(value));
+
+function reasons(found) {
+  const heads = [{ name: "Trigger" }, { name: "Now", number: true }, { name: "Limit", number: true }, { name: "Samples", number: true }, { name: "Trips", number: true }];
+  const rows = found.triggers.map((one) => [words(one.name), amount(one.value, one.unit), `${one.name === "match" ? "≥" : "≤"} ${amount(one.limit, one.unit)}`,
+    one.samples === null && one.min_samples === null ? null : `${int(one.samples)} of ${int(one.min_samples)}`, int(one.trips)]);
+  return table("What the breaker looks at", heads, rows, { mark: (at) => (found.state !== "closed" && found.triggers[at].name === found.trigger ? "hit" : null) });
+}
+
+function why(found) {
+  if (found.state === "closed" && !found.trips) return "It has not tripped since the start.";
+  if (!found.trigger) return found.state === "closed" ? "" : "Realtime has not been proved to work yet.";
+  const what = `${found.state === "closed" ? "Last trip" : "Tripped"} by ${words(found.trigger)}`;
+  const unit = found.triggers.find((one) => one.name === found.trigger)?.unit;
+  const seen = typeof found.measured === "number" ? `: ${amount(found.measured, unit)}, limit ${amount(found.limit, unit)}` : "";
+  const back = typeof found.return_to_legacy_ms === "number" ? ` · all back on legacy in ${ms(found.return_to_legacy_ms)}` : "";
+  return `${what}${seen}${back}`;
+}
+
+/** The breaker's lamp, its words, countdown, reasons, and its switch for whoever may use it. */
+export function breaker() {
+  const lamp = h("div", { class: "lamp" });
+  const detail = h("details", { class: "why" }, h("summary", {}, "Triggers and switches"));
+  const shown = h("div");
+  const refused = h("p", { class: "refused", role: "alert", hidden: true });
+  const mode = h("select", { id: "mode", onchange: () => act("breaker", { mode: mode.value, reason: "set on the dashboard" }, `Breaker: ${mode.selectedOptions[0].textContent}`) },
+    MODES.map(([value, name]) => h("option", { value }, name)));
+  const reset = h("button", { type: "button", onclick: () => act("breaker/reset", { reason: "reset on the dashboard" }, "Breaker reset") }, "Reset");
+  const off = h("button", { type: "button", class: "alarm", onclick: () => act("rollout/emergency-off", { on: off.dataset.on !== "true", reason: "switched on the dashboard" }, "Emergency switch") });
+  const switches = h("div", { class: "switches" }, h("label", { for: "mode" }, "Breaker"), mode, reset, off);
+  const locked = h("p", { class: "dim" }, "Switches need an operate token.");
+  detail.append(shown, switches, locked, refused);
+
+  async function act(path, body, done) {
+    refused.hidden = true;
+    try {
+      const { warnings = [] } = (await post(path, body)) ?? {};
+      announce([done, ...warnings].join(". "));
+      if (warnings.length) { refused.hidden = false; refused.textContent = warnings.join(" "); }
+    } catch (refusal) {
+      refused.hidden = false;
+      refused.textContent = `Refused: ${refusal.message}`;
+    }
+  }
+
+  function role() {
+    switches.hidden = !mayOperate();
+    locked.hidden = mayOperate();
+  }
+  role();
+  return {
+    element: h("div", { class: "breaker" }, lamp, detail),
+    role,
+    update(status) {
+      const found = status.breaker;
+      const held = (status.rollout.emergency ?? []).includes("api");
+      off.dataset.on = String(held);
+      off.textContent = held ? "Let go of the emergency switch" : "Emergency: all to legacy";
+      if (!found) return show(lamp, h("p", { class: "state" }, "No breaker"), h("p", {}, "Supabase is not configured: a pure proxy."));
+      const [name, meaning] = STATES[found.state] ?? [words(found.state), ""];
+      lamp.dataset.state = found.state;
+      const parts = [h("h2", {}, "Breaker"), h("p", { class: "state" }, h("i", { "aria-hidden": "true" }), name), h("p", { class: "meaning" }, meaning)];
+      if (found.latched) parts.push(h("p", { class: "count" }, h("b", {}, "latched"), " until a person resets it"));
+      else if (typeof found.left_s === "number") parts.push(h("p", { class: "count" }, h("b", {}, span(found.left_s)), found.state === "open" ? " until it probes" : " for this step"));
+      if (found.state === "half_open") parts.push(h("p", { class: "count" }, `good probes ${int(found.probes_good)} of ${int(found.probes_needed)}`));
+      if (found.state === "closed" && found.share_percent < 100) parts.push(h("p", { class: "count" }, `paced return: ${percent(found.share_percent)} of the cohort admitted`));
+      parts.push(h("p", { class: "cause" }, why(found)));
+      if (found.mode !== "auto") parts.push(h("p", { class: "warn" }, words(found.mode)));
+      show(lamp, parts);
+      if (document.activeElement !== mode) mode.value = found.mode;
+      show(shown, reasons(found));
+    },
+  };
+}
+
+const VERDICTS = { match: "Match", mismatch: "Mismatch", not_enough_data: "Not enough data" };
+
+/** How many of the messages arrived as they were sent, from how many samples. */
+export function match() {
+  const { element, body } = panel("Match", "match", h("a", { href: "#/proof" }, "Discrepancies"));
+  return {
+    element,
+    update({ match: found }) {
+      if (!found) return show(body, h("p", { class: "big" }, unknown()), h("p", { class: "dim" }, "No validator compares the two legs in this process."));
+      const kinds = Object.entries(found.kinds ?? {}).filter(([, count]) => count > 0);
+      show(body, h("p", { class: "big" }, found.pairs ? ratio(found.ratio) : unknown("no pairs yet"), h("span", { class: "verdict", "data-verdict": found.verdict }, VERDICTS[found.verdict] ?? words(found.verdict))),
+        bar(found.needed ? found.pairs / found.needed : 0, `${int(found.pairs)} pairs of ${int(found.needed)} needed`, found.verdict),
+        h("p", { class: "dim" }, `${int(found.pairs)} pairs, ${int(found.needed)} needed for a verdict`),
+        facts([["coverage", typeof found.coverage === "number" ? ratio(found.coverage) : null], ...kinds.map(([kind, count]) => [words(kind), int(count)])]));
+    },
+  };
+}
+
+/** Every mirrored message is accounted for. */
+export function ledger() {
+  const { element, body } = panel("Ledger", "ledger");
+  return {
+    element,
+    update({ mirror: found }) {
+      if (!found) return show(body, unknown("nothing is mirrored"));
+      const shed = Object.entries(found.shed ?? {}).filter(([, count]) => count > 0);
+      const sum = shed.reduce((all, [, count]) => all + count, 0);
+      show(body, h("p", { class: "big" }, int(found.seen), h("span", { class: "verdict", "data-verdict": found.imbalance === 0 ? "match" : "mismatch" }, found.imbalance === 0 ? "Adds up" : `Off by ${int(found.imbalance)}`)),
+        h("p", { class: "dim" }, "messages seen, and where each of them is"),
+        facts([["read back", int(found.confirmed)], ["acknowledged only", int(found.acked_only)], ["in flight", int(found.in_flight)],
+          ["on disk", found.spooled === null ? "no spool" : int(found.spooled)], ["given up", int(sum), shed.map(([reason, count]) => `${words(reason)} ${int(count)}`).join(", ")],
+          ["batches", `${int(found.batches)}`, found.unacked ? `${int(found.unacked)} waiting` : null], ["links", found.connected ? "joined" : "not joined"]]),
+        bar(found.buffered_bytes / found.buffer_limit_bytes, "memory for the mirror"), h("p", { class: "dim" }, `${bytes(found.buffered_bytes)} of ${bytes(found.buffer_limit_bytes)} in memory`));
+    },
+  };
+}
+
+/** The disk queue. */
+export function spool() {
+  const { element, body } = panel("Spool", "spool");
+  return {
+    element,
+    update({ spool: found }) {
+      if (!found) return show(body, h("p", {}, "No disk queue."), h("p", { class: "dim" }, "What an outage makes wait must fit into memory; CROSSFADE_SPOOL_DIR sets one up."));
+      show(body, h("p", { class: "big" }, int(found.records), h("span", { class: "verdict", "data-verdict": found.state === "ok" ? "match" : "mismatch" }, words(found.state))),
+        typeof found.limit_bytes === "number" && bar(found.bytes / found.limit_bytes, "disk for the spool"), h("p", { class: "dim" }, `${bytes(found.bytes)} of ${bytes(found.limit_bytes)} on disk`),
+        facts([["oldest", typeof found.oldest_age_s === "number" ? span(found.oldest_age_s) : "nothing waits"], ["damaged records skipped", int(found.damaged)]]));
+    },
+  };
+}
+
+/** The plan's rate and what a month costs. */
+export function quota() {
+  const { element, body } = panel("Quota and cost", "quota");
+  return {
+    element,
+    update({ quota: found }) {
+      if (!found) return show(body, unknown(), h("p", { class: "dim" }, "This process does not report its share of the plan."));
+      show(body, h("p", { class: "big" }, ratio(found.used_ratio), h("span", { class: "verdict" }, words(found.plan))), bar(found.used_ratio, "share of the budget in use", found.used_ratio > 0.8 ? "mismatch" : ""),
+        h("p", { class: "dim" }, `${num(found.used_per_s)} of ${num(found.budget_per_s)} messages/s${found.limit_per_s ? `; the plan allows ${num(found.limit_per_s)}` : ""}`),
+        facts([["a month at this rate", typeof found.month_messages === "number" ? int(found.month_messages) : null, "messages"], ["its cost", typeof found.month_cost_usd === "number" ? usd(found.month_cost_usd) : null], found.refusals > 0 && ["refused by Realtime", int(found.refusals)]]),
+        found.hot_refused && h("p", { class: "warn" }, found.hot_refused));
+    },
+  };
+}
+
+/** Who decides about the percentage. */
+export function tiers() {
+  const { element, body } = panel("Who decides", "tiers");
+  return {
+    element,
+    update({ tiers: found, rollout }) {
+      const heads = [{ name: "Tier" }, { name: "Says", number: true }, { name: "State" }];
+      const rows = (found ?? []).map((one) => [words(one.tier), typeof one.percent === "number" ? percent(one.percent) : "–",
+        one.decides ? h("strong", {}, "decides") : one.state === "known" && typeof one.age_s === "number" ? `known, ${span(one.age_s)} old` : words(one.state)]);
+      show(body, table("Tiers, highest first", heads, rows, { mark: (at) => (found[at].decides ? "hit" : null) }),
+        h("p", { class: "dim" }, rollout.scope === "fleet" ? "A change reaches the whole fleet." : "A change reaches this pod only."));
+    },
+  };
+}

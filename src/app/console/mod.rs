@@ -1,0 +1,187 @@
+//! What the admin API asks, answered: from snapshots where there are any, by a question to the owner where not.
+//!
+//! **Problem.** The API must show and change what other threads own, and nothing that it does may be felt there.
+//!
+//! **Decision.** The console lives on the admin thread. Figures come from the same atomics and watch channels as the
+//! metrics. The breaker is asked by a word to the ops thread, sessions by a question in a worker's inbox; both are
+//! bounded and never waited for when full (503), and both answer over a oneshot in a turn of their own. Rates and
+//! the history come from one beat a second ([`pulse`]), whether anybody listens or not: there are no counters
+//! for the sake of pictures.
+//!
+//! **Limits.** Rates are averages over five seconds, latencies over a minute, the history is a quarter of an hour
+//! in steps of five seconds. What no room measures is null.
+
+mod breaker;
+mod pulse;
+mod rollout;
+mod sessions;
+mod status;
+mod why;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::Eyes;
+use super::decide::Decider;
+use super::ops::{Look, Word};
+use super::side::clock;
+use crate::admin::api::{Ask, Change, Problem, Reply, What, model};
+use crate::config::Config;
+use crate::mirror::flight::Epoch;
+use crate::proxy::{Drain, Running, WorkerHandle};
+use pulse::Pulse;
+pub(super) use pulse::quantile_ms;
+
+/// How often the figures are taken.
+const BEAT: Duration = Duration::from_secs(1);
+
+/// What does not change while the process lives.
+struct Names {
+    service: String,
+    pod: String,
+    instance: String,
+    upstream: String,
+    buffer: u64,
+    /// The spool's limit, where there is one.
+    spool: Option<u64>,
+    /// The plan as it was configured.
+    plan: String,
+    began: Epoch,
+    settings: Vec<model::Setting>,
+}
+
+impl Names {
+    fn new(config: &Config, began: Epoch) -> Self {
+        let setting = |shown: &crate::config::Shown| model::Setting {
+            name: shown.name,
+            group: shown.group,
+            value: shown.value.clone(),
+            source: shown.source,
+            secret: shown.secret,
+            doc: shown.doc,
+        };
+        Self {
+            service: config.service.name.clone(),
+            pod: config.service.pod.clone(),
+            instance: format!("{:x}", began.unix_ms),
+            upstream: config.proxy.upstream.to_string(),
+            buffer: config.mirror.buffer,
+            spool: config.spool.as_ref().map(|spool| spool.max),
+            plan: config
+                .shown
+                .iter()
+                .find(|one| one.name == "CROSSFADE_PLAN")
+                .and_then(|one| one.value.clone())
+                .unwrap_or_default(),
+            began,
+            settings: config.shown.iter().map(setting).collect(),
+        }
+    }
+}
+
+/// See the module.
+pub(super) struct Console {
+    names: Names,
+    eyes: Eyes,
+    words: mpsc::Sender<Word>,
+    decider: Decider,
+    workers: Vec<WorkerHandle>,
+    drain: Drain,
+    pulse: Mutex<Pulse>,
+}
+
+impl Console {
+    /// A console of this process.
+    pub(super) fn new(
+        (config, began): (&Config, Epoch),
+        eyes: &Eyes,
+        words: &mpsc::Sender<Word>,
+        (running, decider): (&Running, Decider),
+    ) -> Self {
+        Self {
+            names: Names::new(config, began),
+            eyes: eyes.clone(),
+            words: words.clone(),
+            decider,
+            workers: running.workers().to_vec(),
+            drain: running.drain_signal(),
+            pulse: Mutex::default(),
+        }
+    }
+
+    /// Answers one question.
+    pub(super) async fn answer(self: Arc<Self>, ask: Ask) -> Reply {
+        match ask {
+            Ask::Status => json(&self.status().await?),
+            Ask::Quota => json(&self.quota(&self.eyes.status(clock()))),
+            Ask::Spool => json(&self.spool()),
+            Ask::Breaker => json(&self.breaker().await?),
+            Ask::Config => {
+                json(&self.names.settings).map(|settings| serde_json::json!({ "settings": settings }))
+            }
+            Ask::History => json(&self.pulse().history()),
+            Ask::Sessions(query) => self.sessions(query).await,
+            Ask::Session { id, with_key } => self.session(&id, with_key).await,
+            Ask::Rollout => json(&self.rollout()),
+            Ask::Preview(body) => self.preview(body).await,
+            Ask::Change(change) => self.change(change).await,
+        }
+    }
+
+    async fn change(&self, change: Change) -> Reply {
+        let Change { what, subject, body, if_match } = change;
+        let subject = subject.unwrap_or_default();
+        match what {
+            What::Rollout => self.change_rollout(body, if_match.as_deref()).await,
+            What::Emergency => self.emergency(body).await,
+            What::Breaker => self.force(body).await,
+            What::BreakerReset => self.reset(body).await,
+            What::MoveSession => self.move_session(&subject, body).await,
+            What::CloseSession => self.close_session(&subject, body).await,
+        }
+    }
+
+    /// Takes the figures once a second, for ever.
+    pub(super) async fn beat(self: Arc<Self>) {
+        let mut beat = tokio::time::interval(BEAT);
+        beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            beat.tick().await;
+            let now = clock();
+            let sample = self.sample(now);
+            self.pulse().take(sample, now);
+        }
+    }
+
+    fn pulse(&self) -> std::sync::MutexGuard<'_, Pulse> {
+        self.pulse.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn look(&self) -> Result<Look, Problem> {
+        let (answer, answered) = oneshot::channel();
+        self.words.try_send(Word::Look(answer)).map_err(|_| Problem::busy("the ops thread"))?;
+        answered.await.map_err(|_| Problem::busy("the ops thread"))
+    }
+}
+
+/// Reads what was sent. Says which field is wrong, and never repeats a value.
+fn body<T: serde::de::DeserializeOwned>(body: serde_json::Value) -> Result<T, Problem> {
+    let body = if body.is_null() { serde_json::json!({}) } else { body };
+    serde_json::from_value(body).map_err(|error| {
+        // Of what serde says, unknown and missing fields name no value; the rest may.
+        let what = error.to_string();
+        let told = what.starts_with("unknown field") || what.starts_with("missing field");
+        let what = if told { what } else { "a field has a wrong type".to_owned() };
+        let status = axum::http::StatusCode::UNPROCESSABLE_ENTITY;
+        Problem::new(status, "invalid_body", format!("the body cannot be used: {what}"))
+    })
+}
+
+fn json(value: &impl serde::Serialize) -> Reply {
+    serde_json::to_value(value).map_err(|error| {
+        let status = axum::http::StatusCode::INTERNAL_SERVER_ERROR;
+        Problem::new(status, "internal", format!("the answer cannot be written as JSON ({error})"))
+    })
+}

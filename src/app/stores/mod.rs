@@ -1,0 +1,161 @@
+//! The stores of the rollout's flags: file, Redis, the table. Shells that fetch, keep and tell.
+//!
+//! **Problem.** A fader that hangs on a store is a fader that moves when the store dies. Losing Redis, Supabase or
+//! a disk may neither move a user nor be felt by a session.
+//!
+//! **Decision.** Each configured store has a thread of its own and is never waited for. What it says goes through a
+//! [`Keeper`](crate::rollout::Keeper): read whole or refused by name, and never older than what holds. What was
+//! taken goes to the ops thread as a [`FlagWord`] and to `CROSSFADE_STATE_DIR`, so that a pod that starts while its
+//! store is down decides as before. With neither, the tier is silent: 0 %.
+//!
+//! **Push and poll.** Redis tells changes by PUBSUB and the table by `postgres_changes`; both are asked again every
+//! `CROSSFADE_FLAGS_POLL`, since a push can be lost. The file is read once a second, through its name, so that a
+//! ConfigMap's swapped link is seen.
+//!
+//! **Limits.** A document has at most 256 KiB. A saved value keeps its age: it is shown as old as it is.
+
+pub(crate) mod desk;
+pub(crate) mod driver;
+mod file;
+mod look;
+pub(crate) mod redis;
+mod report;
+mod saved;
+mod shared;
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+
+use super::flags::FlagWord;
+use super::ops::Word;
+use super::{StartError, runtime};
+use crate::config::Config;
+use crate::rollout::{Identity, Order, Slot, Tier, Tiers};
+use desk::{Desk, TierFigures};
+use driver::{Asked, FleetView, Part};
+pub(crate) use report::Said;
+
+/// Words of people about the plan that may wait.
+const PLAN_WORDS_MAX: usize = 16;
+
+/// Most bytes of a document that are read from anywhere.
+const READ_MAX: u64 = 256 * 1024 + 1;
+
+/// Stores that are opened but not yet running: what they had saved is in the tiers already.
+pub(crate) struct Stores {
+    file: Option<(Desk, PathBuf)>,
+    redis: Option<(Desk, redis::Place)>,
+    figures: Vec<Arc<TierFigures>>,
+    pod: String,
+    pods_min: u32,
+    fleet: watch::Sender<FleetView>,
+}
+
+impl Stores {
+    /// Opens what is configured and fills in what is known before anything was asked. The file is read here, so
+    /// that the first session is decided by it.
+    pub(crate) fn open(config: &Config, identity: &Identity, tiers: &mut Tiers) -> Self {
+        let own = &config.rollout;
+        let state = config.ops.state_dir.clone();
+        let desk = |tier, order| Desk::open(tier, order, identity.hasher.clone(), state.clone());
+        let mut figures = Vec::new();
+        let file = own.flags_file.clone().map(|path| {
+            let (mut desk, saved) = desk(Tier::File, Order::Content);
+            tiers.file = match desk.judge(None, file::read(&path)) {
+                Some(FlagWord::Store(_, slot)) => slot,
+                _ => saved,
+            };
+            figures.push(desk.figures());
+            (desk, path)
+        });
+        let redis = own.redis_url.as_ref().map(|url| {
+            let (desk, saved) = desk(Tier::Redis, Order::Version);
+            tiers.redis = saved;
+            figures.push(desk.figures());
+            let place = redis::Place {
+                url: url.secret.clone(),
+                service: config.service.name.clone(),
+                poll: own.flags_poll,
+            };
+            (desk, place)
+        });
+        for (tier, slot) in [(Tier::Redis, &tiers.redis), (Tier::File, &tiers.file)] {
+            if matches!(slot, Slot::Silent) {
+                tracing::warn!(tier = tier.as_str(), "no flags yet and none saved: nobody is on Realtime");
+            }
+        }
+        let pod = format!("{}-{:08x}", config.service.pod, super::seed() & 0xFFFF_FFFF);
+        let pods_min = config.supabase.as_ref().map_or(1, |supabase| supabase.pods.max(1));
+        Self { file, redis, figures, pod, pods_min, fleet: watch::Sender::default() }
+    }
+
+    /// Figures of every configured store.
+    pub(crate) fn figures(&self) -> Vec<Arc<TierFigures>> {
+        self.figures.clone()
+    }
+
+    /// What is known of the fleet.
+    pub(crate) fn fleet(&self) -> watch::Receiver<FleetView> {
+        self.fleet.subscribe()
+    }
+
+    /// Starts the threads; through `eyes` the pod sees what to say of itself. The channel takes a person's words about the plan
+    /// and is closed without Redis.
+    pub(crate) fn start(
+        self,
+        words: &mpsc::Sender<Word>,
+        eyes: super::Eyes,
+    ) -> Result<(Running, mpsc::Sender<Asked>), StartError> {
+        let (ask, asked) = mpsc::channel(PLAN_WORDS_MAX);
+        let running = Running { stop: watch::Sender::new(()) };
+        if let Some((desk, path)) = self.file {
+            let words = words.clone();
+            running.spawn("flags-file", move || file::run(path, desk, words))?;
+        }
+        if let Some((desk, place)) = self.redis {
+            let part = Part {
+                place: place.clone(),
+                pod: self.pod,
+                words: words.clone(),
+                view: self.fleet,
+                asked,
+                pods_min: self.pods_min,
+            };
+            running.spawn("fleet", move || driver::run(part, move || eyes.said(super::side::clock())))?;
+            let words = words.clone();
+            running.spawn("flags-redis", move || redis::run(place, desk, words))?;
+        }
+        Ok((running, ask))
+    }
+}
+
+/// The threads of the stores; they end when this is dropped, and nobody waits for one that hangs in a disk.
+pub(crate) struct Running {
+    stop: watch::Sender<()>,
+}
+
+impl Running {
+    fn spawn<F: Future<Output = ()>>(
+        &self,
+        name: &str,
+        life: impl FnOnce() -> F + Send + 'static,
+    ) -> Result<(), StartError> {
+        let runtime = runtime().map_err(StartError::Thread)?;
+        let mut stop = self.stop.subscribe();
+        let life = move || {
+            runtime.block_on(async move {
+                tokio::select! {
+                    () = life() => {}
+                    _ = stop.changed() => {}
+                }
+            });
+            runtime.shutdown_timeout(Duration::ZERO);
+        };
+        std::thread::Builder::new().name(name.to_owned()).spawn(life).map_err(StartError::Thread)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,169 @@
+//! `crossfade report`: the validator's reports in CROSSFADE_STATE_DIR, or one file that was carried away.
+//! Reads only, also beside a running process.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+
+use super::{Exit, Streams};
+use crate::app::reports;
+use crate::config::Strings;
+use crate::validator::report::{Report, time};
+
+/// An incident's file is at most this long, in bytes.
+const FILE_MAX: u64 = 64 << 20;
+
+/// Arguments of `report`.
+#[derive(Clone, Debug, Args)]
+pub struct ReportArgs {
+    #[command(subcommand)]
+    command: Option<ReportCommand>,
+    /// Show this file: a report, or what the flight recorder saved at a trip
+    #[arg(long, value_name = "FILE")]
+    incident: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    json: bool,
+    /// The state directory, instead of CROSSFADE_STATE_DIR
+    #[arg(long, value_name = "DIR", global = true)]
+    dir: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+enum ReportCommand {
+    /// Every report, one a line (the default)
+    List,
+    /// One report
+    Show {
+        /// Its name, as `list` prints it; without one, the last hour
+        #[arg(value_name = "ID", default_value = "rolling")]
+        id: String,
+    },
+}
+
+pub(super) fn run(args: &ReportArgs, strings: &Strings, streams: &mut Streams<'_>) -> Exit {
+    if let Some(file) = &args.incident {
+        return incident(file, args.json, streams);
+    }
+    let Some(state) = args.dir.clone().or_else(|| strings.text("CROSSFADE_STATE_DIR").map(PathBuf::from))
+    else {
+        let why = "no directory; set CROSSFADE_STATE_DIR or give --dir, for example --dir /var/lib/crossfade";
+        return streams.refuse(Exit::Config, &why);
+    };
+    let folder = state.join(reports::FOLDER);
+    match args.command.as_ref().unwrap_or(&ReportCommand::List) {
+        ReportCommand::List => list(&folder, args.json, streams),
+        ReportCommand::Show { id } => match reports::read(&folder, id) {
+            Ok(report) => show(&report, args.json, streams),
+            Err(error) => {
+                let why = format!("{id}: {error}; `crossfade report list` names those that are there");
+                streams.refuse(Exit::Unavailable, &why)
+            }
+        },
+    }
+}
+
+fn list(folder: &Path, json: bool, streams: &mut Streams<'_>) -> Exit {
+    let ids = match reports::list(folder) {
+        Ok(ids) => ids,
+        Err(error) => {
+            return streams.refuse(Exit::Unavailable, &format!("{}: {error}", folder.display()));
+        }
+    };
+    let (mut rows, mut text) = (Vec::new(), String::new());
+    for id in &ids {
+        let Ok(report) = reports::read(folder, id) else {
+            text.push_str(&format!("{id:<26} cannot be read\n"));
+            continue;
+        };
+        text.push_str(&line(&report));
+        rows.push(serde_json::json!({
+            "id": report.id, "span": report.span, "from_ms": report.from_ms, "to_ms": report.to_ms,
+            "percent": report.percent, "match": report.matching,
+        }));
+    }
+    if json {
+        text =
+            serde_json::to_string_pretty(&serde_json::json!({ "reports": rows })).unwrap_or_default() + "\n";
+    } else if text.is_empty() {
+        text = format!("no reports in {}; the first comes a minute after the start\n", folder.display());
+    }
+    streams.answer(&text)
+}
+
+fn show(report: &Report, json: bool, streams: &mut Streams<'_>) -> Exit {
+    if json {
+        return streams.answer(&(serde_json::to_string_pretty(report).unwrap_or_default() + "\n"));
+    }
+    let matching = &report.matching;
+    let mut text = line(report);
+    let mut add =
+        |name: &str, value: &dyn std::fmt::Display| text.push_str(&format!("  {name:<22} {value}\n"));
+    add("from", &time(report.from_ms));
+    add("to", &time(report.to_ms));
+    add("needed", &format_args!("{} pairs for {} %", matching.needed, matching.gate * 100.0));
+    for (kind, count) in &matching.kinds {
+        add(kind, count);
+    }
+    for (why, count) in report.not_compared.iter().filter(|(_, count)| **count > 0) {
+        add("not compared", &format_args!("{count} ({why})"));
+    }
+    let legs = [
+        ("queue", &report.latency.queue),
+        ("realtime", &report.latency.realtime),
+        ("behind legacy", &report.latency.behind_legacy),
+    ];
+    for (name, leg) in legs {
+        let edge = |ms: Option<u64>| ms.map_or("-".to_owned(), |ms| format!("{ms} ms"));
+        add(
+            name,
+            &format_args!("p50 {}, p95 {}, p99 {}", edge(leg.p50_ms), edge(leg.p95_ms), edge(leg.p99_ms)),
+        );
+    }
+    for dead in report.noise.rules.iter().filter(|rule| rule.dead) {
+        add("dead noise rule", &dead.rule.pointer);
+    }
+    let test = report.self_test;
+    add("self-test", &format_args!("{} runs, {} failed", test.runs, test.failures));
+    for sample in &report.samples {
+        let place = format!("session {} {} seq {}", sample.session, sample.dir.as_str(), sample.seq);
+        add(sample.kind.as_str(), &format_args!("{place}, {} at {}", sample.event, time(sample.at_ms)));
+    }
+    streams.answer(&text)
+}
+
+fn line(report: &Report) -> String {
+    let matching = &report.matching;
+    let part = |part: Option<f64>| part.map_or("no data".to_owned(), |part| format!("{:.4} %", part * 100.0));
+    let step = report.percent.map(|percent| format!(", rollout at {percent} %")).unwrap_or_default();
+    format!(
+        "{:<26} {:<16} {} of {} pairs, coverage {}{step}\n",
+        report.id,
+        matching.verdict.as_str(),
+        part(matching.ratio),
+        matching.pairs,
+        part(matching.coverage),
+    )
+}
+
+/// A report that was carried away, or any JSON document of ours.
+fn incident(file: &Path, json: bool, streams: &mut Streams<'_>) -> Exit {
+    let read = std::fs::metadata(file).and_then(|meta| {
+        let long = meta.len() > FILE_MAX;
+        if long { Err(std::io::Error::other("too long for a report")) } else { std::fs::read(file) }
+    });
+    let bytes = match read {
+        Ok(bytes) => bytes,
+        Err(error) => return streams.refuse(Exit::Unavailable, &format!("{}: {error}", file.display())),
+    };
+    if let Ok(report) = serde_json::from_slice::<Report>(&bytes) {
+        return show(&report, json, streams);
+    }
+    match serde_json::from_slice::<serde_json::Value>(&bytes) {
+        Ok(value) => streams.answer(&(serde_json::to_string_pretty(&value).unwrap_or_default() + "\n")),
+        Err(error) => {
+            let why = format!("{}: neither a report nor an incident: {error}", file.display());
+            streams.refuse(Exit::Config, &why)
+        }
+    }
+}
