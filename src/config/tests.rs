@@ -279,7 +279,7 @@ fn wrong_texts_are_refused_with_the_reason() {
         ("CROSSFADE_WORKERS", "0", "neither auto"),
         ("CROSSFADE_READBACK", "sample:x", "has a share"),
         ("CROSSFADE_MIRROR_FORMAT", "events", "is not offered alone"),
-        ("CROSSFADE_EVENTS_MAX_AGE", "0", "not a duration"),
+        ("CROSSFADE_EVENTS_MAX_AGE", "0s", "shorter than 1ms"),
         ("CROSSFADE_PLAN", "custom:fast", "has no whole number"),
         ("CROSSFADE_READERS", "-1", "not a whole number from 0"),
     ];
