@@ -85,6 +85,8 @@ pub struct Snapshot {
     pub breaker_trips: Vec<(&'static str, u64)>,
     /// From publish to read-back.
     pub readback: Readings,
+    /// The `events` format.
+    pub events: super::EventReadings,
     /// Rows of the table by what became of them.
     pub table_rows: Vec<(&'static str, u64)>,
     /// Requests to the table by result.
@@ -171,6 +173,8 @@ pub(super) fn families() -> impl Iterator<Item = &'static Family> {
         .chain(&super::quota::FAMILIES)
         .chain(&super::spool::FAMILIES)
         .chain(&super::published::FAMILIES)
+        .chain(&super::table::FAMILIES)
+        .chain(&super::events::FAMILIES)
         .chain(&super::matching::FAMILIES)
         .chain(&super::process::FAMILIES)
         .chain(&super::flags::FAMILIES)
@@ -298,21 +302,6 @@ static FAMILIES: &[Family] = &[
     gauge("crossfade_ledger_imbalance", "", "Seen minus every way to be settled; zero at rest.", |s| {
         one(s.snapshot.ledger_imbalance as f64)
     }),
-    counter("crossfade_table_rows_total", "outcome", "Rows for the table, by what became of them.", |s| {
-        counts(&s.snapshot.table_rows)
-    }),
-    counter("crossfade_table_requests_total", "result", "Requests to the table.", |s| {
-        counts(&s.snapshot.table_requests)
-    }),
-    gauge("crossfade_table_waiting_bytes", "", "Bytes that wait for the table.", |s| {
-        one(float(s.snapshot.table_waiting_bytes))
-    }),
-    counter(
-        "crossfade_table_proofs_total",
-        "",
-        "Messages that Realtime did not deliver and the table has; part of confirmed.",
-        |s| one(float(s.snapshot.table_proofs)),
-    ),
     gauge("crossfade_breaker_state", "state", "1 for the state that the breaker is in.", |s| {
         let hot = |state| (state, f64::from(u8::from(state == s.snapshot.breaker_state)));
         Samples::Labelled(BREAKER_STATES.map(hot).to_vec())
@@ -391,6 +380,7 @@ fn overflow(scrape: &Scrape<'_>) -> u64 {
         &s.mirror_shed,
         &s.table_rows,
         &s.table_requests,
+        &s.events.outcomes,
         &s.breaker_trips,
     ]
     .iter()

@@ -18,6 +18,7 @@
 
 pub mod api;
 mod control;
+mod events;
 mod exposition;
 mod flags;
 mod health;
@@ -29,12 +30,14 @@ mod published;
 mod quota;
 mod server;
 mod spool;
+mod table;
 pub mod ui;
 
 #[cfg(test)]
 mod tests;
 
 pub use control::Control;
+pub use events::EventReadings;
 pub use exposition::{SnapshotCollector, markdown, registry};
 pub use flags::Tiers;
 pub use health::{Health, Status};

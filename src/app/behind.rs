@@ -6,16 +6,18 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
 
+use super::events::{self, EventFigures, EventOffer};
 use super::figures::SideFigures;
 use super::ops::{Links, View, Word};
 use super::reports;
-use super::side::{self, Book, Side};
+use super::side::{self, Book, EventPublisher, Side};
 use super::table::{self, TableFigures, TableOffer};
 use super::{StartError, Tuning, seed, settings};
 use crate::budget::Budget;
-use crate::config::Config;
+use crate::config::{Config, MirrorFormat};
 use crate::ledger::Ledger;
 use crate::mirror::batch::{self, Batcher};
+use crate::mirror::events::Events;
 use crate::mirror::flight::Epoch;
 use crate::mirror::governor::Governor;
 use crate::mirror::publish::Publisher;
@@ -39,6 +41,7 @@ pub(super) struct Behind<'a> {
     pub(super) terms: crate::mirror::governor::Terms,
     pub(super) limit_bytes: u32,
     pub(super) table: Arc<TableFigures>,
+    pub(super) events: Arc<EventFigures>,
     pub(super) ledger: Arc<Ledger>,
     pub(super) disk: Arc<disk::Figures>,
     pub(super) proofs: Arc<reports::ProofFigures>,
@@ -68,6 +71,9 @@ impl Behind<'_> {
         let key_file = config.supabase.as_ref().and_then(|supabase| supabase.key.file.clone());
         let limits = batch::Limits { bytes: config.mirror.buffer };
         let (offer, table) = self.start_table(&instance, epoch, flush)?.unzip();
+        let (sender, sending) = self.start_events(flush)?.unzip();
+        let maker = Events::new(&instance, config.mirror.events_max_age);
+        let events = sender.map(|sender| EventPublisher::new(maker, epoch, sender));
         let (scene, writer) = self.watch_scene(&instance, epoch)?;
         let runtime = runtime().map_err(StartError::Thread)?;
         let life = move || {
@@ -97,6 +103,7 @@ impl Behind<'_> {
                     stop,
                     key_file,
                     spool,
+                    events,
                     watch: side::Watch::new(scene),
                     state: Book::default(),
                 };
@@ -105,6 +112,9 @@ impl Behind<'_> {
             // The table's last flush begins when the side has given up its end.
             if table.is_some_and(|table| table.join().is_err()) {
                 tracing::error!("the table's thread had panicked");
+            }
+            if sending.is_some_and(|sending| sending.join().is_err()) {
+                tracing::error!("the events' thread had panicked");
             }
             if writer.is_some_and(|writer| writer.join().is_err()) {
                 tracing::error!("the thread that writes reports had panicked");
@@ -150,6 +160,25 @@ impl Behind<'_> {
         let (port, plug) = disk::connect(Arc::clone(&self.disk));
         let thread = disk::spawn(settings, plug).map_err(StartError::Thread)?;
         Ok(Some((side::Spool::new(port, Arc::clone(&self.ledger), epoch.at), thread)))
+    }
+
+    /// Starts the events' thread where the format asks for it.
+    fn start_events(&self, flush: Duration) -> Result<Option<(EventOffer, JoinHandle<()>)>, StartError> {
+        let config = self.config;
+        if config.mirror.format == MirrorFormat::Messages {
+            return Ok(None);
+        }
+        let plan = events::Plan {
+            endpoint: self.link.endpoint.clone(),
+            key: self.link.key.clone(),
+            key_file: config.supabase.as_ref().and_then(|supabase| supabase.key.file.clone()),
+            max_age: config.mirror.events_max_age,
+            limit_bytes: self.limit_bytes,
+            flush,
+            seed: seed(),
+            figures: Arc::clone(&self.events),
+        };
+        events::start(plan).map(Some).map_err(StartError::Thread)
     }
 
     /// Starts the table sink where one is asked for.

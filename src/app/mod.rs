@@ -27,9 +27,11 @@ mod behind;
 mod console;
 mod control;
 mod decide;
+pub(crate) mod events;
 pub(crate) mod figures;
 pub(crate) mod flags;
 mod life;
+mod line;
 pub(crate) mod ops;
 pub(crate) mod reports;
 pub(crate) mod settings;
@@ -60,6 +62,7 @@ use crate::tap::{self, TapReceiver};
 use behind::{Behind, runtime};
 use console::Console;
 use decide::Decider;
+use events::EventFigures;
 use figures::SideFigures;
 pub use flags::Hand;
 use flags::{FlagBook, FlagWord, Standing};
@@ -106,6 +109,7 @@ pub struct Eyes {
     view: watch::Receiver<View>,
     figures: Arc<SideFigures>,
     table: Arc<TableFigures>,
+    events: Arc<EventFigures>,
     ledger: Arc<Ledger>,
     budget: Arc<Budget>,
     returned_us: Arc<AtomicU64>,
@@ -218,13 +222,13 @@ impl App {
         (running, flags, stores): (Arc<Running>, FlagBook, stores::Stores),
         parts: Parts,
     ) -> Result<Self, StartError> {
-        let (figures, table) = <(Arc<SideFigures>, Arc<TableFigures>)>::default();
         let (disk, returned_us) = <(Arc<crate::spool::disk::Figures>, Arc<AtomicU64>)>::default();
         let eyes = Eyes {
             shared: running.shared(),
             view: parts.view.subscribe(),
-            figures: Arc::clone(&figures),
-            table: Arc::clone(&table),
+            figures: Arc::default(),
+            table: Arc::default(),
+            events: Arc::default(),
             disk: config.spool.is_some().then(|| Arc::clone(&disk)),
             ledger: Arc::clone(&parts.ledger),
             budget: Arc::clone(&parts.budget),
@@ -237,7 +241,6 @@ impl App {
             reachable: Arc::default(),
         };
         let ((words, heard), (ask, asked)) = (parts.words, parts.probes);
-        let view = parts.view.subscribe();
         let machine = Ops {
             breaker: parts.breaker,
             flags,
@@ -266,12 +269,13 @@ impl App {
                     tuning,
                     link: settings::link(supabase)?,
                     words: words.clone(),
-                    view,
+                    view: eyes.view.clone(),
                     asked,
-                    figures,
+                    figures: Arc::clone(&eyes.figures),
                     terms: settings::terms(supabase),
                     limit_bytes: settings::batch_bytes(supabase),
-                    table,
+                    table: Arc::clone(&eyes.table),
+                    events: Arc::clone(&eyes.events),
                     ledger: Arc::clone(&parts.ledger),
                     disk,
                     proofs: Arc::clone(&eyes.proofs),

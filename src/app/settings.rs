@@ -338,8 +338,7 @@ pub(crate) fn rows(
         return Ok(None);
     }
     let rows = link.endpoint.rows("monitoring_events");
-    let bare =
-        "needs a SUPABASE_URL with PostgREST behind it, such as https://REF.supabase.co, not a bare Realtime";
+    let bare = "needs a SUPABASE_URL with PostgREST behind it, such as https://REF.supabase.co";
     rows.map(Some).ok_or_else(|| wrong("CROSSFADE_TABLE")(&bare))
 }
 

@@ -130,6 +130,7 @@ impl Eyes {
         let trips = Trigger::ALL.into_iter().zip(self.view.borrow().trips_by_trigger);
         let table = self.table.read();
         Snapshot {
+            events: self.events.read(),
             table_rows: table.rows.to_vec(),
             table_requests: table.requests.to_vec(),
             table_waiting_bytes: table.waiting,

@@ -14,18 +14,17 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::Request;
-use http::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue, RETRY_AFTER};
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
+use http::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue};
+use http_body_util::Full;
 use tokio::sync::mpsc;
 
+use super::line::{Line, secret_header};
 use crate::budget::{Budget, Payload};
 use crate::envelope::Class;
 use crate::ledger::Entry;
 use crate::mirror::flight::Epoch;
 use crate::mirror::record::Facts;
-use crate::proxy::{Dialer, Target, Tcp};
+use crate::proxy::Target;
 use crate::realtime::key::ApiKey;
 use crate::realtime::url::Endpoint;
 use crate::sinks::answer::Verdict;
@@ -39,8 +38,6 @@ const QUEUE_BYTES: u64 = 8 << 20;
 const QUEUE_ROWS: usize = 16 << 10;
 /// From dialling to the end of the answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
-/// Of an answer's body: PostgREST's errors are shorter.
-const BODY_BYTES_MAX: usize = 16 << 10;
 /// The quarantine file is not written to beyond this.
 const QUARANTINE_BYTES_MAX: u64 = 16 << 20;
 
@@ -91,7 +88,8 @@ pub(crate) struct TableOffer {
 }
 
 impl TableOffer {
-    /// Sends a copy of the message to the table, if it is wanted there and there is room. Never waits.
+    /// Sends a copy of the message to the table, if its rule or else its class wants it there and there is room.
+    /// Never waits.
     pub(crate) fn offer(
         &self,
         payload: &Payload,
@@ -99,7 +97,7 @@ impl TableOffer {
         entry: &mut Entry,
         session_id: Option<&str>,
     ) {
-        if !self.wanted.wants(facts.class) {
+        if !facts.marks.table.unwrap_or_else(|| self.wanted.wants(facts.class)) {
             return;
         }
         let size = payload.len() + ROW_OVERHEAD;
@@ -304,13 +302,12 @@ async fn answered(asked: &mut Option<Asked>) -> (Poster, Reply) {
     }
 }
 
-/// One kept connection; a new one after any failure.
+/// Where rows go, and with which key.
 struct Poster {
-    dialer: Dialer,
+    line: Line,
     path: String,
     host: HeaderValue,
     headers: Vec<(HeaderName, HeaderValue)>,
-    sender: Option<SendRequest<Full<Bytes>>>,
 }
 
 impl Poster {
@@ -318,32 +315,18 @@ impl Poster {
         let target = Target::with_path(plan.url.as_str()).map_err(|error| error.to_string())?;
         let path = format!("{}?on_conflict=id,timestamp&columns={COLUMNS}", target.path());
         let host = target.host_field();
-        let dialer = Dialer::new(target, None, ANSWER_WITHIN, Tcp::default()).map_err(|e| e.to_string())?;
-        let mut poster = Self { dialer, path, host, headers: Vec::new(), sender: None };
+        let line = Line::new(target, ANSWER_WITHIN)?;
+        let mut poster = Self { line, path, host, headers: Vec::new() };
         poster.set_key(&plan.endpoint, &plan.key);
         Ok(poster)
     }
 
     fn set_key(&mut self, endpoint: &Endpoint, key: &ApiKey) {
         let headers = endpoint.http_headers(key).into_iter().filter(|(name, _)| *name != "host");
-        self.headers = headers
-            .filter_map(|(name, value)| {
-                let mut value = HeaderValue::from_str(&value).ok()?;
-                value.set_sensitive(true);
-                Some((HeaderName::from_static(name), value))
-            })
-            .collect();
+        self.headers = headers.filter_map(|(name, value)| secret_header(name, &value)).collect();
     }
 
     async fn post(&mut self, body: Bytes) -> Reply {
-        let reply = tokio::time::timeout(ANSWER_WITHIN, self.exchange(body)).await.ok().flatten();
-        if reply.is_none() {
-            self.sender = None;
-        }
-        reply.unwrap_or(Reply::Unknown)
-    }
-
-    async fn exchange(&mut self, body: Bytes) -> Option<Reply> {
         let mut request = Request::post(self.path.as_str())
             .header(HOST, &self.host)
             .header(CONTENT_TYPE, "application/json")
@@ -351,32 +334,10 @@ impl Poster {
         for (name, value) in &self.headers {
             request = request.header(name, value);
         }
-        let request = request.body(Full::new(body)).ok()?;
-        let mut sender = match self.sender.take().filter(|sender| !sender.is_closed()) {
-            Some(sender) => sender,
-            None => {
-                let io = self.dialer.dial().await.ok()?;
-                let (sender, connection) = http1::handshake(TokioIo::new(io)).await.ok()?;
-                // Ends with the connection; what it says is said by the request, too.
-                tokio::task::spawn_local(async move { drop(connection.await) });
-                sender
-            }
-        };
-        sender.ready().await.ok()?;
-        let answer = sender.send_request(request).await.ok()?;
-        let status = answer.status().as_u16();
-        let retry_after = answer.headers().get(RETRY_AFTER).and_then(|text| text.to_str().ok()?.parse().ok());
-        // A longer body is none of PostgREST's; the status is enough then.
-        let body = Limited::new(answer.into_body(), BODY_BYTES_MAX).collect().await;
-        let body = body.map(|body| String::from_utf8_lossy(&body.to_bytes()).into_owned());
-        if body.is_ok() {
-            self.sender = Some(sender);
+        match request.body(Full::new(body)) {
+            Ok(request) => self.line.ask(request).await,
+            Err(_) => Reply::Unknown,
         }
-        Some(Reply::Answer {
-            status,
-            retry_after: retry_after.map(Duration::from_secs),
-            body: body.unwrap_or_default(),
-        })
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use super::choices::{RolloutLane, Table};
+use super::choices::{MirrorFormat, RolloutLane, Table};
 use super::numbers::Percent;
 use super::reader::{Problem, Reader, problem};
 use super::var::About;
@@ -18,6 +18,7 @@ pub(super) const ALL: &[Check] = &[
     a_key_needs_a_project,
     a_rollout_needs_a_project,
     a_table_needs_a_project,
+    events_need_a_project,
     native_needs_a_public_key,
     a_window_fits_the_pod,
     a_message_fits_the_buffer,
@@ -60,6 +61,14 @@ fn a_table_needs_a_project(r: &Reader<'_>) -> Option<Problem> {
         return None;
     }
     broken(&vars::SUPABASE_URL.about, "and a key are required while CROSSFADE_TABLE is not off")
+}
+
+fn events_need_a_project(r: &Reader<'_>) -> Option<Problem> {
+    let messages = r.right(&vars::MIRROR_FORMAT)? == MirrorFormat::Messages;
+    if messages || r.is_set(&vars::SUPABASE_URL.about) || has_key(r) {
+        return None;
+    }
+    broken(&vars::SUPABASE_URL.about, "and a key are required while CROSSFADE_MIRROR_FORMAT is not messages")
 }
 
 fn a_rollout_needs_a_project(r: &Reader<'_>) -> Option<Problem> {

@@ -132,6 +132,28 @@ impl Value for Table {
     }
 }
 
+/// What is published of a mirrored message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MirrorFormat {
+    /// Its envelope.
+    Messages,
+    /// Its envelope, and an event where a rule gives it a topic.
+    Both,
+}
+
+impl Value for MirrorFormat {
+    const KIND: &'static str = "messages | both";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        if text == "events" {
+            return Err(
+                "is not offered alone: an event proves nothing, the envelope does; say both".to_owned()
+            );
+        }
+        choose(text, &[("messages", Self::Messages), ("both", Self::Both)])
+    }
+}
+
 /// How events are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {

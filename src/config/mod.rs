@@ -39,7 +39,9 @@ pub mod vars;
 #[cfg(test)]
 mod tests;
 
-pub use choices::{BreakerMode, LogFilter, LogFormat, Name, Readback, Redact, RolloutLane, Table, Text, Vsn};
+pub use choices::{
+    BreakerMode, LogFilter, LogFormat, MirrorFormat, Name, Readback, Redact, RolloutLane, Table, Text, Vsn,
+};
 pub use inject::Inject;
 pub use lists::{Cidr, Cidrs, KeyChain, KeySource, Paths};
 pub use numbers::{CloseCode, Count, CountOrZero, Percent, Ratio, Size, Timeout, Workers};

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::choices::{BreakerMode, LogFormat, Readback, Redact, RolloutLane, Table, Vsn};
+use super::choices::{BreakerMode, LogFormat, MirrorFormat, Readback, Redact, RolloutLane, Table, Vsn};
 use super::lists::{Cidr, KeySource};
 use super::numbers::Percent;
 use super::places::Upstream;
@@ -116,6 +116,10 @@ pub struct Mirror {
     pub message_max: u64,
     /// Bytes that decompressors and their windows may hold.
     pub inflate_buffer: u64,
+    /// Whether messages also become events.
+    pub format: MirrorFormat,
+    /// Older events are not sent.
+    pub events_max_age: Duration,
     /// Classes that also go into the table.
     pub table: Table,
     /// Rows a second, at most.
@@ -237,6 +241,8 @@ pub(super) fn mirror(r: &Reader<'_>) -> Result<Mirror, Problem> {
         buffer: r.value(&vars::BUFFER)?.0,
         message_max: r.value(&vars::MESSAGE_MAX)?.0,
         inflate_buffer: r.value(&vars::INFLATE_BUFFER)?.0,
+        format: r.value(&vars::MIRROR_FORMAT)?,
+        events_max_age: r.value(&vars::EVENTS_MAX_AGE)?.0,
         table: r.value(&vars::TABLE)?,
         table_rate: r.value(&vars::TABLE_RATE)?.0,
         table_quarantine: r.optional(&vars::TABLE_QUARANTINE)?.map(|path| path.0.into()),

@@ -229,10 +229,11 @@ fn an_empty_value_counts_as_not_set() {
 #[test]
 fn rules_between_variables() {
     type Pairs = &'static [(&'static str, &'static str)];
-    let cases: [(Pairs, Pairs, &str); 9] = [
+    let cases: [(Pairs, Pairs, &str); 10] = [
         (&[UPSTREAM], &[PROJECT[1]], "SUPABASE_KEY: is required with SUPABASE_URL"),
         (&[UPSTREAM], &[PROJECT[2]], "SUPABASE_URL: is required with a key"),
         (&[UPSTREAM], &[("CROSSFADE_ROLLOUT_PERCENT", "1")], "SUPABASE_URL: and a key are required while"),
+        (&[UPSTREAM], &[("CROSSFADE_MIRROR_FORMAT", "both")], "SUPABASE_URL: and a key are required while"),
         (
             &PROJECT,
             &[("CROSSFADE_ROLLOUT_PERCENT", "1"), ("CROSSFADE_ROLLOUT_LANE", "native")],
@@ -277,6 +278,8 @@ fn wrong_texts_are_refused_with_the_reason() {
         ("CROSSFADE_BREAKER_CONFIDENCE", "NaN", "confidence"),
         ("CROSSFADE_WORKERS", "0", "neither auto"),
         ("CROSSFADE_READBACK", "sample:x", "has a share"),
+        ("CROSSFADE_MIRROR_FORMAT", "events", "is not offered alone"),
+        ("CROSSFADE_EVENTS_MAX_AGE", "0s", "shorter than 1ms"),
         ("CROSSFADE_PLAN", "custom:fast", "has no whole number"),
         ("CROSSFADE_READERS", "-1", "not a whole number from 0"),
     ];

@@ -1,8 +1,9 @@
 //! The `events` format: shared messages as plain broadcasts for supabase-js consumers, beside the envelope.
 //!
-//! An event is a copy. The ledger's token belongs to the message in its envelope, so an event is neither confirmed nor
-//! repeated: it is sent once while it is young, and what is not sent is counted. Nobody may mistake the past for
-//! the present, so a stale event never goes to a live topic; the envelope and the table still have it.
+//! An event is a copy. The ledger's token belongs to the message in its envelope, so an event is not confirmed: it is
+//! made once, sent while it is young (again, under its id, only where a request got no answer or a refusal that may
+//! pass), and what is not sent is counted. Nobody may mistake the past for the present, so a stale event never goes
+//! to a live topic; the envelope and the table still have it.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -62,6 +63,8 @@ pub struct EventCounts {
     pub sent: u64,
     /// Too old for a live topic.
     pub stale: u64,
+    /// Its record went to the disk, because it could not be published.
+    pub diverted: u64,
     /// Already known by its id.
     pub repeated: u64,
     /// No room to wait.
@@ -136,6 +139,13 @@ impl Events {
             at: facts.at,
             recipients,
         });
+    }
+
+    /// A record goes to the disk: when it comes back, it is the past.
+    pub fn divert(&mut self, record: &Record) {
+        if record.facts().marks.topic.is_some() && record.is_first() {
+            self.counts.diverted += 1;
+        }
     }
 
     /// The next event that is still young enough, in order.

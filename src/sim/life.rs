@@ -22,6 +22,8 @@ const ECHOES: Duration = Duration::from_secs(30);
 const RECOVERED_WITHIN: Duration = Duration::from_secs(1_200);
 /// Ledger's tokens are settled: four attempts of ten seconds each.
 const SETTLED_WITHIN: Duration = Duration::from_secs(90);
+/// With a spool: a backlog takes what live traffic leaves.
+const EMPTIED_WITHIN: Duration = Duration::from_secs(600);
 
 /// What a life has brought, for figures over many.
 #[derive(Clone, Copy, Debug, Default)]
@@ -41,7 +43,11 @@ pub(super) struct Figures {
 
 /// Lives one life. The first rule that does not hold ends it.
 pub(super) fn live(seed: u64, sabotage: Option<Sabotage>) -> Result<Figures, String> {
-    let mut world = World::new(seed, sabotage, start());
+    live_in(&mut World::new(seed, sabotage, start()))
+}
+
+/// The same in a world that was made otherwise.
+pub(super) fn live_in(world: &mut World) -> Result<Figures, String> {
     let last =
         world.sessions.iter().flat_map(|session| session.script.writes.last()).map(|write| write.at_ms).max();
     let silent = world.begin + Duration::from_millis(last.unwrap_or(0) + 1);
@@ -97,6 +103,9 @@ impl World {
             return Err(format!("the ledger: {account:?}"));
         }
         let arrived = self.witness.arrived();
+        if let Some(name) = self.witness.renamed().filter(|_| !self.corrupts) {
+            return Err(format!("{name:?} came under two batches"));
+        }
         if account.confirmed > arrived {
             return Err(format!("{} confirmed, {arrived} came back as sent", account.confirmed));
         }
@@ -139,8 +148,9 @@ impl World {
 
     /// Every token settled, every byte given back.
     fn settle(&mut self) -> Result<(), String> {
-        let until = self.now + SETTLED_WITHIN;
-        while self.ledger.account().in_flight > 0 || self.budget.used() > 0 {
+        let until = self.now + if self.disk.is_some() { EMPTIED_WITHIN } else { SETTLED_WITHIN };
+        let open = |account: Account| account.in_flight + account.spooled > 0;
+        while open(self.ledger.account()) || self.budget.used() > 0 {
             if self.now >= until {
                 let (account, used) = (self.ledger.account(), self.budget.used());
                 return Err(format!("not settled: {account:?}, {used} bytes held"));

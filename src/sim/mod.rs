@@ -16,6 +16,9 @@
 //!
 //! `quota.rs` runs the same chain for minutes against the emulator's own rate counting, with the governor and without.
 //!
+//! `outage.rs` is ten minutes without Realtime, `spooled.rs` lives with every fault, both with the spool's machine on
+//! real files.
+//!
 //! **Limits.** Upward messages, compression, draining and lost wake-ups are not in it.
 //!
 //! A failing seed is printed; put it into `seeds.txt`, which is replayed first.
@@ -27,6 +30,7 @@ mod proof;
 mod quota;
 mod script;
 mod session;
+mod spooled;
 mod wire;
 mod world;
 

@@ -1,7 +1,7 @@
 //! What stands outside the product: reads what the client got and what Realtime really delivered, with decoders of
 //! its own, and compares both with what the service wrote.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -68,13 +68,19 @@ fn frame_len(bytes: &[u8]) -> Option<usize> {
 /// What Realtime really gave back: the messages that arrived on the reading socket as the service had sent them.
 #[derive(Debug, Default)]
 pub(super) struct Witness {
-    /// (session's number, place in the session).
-    arrived: HashSet<(u64, u64)>,
+    /// (session's number, place in the session), and the batch in which it came first.
+    arrived: HashMap<(u64, u64), String>,
+    renamed: Option<(u64, u64)>,
 }
 
 impl Witness {
     pub(super) fn arrived(&self) -> u64 {
         self.arrived.len() as u64
+    }
+
+    /// A message that came again under another batch's name, so that no consumer could tell.
+    pub(super) fn renamed(&self) -> Option<(u64, u64)> {
+        self.renamed
     }
 
     /// Looks at a frame of the reading socket. `body_of` gives what the service sent under that name.
@@ -89,7 +95,11 @@ impl Witness {
             for to in message["to"].as_array().into_iter().flatten() {
                 let (Some(session), Some(seq)) = (to[0].as_u64(), to[1].as_u64()) else { continue };
                 if body_of(session, seq) == Some(&bytes) {
-                    self.arrived.insert((session, seq));
+                    let batch = envelope["batch"].as_str().unwrap_or_default();
+                    let first = self.arrived.entry((session, seq)).or_insert_with(|| batch.to_owned());
+                    if first != batch {
+                        self.renamed = Some((session, seq));
+                    }
                 }
             }
         }

@@ -1,39 +1,21 @@
 //! Ten minutes without Realtime, on the whole chain with a spool on real files: nothing is lost, the backlog comes in
 //! beside live traffic, and hot sessions do not feel it.
 
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::spooled::Dir;
 use super::start;
 use super::world::World;
-use crate::app::side::Spool;
 use crate::emulator::{Fault, FaultKind};
-use crate::spool::disk::{Settings, Worker, connect};
-use crate::spool::index::Limits;
 
 const OUTAGE_MS: u64 = 600_000;
-
-struct Dir(PathBuf);
-
-impl Drop for Dir {
-    fn drop(&mut self) {
-        drop(std::fs::remove_dir_all(&self.0));
-    }
-}
 
 /// A world with a spool, nothing that goes wrong but the outage, and something to say all the time.
 fn world(seed: u64, dir: &Dir, total: u64) -> World {
     let mut world = World::new(seed, None, start());
     world.clear();
-    let settings =
-        Settings { dir: dir.0.clone(), limits: Limits::of(total), seal: None, instance: "sim".to_owned() };
-    let (port, plug) = connect(Arc::default());
-    world.disk = Some(Worker::open(settings, plug).expect("a fresh directory"));
-    world.side.spool = Some(Spool::new(port, Arc::clone(&world.ledger), world.begin));
-    world.side.publisher.set_spools(true);
-    world.side.intake.set_spools(true);
+    world.attach_spool(dir, total);
     for (place, session) in world.sessions.iter_mut().enumerate() {
         for at_ms in (9_000..OUTAGE_MS + 120_000).step_by(1_500) {
             session.script.epilogue(place, at_ms + 13 * place as u64, &mut world.dice);
@@ -53,7 +35,7 @@ fn ten_minutes_without_realtime_lose_nothing_and_the_catch_up_is_not_felt() {
         world.budget.limit() > 1 << 20 && world.sessions.iter().all(|session| !session.script.closes)
     };
     for seed in (0..).filter(calm).take(1) {
-        let dir = Dir(std::env::temp_dir().join(format!("crossfade-sim-{}-{seed}", std::process::id())));
+        let dir = Dir::new("outage", seed);
         let mut world = world(seed, &dir, 64 << 20);
         world.sessions.iter_mut().for_each(super::session::Session::read_freely);
         let end = world.begin + Duration::from_millis(OUTAGE_MS);

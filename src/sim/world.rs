@@ -15,7 +15,7 @@ use crate::app::ops::{Links, Ops, WORDS_MAX, Word, first_view};
 use crate::app::side::{ACKED_TOPIC, Acked, Book, Intake, Side, TOPIC, Watch, WatchScene};
 use crate::breaker::{self, Breaker, Step};
 use crate::budget::Budget;
-use crate::emulator::{self, Claims, Clock, Emulator, Fault, Secret};
+use crate::emulator::{self, Claims, Clock, Emulator, Fault, FaultKind, Secret};
 use crate::hot;
 use crate::ledger::Ledger;
 use crate::mirror::batch::{BATCH_BYTES_MAX, Batcher, Limits};
@@ -97,6 +97,8 @@ pub(super) struct World {
     tick_at: Instant,
     ids: u64,
     was_joined: bool,
+    /// A fault of this life changes characters, those of names included.
+    pub(super) corrupts: bool,
     pub(super) steps: u64,
 }
 
@@ -110,6 +112,7 @@ impl World {
             world.hangs.push((from, from + Duration::from_millis(world.dice.between(50, 3_000))));
         }
         for fault in faults(&mut world.dice) {
+            world.corrupts |= matches!(fault.kind, FaultKind::Corrupt);
             world.emulator.inject(fault, begin);
         }
         world
@@ -131,20 +134,19 @@ impl World {
         let budget = Budget::new(if dice.one_in(10) { 20_000 } else { 32 << 20 });
         let (tap, receiver) = tap::channel(Arc::clone(&budget), Arc::clone(&ledger), begin);
         let counters = Arc::new(SessionCounters::default());
-        let book = Sessions::new(0, 1, Some(tap.clone()), Arc::clone(&counters));
         let (handle, inbox) = WorkerHandle::for_tests(1_024);
-        let (wires, handles) = wires(&mut dice, scene.sampling, begin);
+        let book = Sessions::new(0, 1, Some(tap.clone()), Arc::clone(&counters));
+        let (wires, [publish, readback]) = wires(&mut dice, scene.sampling, begin);
         let breaker = Breaker::new(numbers(), dice.bits(), begin);
         let view = watch::Sender::new(first_view(&breaker, 1, begin));
-        let policy = watch::Sender::new(Policy::PASSTHROUGH);
+        let (policy, seen) = watch::channel(Policy::PASSTHROUGH);
         let (words, heard) = mpsc::channel(WORDS_MAX);
         let (ask, asked) = mpsc::channel(4);
         let epoch = Epoch { at: begin, unix_ms: UNIX * 1_000 };
         let publisher = publisher(sabotage, &mut dice, epoch);
-        let redactor = Redactor::new(if dice.one_in(4) { Scope::Off } else { Scope::Up });
-        let machines = (Classifier::default(), redactor);
+        let scope = if dice.one_in(4) { Scope::Off } else { Scope::Up };
+        let machines = (Classifier::default(), Redactor::new(scope));
         let intake = Intake::new(machines, Arc::clone(&budget), epoch, scene.sampling);
-        let [publish, readback] = handles;
         let mut side = Side {
             tap: receiver,
             intake,
@@ -164,11 +166,11 @@ impl World {
             stop: Arc::new(Notify::new()),
             key_file: None,
             spool: None,
+            events: None,
             watch: watch(epoch),
             state: Book::default(),
         };
         side.begin();
-        let seen = policy.subscribe();
         let ops = ops(breaker, (heard, ask), (view, policy), Arc::clone(&counters));
         Self {
             begin,
@@ -192,6 +194,7 @@ impl World {
             tick_at: begin,
             ids: 0,
             was_joined: false,
+            corrupts: false,
             steps: 0,
             dice,
             tap,

@@ -35,6 +35,8 @@ pub struct Parcel {
     pub readback: bool,
     /// Pays for its bytes.
     pub lease: Lease,
+    /// Not sent any more after this; `None` waits as long as it takes.
+    until: Option<Instant>,
     attempts: u8,
 }
 
@@ -43,7 +45,18 @@ impl Parcel {
     #[must_use]
     pub fn new(message: Outgoing, entry: Option<Entry>, readback: bool, lease: Lease) -> Self {
         let readback = readback && message.id.is_some();
-        Self { message, entry, readback, lease, attempts: 0 }
+        Self { message, entry, readback, lease, until: None, attempts: 0 }
+    }
+
+    /// Says when it is too old for a live topic.
+    #[must_use]
+    pub const fn until(mut self, at: Instant) -> Self {
+        self.until = Some(at);
+        self
+    }
+
+    fn is_stale(&self, now: Instant) -> bool {
+        self.until.is_some_and(|at| at < now)
     }
 
     /// In a batch only objects are taken.
@@ -85,6 +98,8 @@ pub struct Counts {
     pub unconfirmed: u64,
     /// Refused for good, or too large.
     pub refused: u64,
+    /// Too old before it could be sent.
+    pub stale: u64,
     /// Given up at the end of the process.
     pub abandoned: u64,
     /// Requests.
@@ -152,6 +167,7 @@ impl BroadcastSink {
 
     /// The next request. The answer goes to [`handle_reply`](Self::handle_reply).
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Post> {
+        self.drop_stale(now);
         if self.in_flight.is_some() || self.wait_until.is_some_and(|at| now < at) {
             return None;
         }
@@ -186,6 +202,21 @@ impl BroadcastSink {
             self.in_flight = Some((piece, alone));
             return Some(post);
         }
+    }
+
+    /// Nobody may mistake the past for the present, however long the server was away.
+    fn drop_stale(&mut self, now: Instant) {
+        let mut stale = Vec::new();
+        for piece in &mut self.again {
+            stale.extend(piece.extract_if(.., |one| one.is_stale(now)));
+        }
+        self.again.retain(|piece| !piece.is_empty());
+        // They came in order, and live equally long.
+        while let Some(one) = self.queue.pop_front_if(|one| one.is_stale(now)) {
+            stale.push(one);
+        }
+        self.counts.stale += stale.len() as u64;
+        stale.into_iter().for_each(|one| one.shed(Shed::Disconnected));
     }
 
     fn next_piece(&mut self, now: Instant) -> Option<Vec<Parcel>> {

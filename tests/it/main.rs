@@ -8,8 +8,10 @@
 mod admin;
 mod admin_rollout;
 mod configuration;
+mod crowd;
 mod drain;
 mod emergency;
+mod events;
 mod faults;
 mod flags;
 mod guards;
@@ -17,14 +19,19 @@ mod handover;
 mod hostile;
 mod http;
 mod inflate;
+mod kills;
 #[path = "../../src/proxy/tls/made.rs"]
 #[expect(dead_code, reason = "other tests need more of it")]
 mod made;
 mod memory;
 mod metrics;
 mod native;
+mod pods;
 mod process;
 mod raw;
+#[path = "../../examples/readers/rust/reader.rs"]
+#[expect(clippy::too_many_arguments, unreachable_pub, reason = "a file to be copied, not our library")]
+mod reader;
 mod redis;
 mod rotation;
 #[path = "../../src/proxy/tests/shim.rs"]
@@ -32,6 +39,7 @@ mod rotation;
 mod shim;
 mod spool;
 mod stage;
+mod subscriber;
 mod table;
 mod tls;
 mod validator;

@@ -10,19 +10,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crossfade::emulator::{Claims, Config, Secret, serve};
-use futures_util::{SinkExt, StreamExt};
-use serde_json::{Value, json};
+use futures_util::StreamExt;
+use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio_tungstenite::tungstenite::Message;
 
 use super::http::value_in;
 use super::process::{Process, Proxy, Start, until};
 use super::raw;
+use super::subscriber::subscribe;
 
 const SECRET: &str = "only for the spool's tests";
 
-struct Dir(PathBuf);
+pub(crate) struct Dir(pub(crate) PathBuf);
 
 impl Dir {
     fn new() -> Self {
@@ -33,7 +33,7 @@ impl Dir {
         Self(path)
     }
 
-    fn account(&self) -> Option<Value> {
+    pub(crate) fn account(&self) -> Option<Value> {
         serde_json::from_slice(&std::fs::read(self.0.join("account.json")).ok()?).ok()
     }
 }
@@ -48,16 +48,16 @@ impl Drop for Dir {
 type Seen = Arc<Mutex<Vec<(u64, String, bool)>>>;
 
 /// Everything around crossfade: a service's end, a place for Realtime that is empty at first, a directory.
-struct World {
-    service: TcpListener,
+pub(crate) struct World {
+    pub(crate) service: TcpListener,
     realtime: SocketAddr,
-    dir: Dir,
+    pub(crate) dir: Dir,
     seen: Seen,
     key: String,
 }
 
 impl World {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let reserved = TcpListener::bind("127.0.0.1:0").await.unwrap();
         Self {
             service: TcpListener::bind("127.0.0.1:0").await.unwrap(),
@@ -68,7 +68,7 @@ impl World {
         }
     }
 
-    async fn start(&self, more: &[(&str, &str)]) -> Proxy {
+    pub(crate) async fn start(&self, more: &[(&str, &str)]) -> Proxy {
         self.start_by(&|env| Process::start(&["run"], env), more).await
     }
 
@@ -90,42 +90,30 @@ impl World {
     }
 
     /// Realtime comes (back), and the subscriber with it.
-    async fn realtime(&self) {
+    pub(crate) async fn realtime(&self) {
         let listener = TcpListener::bind(self.realtime).await.unwrap();
         let mut config = Config::new(Secret::new(SECRET));
         config.limits.events_per_second = 1_000_000;
         config.limits.joins_per_second = 100_000;
         let (_, run) = serve(listener, config, 1).unwrap();
         tokio::spawn(run);
-        let url = format!("ws://{}/realtime/v1/websocket?apikey={}&vsn=1.0.0", self.realtime, self.key);
-        let socket = TcpStream::connect(self.realtime).await.unwrap();
-        let (mut socket, _) = tokio_tungstenite::client_async(url, socket).await.unwrap();
-        let join = json!({"topic": "realtime:crossfade:spooled:test-0", "event": "phx_join", "ref": "1", "join_ref": "1",
-            "payload": {"config": {"private": true, "broadcast": {"self": false}}, "access_token": self.key}});
-        socket.send(Message::text(join.to_string())).await.unwrap();
-        let (joined, is_joined) = tokio::sync::oneshot::channel();
         let seen = Arc::clone(&self.seen);
-        tokio::spawn(async move {
-            let mut joined = Some(joined);
-            while let Some(Ok(message)) = socket.next().await {
-                let Ok(text) = message.to_text() else { continue };
-                let Ok(frame) = serde_json::from_str::<Value>(text) else { continue };
-                if frame["event"] == "phx_reply"
-                    && frame["payload"]["status"] == "ok"
-                    && let Some(joined) = joined.take()
-                {
-                    joined.send(()).unwrap();
-                }
-                if frame["event"] == "broadcast" {
-                    note(&seen, &frame["payload"]["payload"]);
-                }
-            }
-        });
-        is_joined.await.unwrap();
+        let topic = "crossfade:spooled:test-0";
+        subscribe(self.realtime, &self.key, topic, move |said| note(&seen, &said["payload"])).await;
     }
 
-    fn numbers(&self) -> BTreeSet<u64> {
+    pub(crate) fn numbers(&self) -> BTreeSet<u64> {
         self.seen.lock().unwrap().iter().map(|(number, ..)| *number).collect()
+    }
+
+    /// What came twice came under one name.
+    pub(crate) fn one_name_each(&self) {
+        let seen = self.seen.lock().unwrap();
+        let mut batches: BTreeMap<u64, &str> = BTreeMap::new();
+        for (number, batch, _) in seen.iter() {
+            let first = batches.entry(*number).or_insert(batch);
+            assert_eq!(first, batch, "{number} came under two names");
+        }
     }
 
     /// Nothing twice but under the same batch, and first arrivals in the order of writing.
@@ -155,7 +143,7 @@ fn note(seen: &Seen, envelope: &Value) {
 }
 
 /// The service writes one message; `event` gives its class.
-async fn write(socket: &mut TcpStream, event: &str, number: u64) {
+pub(crate) async fn write(socket: &mut TcpStream, event: &str, number: u64) {
     let body = format!("{{\"event\":\"{event}\",\"n\":{number}}}");
     let mut frame = vec![0x81, u8::try_from(body.len()).unwrap()];
     frame.extend(body.as_bytes());
@@ -163,21 +151,21 @@ async fn write(socket: &mut TcpStream, event: &str, number: u64) {
 }
 
 const SEEN: &str = "crossfade_mirror_messages_total{state=\"seen\"}";
-const SPOOLED: &str = "crossfade_mirror_spooled";
+pub(crate) const SPOOLED: &str = "crossfade_mirror_spooled";
 const CONFIRMED: &str = "crossfade_mirror_messages_total{state=\"confirmed\"}";
-const CRASHED: &str = "crossfade_mirror_shed_total{reason=\"crash\"}";
+pub(crate) const CRASHED: &str = "crossfade_mirror_shed_total{reason=\"crash\"}";
 
 async fn at_least(proxy: &Proxy, series: &str, least: f64) -> f64 {
     until(series, async || Some(proxy.value(series).await).filter(|value| *value >= least)).await
 }
 
-async fn balanced(proxy: &Proxy) {
+pub(crate) async fn balanced(proxy: &Proxy) {
     proxy.until_value("crossfade_ledger_imbalance", 0.0).await;
     assert_eq!(proxy.value("crossfade_mirror_shed_total{reason=\"internal\"}").await, 0.0);
 }
 
 /// Kills it at once and waits for its end.
-async fn kill(mut proxy: Proxy) {
+pub(crate) async fn kill(mut proxy: Proxy) {
     proxy.process.signal("KILL");
     proxy.process.ended().await;
 }
@@ -354,7 +342,7 @@ async fn a_full_disk_costs_what_does_not_fit_and_nobody_waits() {
 }
 
 /// Runs a command to its end: its exit code and what it wrote.
-async fn command(args: &[&str], dir: &str) -> (Option<i32>, String) {
+pub(crate) async fn command(args: &[&str], dir: &str) -> (Option<i32>, String) {
     let mut process = Process::start(args, &[("CROSSFADE_SPOOL_DIR", dir)]);
     let code = process.ended().await.code();
     // The streams are followed by threads of their own, which end a moment later.

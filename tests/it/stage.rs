@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::http::value_in;
 use super::process::{Emulator, Proxy, until};
 
 /// What makes every session hot at once: the breaker is held closed, so that no test waits for ten probes.
@@ -26,6 +27,14 @@ pub(crate) struct Stage {
     count: u64,
     crowd: JoinHandle<()>,
     serving: JoinHandle<()>,
+}
+
+/// The account at rest: every message that the tap saw has ended in one way, and none by a bug of ours.
+pub(crate) async fn audit(proxy: &Proxy) {
+    proxy.until_value("crossfade_mirror_in_flight", 0.0).await;
+    let scrape = proxy.scrape().await;
+    assert_eq!(value_in(&scrape, "crossfade_ledger_imbalance"), 0.0, "{scrape}");
+    assert_eq!(value_in(&scrape, "crossfade_mirror_shed_total{reason=\"internal\"}"), 0.0, "{scrape}");
 }
 
 impl Stage {
@@ -90,6 +99,7 @@ impl Stage {
         self.phase.send_replace(Phase::Leaving);
         tokio::time::timeout(super::process::HANG, self.crowd).await.unwrap().unwrap();
         self.serving.abort();
+        audit(&self.proxy).await;
         let down = Log::compare(&self.service.written, &self.clients.received);
         let up = Log::compare(&self.clients.sent, &self.service.read);
         assert!(

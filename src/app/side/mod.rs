@@ -6,6 +6,7 @@
 //! dies or hangs, the data threads notice the missing beat and pass their sessions on without it.
 
 mod disk;
+mod events;
 mod intake;
 mod links;
 mod outcome;
@@ -37,6 +38,7 @@ use crate::tap::TapReceiver;
 use super::figures::SideFigures;
 use super::ops::{Links, View, Word};
 pub(crate) use disk::Spool;
+pub(crate) use events::Publisher as EventPublisher;
 pub(crate) use intake::Intake;
 use outcome::Samples;
 pub(crate) use proof::{Scene as WatchScene, Watch};
@@ -78,6 +80,8 @@ pub(crate) struct Side {
     pub(crate) key_file: Option<PathBuf>,
     /// Where there is one: what cannot be published goes to the disk.
     pub(crate) spool: Option<Spool>,
+    /// Where shared messages also become events.
+    pub(crate) events: Option<EventPublisher>,
     /// Holds what comes back against what went in.
     pub(crate) watch: Watch,
     pub(crate) state: Book,
@@ -171,6 +175,9 @@ impl Side {
         self.acked.iter_mut().for_each(|acked| acked.publisher.handle_timeout(now));
         self.governor.handle_timeout(now);
         self.publish_due(now);
+        if let Some(events) = &mut self.events {
+            events.drain(&mut self.governor, now);
+        }
         self.spool_turn(now);
         self.transmit(now);
         self.report(now);

@@ -101,6 +101,10 @@ impl Side {
         let messages = first().map(|record| record.keys().count() as u64).sum();
         let awaited: Vec<Key> = first().filter(|record| record.is_awaited()).flat_map(|r| r.keys()).collect();
         let critical = is_critical(&batch);
+        if let Some(events) = &mut self.events {
+            events.offer(&batch, now);
+        }
+        let publisher = self.parts(shard).1;
         let id = publisher.submit(batch, now);
         let counts = self.acked.as_ref().map_or_else(BatchCounts::default, |acked| acked.batcher.counts());
         self.figures.closed(messages, [self.batcher.counts(), counts]);

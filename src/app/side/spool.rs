@@ -96,7 +96,9 @@ impl Side {
         let blocked = (!can_publish).then(|| *spool.blocked_since.get_or_insert(now));
         let is_long = blocked.is_some_and(|since| now.saturating_duration_since(since) >= BLOCKED_MAX);
         for record in self.intake.take_overflow() {
-            self.publisher.divert(Batch::of(record), Shed::QueueFull, now);
+            let batch = Batch::of(record);
+            self.events.iter_mut().for_each(|events| events.divert(&batch));
+            self.publisher.divert(batch, Shed::QueueFull, now);
         }
         let nothing = self.state.mode == Some(Publish::Nothing);
         for shard in SHARDS {
@@ -137,9 +139,11 @@ impl Side {
         }
         let limit = self.limit_bytes;
         while self.given() < GIVEN_MAX || which == Divert::All {
-            let (batcher, publisher) = self.parts(shard);
-            let Some(batch) = batcher.divert(limit, which, now) else { return };
-            publisher.divert(batch, why, now);
+            let Some(batch) = self.parts(shard).0.divert(limit, which, now) else { return };
+            if let Some(events) = &mut self.events {
+                events.divert(&batch);
+            }
+            self.parts(shard).1.divert(batch, why, now);
             if which == Divert::Dullest && !self.is_short_of_room(shard) {
                 return;
             }

@@ -1,7 +1,7 @@
 //! What is copied to Realtime, and how.
 
-use crate::config::choices::{Readback, Redact, Table, Text};
-use crate::config::numbers::{Count, Percent, Size};
+use crate::config::choices::{MirrorFormat, Readback, Redact, Table, Text};
+use crate::config::numbers::{Count, Percent, Size, Timeout};
 use crate::config::var::{About, Group, Var};
 
 /// The mirrored share.
@@ -61,6 +61,23 @@ pub static INFLATE_BUFFER: Var<Size> = Var::new(
     "Memory to read compressed sessions: 32 KiB a direction, 56 KiB more while it talks. Beyond it: not mirrored.",
 )
 .default("64MiB");
+
+/// What is published.
+pub static MIRROR_FORMAT: Var<MirrorFormat> = Var::new(
+    Group::Mirror,
+    "CROSSFADE_MIRROR_FORMAT",
+    "`both`: messages to which a rule gives a `topic` are also published there as events for supabase-js.",
+)
+.default("messages");
+
+/// How long an event is news.
+pub static EVENTS_MAX_AGE: Var<Timeout> = Var::new(
+    Group::Mirror,
+    "CROSSFADE_EVENTS_MAX_AGE",
+    "An event that could not be sent by then is left out and counted; its envelope still comes.",
+)
+.default("10s");
+
 /// What goes into the table.
 pub static TABLE: Var<Table> = Var::new(
     Group::Mirror,
@@ -97,6 +114,8 @@ pub(super) static ALL: &[&About] = &[
     &BUFFER.about,
     &MESSAGE_MAX.about,
     &INFLATE_BUFFER.about,
+    &MIRROR_FORMAT.about,
+    &EVENTS_MAX_AGE.about,
     &TABLE.about,
     &TABLE_RATE.about,
     &TABLE_QUARANTINE.about,
