@@ -37,6 +37,7 @@ fn full() -> Snapshot {
         breaker_state: "open",
         breaker_trips: vec![("stall", 1)],
         table_rows: vec![("stored", 1)],
+        events: EventReadings { outcomes: vec![("accepted", 1)], ..EventReadings::default() },
         table_requests: vec![("ok", 1)],
         spool: Some(SpoolReadings {
             state: "open",
@@ -48,10 +49,13 @@ fn full() -> Snapshot {
         realtime_connected: true,
         rollout_percent: 12.5,
         matching: Some(MatchReadings {
-            kinds: vec![("matched", 3)],
+            kinds: vec![("matched", 1)],
+            not_compared: vec![("replay", 1)],
             ratio: Some(1.0),
-            verdicts: vec!["match", "mismatch"],
+            coverage: Some(1.0),
+            verdicts: vec!["match"],
             verdict: "match",
+            self_tests: vec![("passed", 1)],
             ..MatchReadings::default()
         }),
         rollout_live_percent: Some(12.0),

@@ -237,6 +237,9 @@ fn readings(latency: &Histogram) -> crate::admin::Readings {
 
 /// The part of all round trips that took at most this long.
 fn quantile(latency: &Histogram, part: f64) -> Duration {
+    if latency.count() == 0 {
+        return Duration::ZERO;
+    }
     Duration::from_secs_f64(quantile_ms(latency.counts(), part) / 1000.0)
 }
 

@@ -17,7 +17,7 @@
 //! kept ([`Credential::file`]), so that a rotated file can be read again. Secrets have no readable `Debug`, and an
 //! error never quotes one, not even when it was pasted into the wrong variable.
 //!
-//! **Limits.** At most [`VARIABLES_MAX`] variables; a secret file of at most 64 KiB. Nothing here connects to
+//! **Limits.** At most [`VARIABLES_MAX`] variables of the sidecar, the webhook's own aside; a secret file of at most 64 KiB. Nothing here connects to
 //! anything: whether the key works is for the link to find out.
 
 mod checks;

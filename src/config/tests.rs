@@ -121,7 +121,9 @@ fn variables_are_few_and_declared_once() {
     names.sort_unstable();
     names.dedup();
     assert_eq!(names.len(), vars::all().count());
-    assert!(names.len() <= VARIABLES_MAX);
+    // The webhook is another program's life: what is promised is about the sidecar.
+    let sidecar = vars::all().filter(|about| about.group != Group::Inject).count();
+    assert!(sidecar <= VARIABLES_MAX, "{sidecar}");
     let declared: usize = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/config/vars"))
         .expect("the folder of the variables")
         .map(|file| std::fs::read_to_string(file.expect("a file").path()).expect("text"))

@@ -87,6 +87,8 @@ async fn stuck(env: &[(&str, &str)], lane: &str) {
     stage.written(500).await;
     emulator.process.signal("STOP");
     stage.written(3_000).await;
+    stage.rest().await;
+    emulator.process.signal("CONT"); // so that every account can be settled
     stage.close_clean().await;
 }
 
