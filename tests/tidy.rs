@@ -345,6 +345,48 @@ fn the_repository_knows_no_workplace() {
     none("where it was written does not matter to who reads it:", broken);
 }
 
+/// Files outside the source that a line compiles in, relative to the crate; what a macro builds is beyond it.
+fn compiled_in(source: &Source) -> Vec<(usize, String)> {
+    let folder = source.name.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let named = source.code().flat_map(|(at, line)| {
+        let calls = ["include_str!(\"", "include_bytes!(\""];
+        calls.into_iter().flat_map(move |call| line.split(call).skip(1)).map(move |rest| (at, rest))
+    });
+    let paths = named.map(|(at, rest)| {
+        let path = rest.split('"').next().unwrap_or_default();
+        let mut parts: Vec<&str> = folder.split('/').collect();
+        for part in path.split('/') {
+            if part == ".." { parts.truncate(parts.len().saturating_sub(1)) } else { parts.push(part) }
+        }
+        (at, parts.join("/"))
+    });
+    paths.collect()
+}
+
+/// The image is built from what `.dockerignore` lets in, and CI's own build would not notice what that lacks.
+#[test]
+fn the_image_is_given_every_file_that_is_compiled_in() {
+    let ignore = fs::read_to_string(root().join(".dockerignore")).unwrap();
+    let let_in: Vec<&str> = ignore.lines().filter_map(|line| line.strip_prefix('!')).collect();
+    assert!(ignore.lines().any(|line| line == "*") && let_in.contains(&"src"), "{ignore}");
+    let docker = fs::read_to_string(root().join("Dockerfile")).unwrap();
+    assert!(
+        docker.lines().any(|line| line == "COPY . ."),
+        "the Dockerfile copies less than .dockerignore lets in"
+    );
+    let is_in =
+        |path: &str| let_in.iter().any(|entry| path == *entry || path.starts_with(&format!("{entry}/")));
+    let all: Vec<(String, usize, String)> = sources()
+        .iter()
+        .filter(|source| !source.is_test)
+        .flat_map(|source| compiled_in(source).into_iter().map(|(at, path)| (source.name.clone(), at, path)))
+        .collect();
+    assert!(all.len() > 15, "only {} files are found", all.len());
+    let missing = all.iter().filter(|(_, _, path)| !is_in(path) || !root().join(path).exists());
+    let told = missing.map(|(name, at, path)| format!("{name}:{at} compiles in {path}")).collect();
+    none("a file that the image's build does not get (.dockerignore):", told);
+}
+
 #[test]
 fn the_rules_bite() {
     let source =
@@ -363,6 +405,11 @@ fn the_rules_bite() {
         source("src/budget.rs", "#[cfg(test)]\npub(crate) mod model;\n\n").test_modules(),
         ["src/budget/model"]
     );
+    let compiled = source(
+        "src/a/x.rs",
+        "//! x\nconst A: &str = include_str!(\"../../docs/a.md\");\nconst B: &[u8] = include_bytes!(\"b\");\n",
+    );
+    assert_eq!(compiled_in(&compiled), [(2, "docs/a.md".to_owned()), (3, "src/a/b".to_owned())]);
     assert_eq!(tested.room(), "ws");
     assert_eq!(source("src/budget.rs", "").room(), "budget");
     assert_eq!(rooms_named("use crate::{ws::Walker, hot}; // crate::mirror"), ["ws", "hot", "mirror"]);
