@@ -48,7 +48,8 @@ fn the_configuration_page_is_current() {
 
 #[test]
 fn the_metrics_page_is_current() {
-    generated("docs/metrics.md", &crossfade::admin::markdown());
+    let page = crossfade::admin::markdown() + &crossfade::inject::metrics_markdown();
+    generated("docs/metrics.md", &page);
 }
 
 /// Words of capitals, digits and underscores that begin like a variable of ours.
@@ -272,9 +273,12 @@ fn in_schema(about: &crossfade::config::About) -> serde_json::Value {
     schema
 }
 
-/// The spool's place follows from `spool.type`, and the webhook's variables are its pods' alone.
+/// Places inside the container follow from what is mounted there (`spool`, `state`, `flags`, `tuning`), and the
+/// webhook's variables are its pods' alone.
 fn set_by_the_chart(about: &crossfade::config::About) -> bool {
-    about.name == "CROSSFADE_SPOOL_DIR" || about.group == Group::Inject
+    const PLACES: [&str; 4] =
+        ["CROSSFADE_SPOOL_DIR", "CROSSFADE_STATE_DIR", "CROSSFADE_FLAGS_FILE", "CROSSFADE_TUNING"];
+    PLACES.contains(&about.name) || about.group == Group::Inject
 }
 
 /// `charts/crossfade/schema/base.json`, with the variables of the program under `config` and `secrets`.

@@ -17,6 +17,8 @@ pub struct Inject {
     pub listen: SocketAddr,
     /// Holds `tls.crt` and `tls.key`.
     pub tls_dir: PathBuf,
+    /// Its listener of `/metrics` and `/healthz`.
+    pub metrics: SocketAddr,
     /// What is added to pods.
     pub template: PathBuf,
     /// How long it still answers after it was told to stop.
@@ -32,7 +34,12 @@ impl Inject {
     /// Every problem at once.
     pub fn load(strings: &Strings) -> Result<Self, Problems> {
         let reader = Reader::new(strings);
-        let others = [&vars::LOG.about, &vars::LOG_FORMAT.about, &vars::DRAIN_SETTLE.about];
+        let others = [
+            &vars::LOG.about,
+            &vars::LOG_FORMAT.about,
+            &vars::DRAIN_SETTLE.about,
+            &vars::METRICS_LISTEN.about,
+        ];
         let ours = |about: &About| {
             about.group == Group::Inject || others.iter().any(|other| other.name == about.name)
         };
@@ -47,6 +54,7 @@ impl Inject {
 fn read(r: &Reader<'_>) -> Result<Inject, Problem> {
     Ok(Inject {
         listen: r.value(&vars::INJECT_LISTEN)?,
+        metrics: r.value(&vars::METRICS_LISTEN)?,
         tls_dir: r.value(&vars::INJECT_TLS_DIR)?.0.into(),
         template: r.value(&vars::INJECT_TEMPLATE)?.0.into(),
         settle: r.value(&vars::DRAIN_SETTLE)?,
@@ -62,6 +70,7 @@ mod tests {
     fn the_webhook_needs_no_setting_and_none_of_the_proxys() {
         let inject = Inject::load(&Strings::of([])).unwrap();
         assert_eq!(inject.listen.to_string(), "0.0.0.0:8443");
+        assert_eq!(inject.metrics.to_string(), "0.0.0.0:9464");
         assert_eq!(inject.tls_dir, PathBuf::from("/run/secrets/tls"));
         assert_eq!(inject.template, PathBuf::from("/etc/crossfade/sidecar.json"));
         Inject::load(&Strings::of([("CROSSFADE_WORKERS", "many")])).expect("the proxy's business");

@@ -17,10 +17,14 @@
 //! **What is left alone.** Containers of the pod, their ports and probes; `enableServiceLinks`, since the service may
 //! read those variables and the pod is not ours; a longer grace period. Ports that no container declares cannot be seen.
 //!
+//! **Figures.** What became of each question, and when the certificate expires, on a listener of their own: an API
+//! server that cannot reach the webhook lets pods in without a word, so somebody has to watch.
+//!
 //! **Limits.** Bodies of 1 MiB; [`server`] has the rest. It does not look at what exists: a Secret that the template
 //! names and the namespace lacks keeps the pod waiting, as it would by hand.
 
 mod files;
+mod metrics;
 mod patch;
 mod pod;
 mod refuse;
@@ -31,6 +35,7 @@ mod template;
 mod tests;
 
 pub use files::{LiveTemplate, TemplateLook, TemplateWatch};
+pub use metrics::metrics_markdown;
 pub use patch::{Op, Verdict, patch};
 pub use refuse::{Reason, Refusal};
 pub use review::{Answer, Outcome, ReviewError, answer};

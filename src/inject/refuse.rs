@@ -43,6 +43,22 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Each of them.
+    pub const ALL: [Self; 12] = [
+        Self::HostNetwork,
+        Self::Windows,
+        Self::MirrorPod,
+        Self::EndsByItself,
+        Self::ContainerName,
+        Self::VolumeName,
+        Self::Label,
+        Self::Port,
+        Self::Annotation,
+        Self::Upstream,
+        Self::Probe,
+        Self::Mesh,
+    ];
+
     /// The word of log, warning and annotation.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

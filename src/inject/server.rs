@@ -22,9 +22,10 @@ use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 use tower_http::timeout::TimeoutLayer;
 
+use super::Namespace;
 use super::files::{LiveTemplate, TemplateLook, TemplateWatch};
+use super::metrics::{Answered, Figures, Reload};
 use super::review::{Answer, Outcome, answer};
-use super::{Namespace, Template};
 use crate::proxy::tls::{LOOK_EVERY, Live, Look, Named, ServerFiles, TlsProblem};
 
 /// The largest question, in bytes. etcd holds no Pod of 1.5 MiB; one of 1 MiB as JSON was never meant to run.
@@ -61,6 +62,7 @@ pub struct Webhook {
     template: Arc<LiveTemplate>,
     tls: Arc<Live<ServerConfig>>,
     bodies: Arc<Semaphore>,
+    figures: Figures,
 }
 
 /// The template's file and what was read of it.
@@ -84,12 +86,15 @@ pub fn open(config: &crate::config::Inject) -> Result<(Webhook, Watched), Vec<St
     let template = read(&path)
         .and_then(|bytes| LiveTemplate::open(bytes).map_err(|error| error.to_string()))
         .map_err(said);
-    match (tls, template) {
-        (Ok(tls), Ok((template, watch))) => {
+    let figures = Figures::new().map_err(|error| vec![format!("the metrics cannot be registered: {error}")]);
+    match (tls, template, figures) {
+        (Ok(tls), Ok((template, watch)), Ok(figures)) => {
             let bodies = Arc::new(Semaphore::new(BODIES_MAX));
-            Ok((Webhook { template, tls, bodies }, Watched { path, watch }))
+            Ok((Webhook { template, tls, bodies, figures }, Watched { path, watch }))
         }
-        (tls, template) => Err([tls.err(), template.err()].into_iter().flatten().flatten().collect()),
+        (tls, template, figures) => {
+            Err([tls.err(), template.err(), figures.err()].into_iter().flatten().flatten().collect())
+        }
     }
 }
 
@@ -118,14 +123,51 @@ impl Webhook {
             .with_state(self.clone())
     }
 
+    /// What Prometheus and the kubelet ask without TLS; nothing of a pod is in it.
+    pub fn metrics_router(&self) -> Router {
+        let metrics = |State(hook): State<Self>| async move { hook.metrics() };
+        Router::new()
+            .route("/metrics", get(metrics))
+            .route("/healthz", get(|| async { "ok\n" }))
+            .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, ANSWER_TIMEOUT))
+            .with_state(self.clone())
+    }
+
+    fn metrics(&self) -> Response {
+        match self.figures.text(self.tls.expires()) {
+            Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
+            Err(error) => {
+                tracing::error!(%error, "metrics cannot be encoded");
+                StatusCode::INTERNAL_SERVER_ERROR.into_response()
+            }
+        }
+    }
+
     async fn mutate(&self, request: Request, namespace: Namespace) -> Response {
+        let question = self.figures.question();
         let Ok(_place) = self.bodies.acquire().await else {
             return StatusCode::SERVICE_UNAVAILABLE.into_response();
         };
         let Ok(body) = to_bytes(request.into_body(), BODY_BYTES_MAX).await else {
+            question.answered(Answered::TooLarge);
             return (StatusCode::PAYLOAD_TOO_LARGE, "over 1 MiB, or cut off\n").into_response();
         };
-        judged(&body, &self.template.load(), namespace)
+        match answer(&body, &self.template.load(), namespace) {
+            Ok(answer) => {
+                question.answered(answer.outcome.into());
+                if let Outcome::Refused(reason) = answer.outcome {
+                    self.figures.refused(reason);
+                }
+                tell(&answer);
+                let json = [(header::CONTENT_TYPE, "application/json")];
+                (json, Body::from(answer.review.to_string())).into_response()
+            }
+            Err(error) => {
+                question.answered(Answered::Invalid);
+                tracing::warn!(%error, "a question that is none");
+                (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response()
+            }
+        }
     }
 
     /// Answers on `listener` until `stop` resolves, then finishes what is under way, for the answer's deadline at most.
@@ -176,11 +218,15 @@ impl Webhook {
             // The disk is waited for elsewhere: answers have a deadline.
             let looked = tokio::task::spawn_blocking(move || (tls.look(now()), read(&path))).await;
             let Ok((tls, template)) = looked else { continue };
-            tell_tls(tls);
+            self.tell_tls(tls);
             match self.template.look(&mut watched.watch, template) {
                 TemplateLook::Same => {}
-                TemplateLook::Applied => tracing::info!("the template has changed: new pods get the new one"),
+                TemplateLook::Applied => {
+                    self.figures.reload(Reload::TemplateApplied);
+                    tracing::info!("the template has changed: new pods get the new one");
+                }
                 TemplateLook::Refused(problem) => {
+                    self.figures.reload(Reload::TemplateRefused);
                     tracing::error!(
                         problem,
                         "the template has changed and cannot be used: the last good one stays"
@@ -189,35 +235,27 @@ impl Webhook {
             }
         }
     }
-}
 
-fn tell_tls(look: Look) {
-    match look {
-        Look::Same => {}
-        Look::Applied => tracing::info!("TLS files have changed: new connections use them"),
-        Look::Restored => tracing::info!("TLS files are as they were"),
-        Look::Refused(problems) => {
-            for problem in problems {
-                tracing::error!(
-                    variable = problem.variable,
-                    problem = problem.sentence(),
-                    "TLS files have changed and cannot be used: the last good ones stay in use"
-                );
+    fn tell_tls(&self, look: Look) {
+        match look {
+            Look::Same => {}
+            Look::Applied => {
+                self.figures.reload(Reload::TlsApplied);
+                tracing::info!("TLS files have changed: new connections use them");
+            }
+            Look::Restored => tracing::info!("TLS files are as they were"),
+            Look::Refused(problems) => {
+                self.figures.reload(Reload::TlsRefused);
+                for problem in problems {
+                    tracing::error!(
+                        variable = problem.variable,
+                        problem = problem.sentence(),
+                        "TLS files have changed and cannot be used: the last good ones stay in use"
+                    );
+                }
             }
         }
     }
-}
-
-fn judged(body: &[u8], template: &Template, namespace: Namespace) -> Response {
-    let answer = match answer(body, template, namespace) {
-        Ok(answer) => answer,
-        Err(error) => {
-            tracing::warn!(%error, "a question that is none");
-            return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response();
-        }
-    };
-    tell(&answer);
-    ([(header::CONTENT_TYPE, "application/json")], Body::from(answer.review.to_string())).into_response()
 }
 
 fn tell(answer: &Answer) {

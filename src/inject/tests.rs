@@ -186,21 +186,7 @@ fn each_reason_has_a_recorded_pod() {
             }
         }
     }
-    let all = [
-        Reason::HostNetwork,
-        Reason::Windows,
-        Reason::MirrorPod,
-        Reason::EndsByItself,
-        Reason::ContainerName,
-        Reason::VolumeName,
-        Reason::Label,
-        Reason::Port,
-        Reason::Annotation,
-        Reason::Upstream,
-        Reason::Probe,
-        Reason::Mesh,
-    ];
-    for reason in all {
+    for reason in Reason::ALL {
         assert!(seen.contains(&reason.as_str()), "{reason:?}");
     }
 }

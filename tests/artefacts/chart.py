@@ -12,6 +12,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
+import urllib.request
 
 import yaml
 
@@ -21,7 +23,9 @@ CHART = pathlib.Path("charts/crossfade")
 VERSIONS = ["1.28", "1.34"]
 OPERATOR = "monitoring.coreos.com/v1"
 # Variables that follow from other values, so that nobody sets them under `config`.
-SET_BY_THE_CHART = {"CROSSFADE_SPOOL_DIR", "CROSSFADE_INJECT_LISTEN", "CROSSFADE_INJECT_TLS_DIR", "CROSSFADE_INJECT_TEMPLATE"}
+PLACES = {"CROSSFADE_SPOOL_DIR", "CROSSFADE_STATE_DIR", "CROSSFADE_FLAGS_FILE", "CROSSFADE_TUNING"}
+SET_BY_THE_CHART = {*PLACES, "CROSSFADE_INJECT_LISTEN", "CROSSFADE_INJECT_TLS_DIR", "CROSSFADE_INJECT_TEMPLATE"}
+HANG = 60
 helm, validate, crds, binary, out, helm3 = sys.argv[1:7]
 seen_count = 0
 
@@ -78,6 +82,12 @@ def binary_accepts(docs, label):
                 accept(container, known, f"{label} {where}")
 
 
+def secret_for(variable):
+    if "REDIS" in variable:
+        return "redis://redis:6379/0"
+    return "sb_publishable_x" if "ANON" in variable else "sb_secret_0123456789abcdef"
+
+
 def accept(container, known, label):
     with tempfile.TemporaryDirectory() as folder:
         environment = {}
@@ -85,8 +95,7 @@ def accept(container, known, label):
             name, value = variable["name"], variable.get("value", "pod-0")
             if name.endswith("_FILE") and name not in known:
                 value = os.path.join(folder, name)
-                anon = "ANON" in name
-                pathlib.Path(value).write_text("sb_publishable_x" if anon else "sb_secret_0123456789abcdef")
+                pathlib.Path(value).write_text(secret_for(name))
             environment[name] = value
         environment.setdefault("CROSSFADE_ADMIN_TOKEN", "x") if "CROSSFADE_ADMIN_TOKEN_FILE" not in environment else None
         # Reads the whole configuration, then finds nobody on port 1.
@@ -222,6 +231,7 @@ def sabotages(rendered):
         (gateway, "HorizontalPodAutoscaler", lambda d: d["spec"]["scaleTargetRef"].update(name="x"), "not there"),
         (gateway, "HorizontalPodAutoscaler", lambda d: d["spec"].update(minReplicas=99), "over maxReplicas"),
         (gateway, "ServiceMonitor", lambda d: d["spec"]["selector"]["matchLabels"].update(a="b"), "selects 0"),
+        (injector, "PodMonitor", lambda d: d["spec"].pop("namespaceSelector") and d["spec"]["selector"]["matchLabels"].update(a="b"), "scrapes no pod"),
         (gateway, "ServiceMonitor", lambda d: d["spec"]["endpoints"][0].update(intervall="1s"), "unknown endpoint"),
         (gateway, "PrometheusRule", lambda d: d["spec"].update(group=[]), "unknown spec.group"),
         (gateway, "PrometheusRule", lambda d: d["spec"]["groups"][0]["rules"][0].update(four="5m"), "rule key"),
@@ -242,6 +252,13 @@ def sabotages(rendered):
         (made, "Deployment", lambda d: side(d)["livenessProbe"]["httpGet"].update(path="/readyz"), "livenessProbe"),
         (made, "Deployment", lambda d: side(d).pop("lifecycle"), "preStop"),
         (made, "Deployment", lambda d: box(d)["ports"].append({"containerPort": 8080}), "twice in the pod"),
+        (made, "Deployment", lambda d: side(d)["volumeMounts"].pop(), "where nothing is mounted"),
+        (made, "Deployment", lambda d: side(d)["env"].remove(named(side(d)["env"], "CROSSFADE_TUNING")), "no variable names it"),
+        (made, "Deployment", lambda d: named(side(d)["volumeMounts"], "crossfade-state").update(readOnly=True), "contradict"),
+        (made, "Deployment", lambda d: named(side(d)["volumeMounts"], "crossfade-flags").pop("readOnly"), "contradict"),
+        (made, "Deployment", lambda d: named(side(d)["volumeMounts"], "crossfade-flags").update(subPath="a"), "never changes"),
+        (made, "Deployment", lambda d: spec(d).update(enableServiceLinks=False), "service's own to decide"),
+        (gateway, "Deployment", lambda d: spec(d).pop("enableServiceLinks"), "must be false"),
         (injector, "MutatingWebhookConfiguration", lambda d: d["webhooks"][0].update(failurePolicy="Maybe"), "failurePolicy"),
         (injector, "MutatingWebhookConfiguration", lambda d: d["webhooks"][0].update(sideEffects="Some"), "sideEffects"),
         (injector, "MutatingWebhookConfiguration", lambda d: d["webhooks"][0]["clientConfig"]["service"].update(name="x"), "not there"),
@@ -254,6 +271,139 @@ def sabotages(rendered):
         if not any(word in problem for problem in found):
             fail(f"a sabotage of {kind} ({word}) goes unseen: {found}")
     seen(f"{len(cases)} sabotages are each found by the rule meant for it")
+
+
+def named(rows, name):
+    return next(row for row in rows if row["name"] == name)
+
+
+def gateway_of(*sets):
+    """The rendered gateway: its pod, and its network policy's ports outwards."""
+    options = [part for one in ("config.CROSSFADE_UPSTREAM=ws://127.0.0.1:1", *sets) for part in ("--set", one)]
+    got = template(CHART, "1.34", False, *options)
+    if got.returncode != 0:
+        fail(f"{sets}: {got.stderr}")
+    docs = load(got.stdout)
+    judge(docs, "1.34", str(sets))
+    (spec,) = [spec for _, _, spec in manifests.pods(docs)]
+    (policy,) = [doc["spec"]["egress"] for doc in docs if doc["kind"] == "NetworkPolicy"]
+    return spec, {port["port"] for rule in policy for port in rule["ports"]}
+
+
+def variable(spec, name):
+    (container,) = spec["containers"]
+    return next((row.get("value") for row in container["env"] if row["name"] == name), None)
+
+
+def stores_are_mounted(rendered):
+    """Flags, tuning, state and Redis arrive where the program is told to look, in all three modes."""
+    for stem, tuning, flags, state in [
+        ("gateway-full-values", "fine.toml", "flags.json", {"emptyDir": {"sizeLimit": "64Mi"}}),
+        ("injector-values", "tuning.toml", "chat.json", {"persistentVolumeClaim": {"claimName": "crossfade-state"}}),
+    ]:
+        (spec,) = [s for where, _, s in manifests.pods(rendered[stem, "1.34", False]) if stem[0] == "g" or where.endswith("injected")]
+        both = [*spec.get("initContainers", []), *spec["containers"]]
+        environment = {row["name"]: row.get("value") for row in named(both, "crossfade")["env"]}
+        wanted = {
+            "CROSSFADE_FLAGS_FILE": f"/etc/crossfade/flags/{flags}", "CROSSFADE_TUNING": f"/etc/crossfade/tuning/{tuning}",
+            "CROSSFADE_STATE_DIR": "/var/lib/crossfade", "CROSSFADE_REDIS_URL_FILE": "/run/secrets/crossfade/CROSSFADE_REDIS_URL",
+        }
+        if not wanted.items() <= environment.items():
+            fail(f"{stem}: {environment}")
+        volumes = {volume.pop("name"): volume for volume in copy.deepcopy(spec["volumes"])}
+        item = lambda key: [{"key": key, "path": key}]  # noqa: E731
+        if volumes["crossfade-flags"] != {"configMap": {"name": "crossfade-flags", "optional": True, "items": item(flags)}}:
+            fail(f"{stem}: {volumes['crossfade-flags']}")
+        if volumes["crossfade-tuning"] != {"configMap": {"name": "crossfade-tuning", "items": item(tuning)}}:
+            fail(f"{stem}: {volumes['crossfade-tuning']}")
+        if volumes["crossfade-state"] != state:
+            fail(f"{stem}: {volumes['crossfade-state']}")
+        url = {"secret": {"name": "redis", "items": [{"key": "url", "path": "CROSSFADE_REDIS_URL"}]}}
+        if url not in volumes["crossfade-secrets"]["projected"]["sources"]:
+            fail(f"{stem}: {volumes['crossfade-secrets']}")
+        if ("CROSSFADE_PODS" in environment) != (stem[0] == "g"):
+            fail(f"{stem}: CROSSFADE_PODS beside a service, whose replicas nobody here knows")
+    seen("flags, tuning, state and the URL of Redis arrive where the program looks, gateway and injector")
+
+
+def the_webhook_is_watched(rendered):
+    for stem, kinds in [("injector-values", {"PodMonitor"}), ("injector-redirect-values", {"PodMonitor", "ServiceMonitor"})]:
+        docs = rendered[stem, "1.34", True]
+        (pod,) = [labels for where, labels, _ in manifests.pods(docs) if "injected" not in where]
+        found = {doc["kind"] for doc in docs if doc["kind"] in ("PodMonitor", "ServiceMonitor")
+                 and doc["spec"]["selector"]["matchLabels"].items() <= {**pod, "crossfade.dev/metrics": "true"}.items()}
+        sidecars = [doc for doc in docs if doc["kind"] == "PodMonitor" and doc["spec"].get("namespaceSelector") == {"any": True}]
+        if found != kinds or len(sidecars) != 1:
+            fail(f"{stem}: the webhook is watched by {found}, the sidecars everywhere by {len(sidecars)}")
+    seen("the webhook's pods are scraped, and the sidecars in all namespaces")
+
+
+def pods_and_ports():
+    scaled = ("autoscaling.enabled=true", "autoscaling.minReplicas=3", "autoscaling.maxReplicas=9")
+    redis = ("redis.url.name=redis", "redis.url.key=url")
+    for sets, pods in [
+        ((), "2"), (("replicas=5",), "5"), (("replicas=0",), "1"), (("replicas=5", "config.CROSSFADE_PODS=7"), "7"),
+        (scaled, "9"), ((*scaled, *redis), "3"), ((*redis, "replicas=4"), "4"),
+    ]:
+        spec, _ = gateway_of(*sets)
+        if variable(spec, "CROSSFADE_PODS") != pods:
+            fail(f"{sets}: CROSSFADE_PODS is {variable(spec, 'CROSSFADE_PODS')}, not {pods}")
+    given = ("secrets.CROSSFADE_REDIS_URL.name=redis", "secrets.CROSSFADE_REDIS_URL.key=url")
+    for sets, port in [((), None), (redis, 6379), (given, 6379), ((*redis, "redis.port=6390"), 6390)]:
+        _, ports = gateway_of(*sets)
+        if ports - {53, 443, 1} != ({port} - {None}):
+            fail(f"{sets}: the network policy lets out {ports}")
+    seen("CROSSFADE_PODS follows replicas and autoscaling unless it is given; the way to Redis is open where there is one")
+
+
+def stores_take_effect():
+    """The program itself, with the gateway's environment and what its volumes would hold."""
+    spec, _ = gateway_of("flags.configMap=f", "tuning.configMap=t", "state.type=emptyDir")
+    (container,) = spec["containers"]
+    with tempfile.TemporaryDirectory() as folder:
+        root = pathlib.Path(folder)
+        for mount in container["volumeMounts"]:
+            pathlib.Path(folder + mount["mountPath"]).mkdir(parents=True)
+        environment = {row["name"]: row.get("value", "pod-0") for row in container["env"]}
+        for name in PLACES & set(environment):
+            environment[name] = folder + environment[name]
+        environment.update({f"CROSSFADE_{name}_LISTEN": "127.0.0.1:0" for name in ("METRICS", "ADMIN")}, CROSSFADE_LISTEN="127.0.0.1:0")
+        flags, tuning = (pathlib.Path(environment[f"CROSSFADE_{name}"]) for name in ("FLAGS_FILE", "TUNING"))
+        tuning.write_text("[nothing]\n")
+        got = run(binary, env=environment, timeout=HANG)
+        if got.returncode != 64 or "CROSSFADE_TUNING" not in got.stderr:
+            fail(f"a tuning file that is wrong goes unread: {got.returncode} {got.stderr}")
+        tuning.write_text("")
+        flags.write_text('{"schema":1,"version":1,"percent":"12.5"}')
+        log = root / "log"
+        process = subprocess.Popen([binary], env=environment, stderr=log.open("w"), stdin=subprocess.DEVNULL)
+        try:
+            until("listening", lambda: address(log, "metrics"))
+            until("the file's share", lambda: "crossfade_rollout_percent 12.5" in scraped(address(log, "metrics")))
+            until("the saved flags", lambda: any("12.5" in saved.read_text() for saved in (root / "var/lib/crossfade").rglob("*") if saved.is_file()))
+        finally:
+            process.terminate()
+            process.wait(timeout=HANG)
+    seen("the program takes share and fine settings from these files, and keeps the share in the state directory")
+
+
+def address(log, listener):
+    lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{") and line.endswith("}")]
+    return next((line["addr"] for line in lines if line.get("listener") == listener), None)
+
+
+def scraped(where):
+    with urllib.request.urlopen(f"http://{where}/metrics", timeout=HANG) as answer:
+        return answer.read().decode()
+
+
+def until(what, holds):
+    deadline = time.monotonic() + HANG
+    while time.monotonic() < deadline:
+        if holds():
+            return
+        time.sleep(0.05)
+    fail(f"{what} did not happen within {HANG} s")
 
 
 def one_source():
@@ -314,6 +464,10 @@ def main():
     one_source()
     rendered = matrix()
     the_right_sidecar(rendered)
+    stores_are_mounted(rendered)
+    the_webhook_is_watched(rendered)
+    pods_and_ports()
+    stores_take_effect()
     sabotages(rendered)
     refused()
     example_chart()

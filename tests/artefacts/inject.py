@@ -4,6 +4,7 @@ Usage: inject.py HELM KUBERNETES-VALIDATE CROSSFADE OUTPUT-DIRECTORY
 """
 
 import base64
+import calendar
 import http.client
 import json
 import os
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 
 import jsonpatch
 import yaml
@@ -24,6 +26,8 @@ import inject_templates
 import manifests
 
 HANG = 60
+# What the reloads of `reloads` must be counted as.
+RELOADS = {"tls_applied": 1, "tls_refused": 1, "template_applied": 1, "template_refused": 1}
 helm, validate, binary, out = sys.argv[1:5]
 VALUES, REDIRECT_VALUES = (f"charts/crossfade/ci/injector{more}-values.yaml" for more in ("", "-redirect"))
 REVIEWS = {path.stem: json.loads(path.read_text()) for path in sorted(pathlib.Path("tests/admission").glob("*.json"))}
@@ -74,6 +78,12 @@ class Authority:
                      "-days", "2", "-extfile", extensions, "-out", folder / "tls.crt")
 
 
+    @staticmethod
+    def expires(certificate):
+        said = run("openssl", "x509", "-in", certificate, "-noout", "-enddate").stdout
+        return calendar.timegm(time.strptime(said.strip().removeprefix("notAfter="), "%b %d %H:%M:%S %Y %Z"))
+
+
 class Mount:
     """As the kubelet mounts: symlinks into ..data, which is swapped."""
 
@@ -99,23 +109,43 @@ class Webhook:
         (deployment,) = [doc for doc in docs if doc["kind"] == "Deployment"]
         (container,) = deployment["spec"]["template"]["spec"]["containers"]
         environment = {variable["name"]: variable["value"] for variable in container["env"]}
-        if set(environment) != {"CROSSFADE_INJECT_LISTEN", "CROSSFADE_INJECT_TLS_DIR", "CROSSFADE_INJECT_TEMPLATE"}:
+        if set(environment) != {"CROSSFADE_INJECT_LISTEN", "CROSSFADE_INJECT_TLS_DIR", "CROSSFADE_INJECT_TEMPLATE", "CROSSFADE_METRICS_LISTEN"}:
             fail(f"the chart gives the webhook {environment}")
         given = (environment["CROSSFADE_INJECT_TLS_DIR"], environment["CROSSFADE_INJECT_TEMPLATE"])
         mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
         if given != (mounts["tls"], mounts["template"] + "/sidecar.json"):
             fail(f"{given} is not where the chart mounts them: {mounts}")
-        environment.update(CROSSFADE_INJECT_LISTEN="127.0.0.1:0", CROSSFADE_INJECT_TLS_DIR=str(tls), CROSSFADE_INJECT_TEMPLATE=str(template))
+        ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+        if environment["CROSSFADE_METRICS_LISTEN"] != f"0.0.0.0:{ports['cf-metrics']}":
+            fail(f"Prometheus would ask {ports}")
+        environment.update(CROSSFADE_INJECT_LISTEN="127.0.0.1:0", CROSSFADE_METRICS_LISTEN="127.0.0.1:0", CROSSFADE_INJECT_TLS_DIR=str(tls), CROSSFADE_INJECT_TEMPLATE=str(template))
         self.process = subprocess.Popen([binary, *container["args"]], env=environment, stderr=self.log.open("w"))
-        self.port = int(until("listening", self.listening).rsplit(":", 1)[1])
+        try:
+            self.port, self.metrics_port = self.port_of("inject"), self.port_of("metrics")
+        except SystemExit:
+            self.process.kill()
+            raise
 
     def lines(self):
         return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
 
-    def listening(self):
-        if self.process.poll() is not None:
-            fail(self.log.read_text())
-        return next((line["addr"] for line in self.lines() if line["message"] == "listening"), None)
+    def port_of(self, listener):
+        def listening():
+            if self.process.poll() is not None:
+                fail(self.log.read_text())
+            mine = [line for line in self.lines() if line["message"] == "listening" and line["listener"] == listener]
+            return next((line["addr"] for line in mine), None)
+
+        return int(until("listening", listening).rsplit(":", 1)[1])
+
+    def values(self):
+        """What Prometheus scrapes, without TLS, by series."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=HANG) as answer:
+            text = answer.read().decode()
+        return {series: float(value) for series, value in (line.rsplit(" ", 1) for line in text.splitlines() if line[0] != "#")}
+
+    def outcome(self, word):
+        return self.values()[f'crossfade_inject_reviews_total{{outcome="{word}"}}']
 
     def connect(self, authority):
         """Verifies the name that the API server verifies."""
@@ -191,6 +221,7 @@ def accepted(pod):
 def judged(hook, authority, path, version, label):
     """All reviews: patched, valid, our own rules, and asked again nothing changes."""
     pods, injected, refused = [], 0, 0
+    before_all = hook.values()
     for name, review in REVIEWS.items():
         before = review["request"]["object"]
         pod, warnings = hook.review(authority, path, review)
@@ -216,6 +247,15 @@ def judged(hook, authority, path, version, label):
     valid(pods, version)
     if injected < 5 or refused < 10:
         fail(f"{label}: {injected} injected, {refused} refused")
+    after = hook.values()
+    grown = {word: after[key] - before_all[key] for word in ("injected", "already", "refused", "not_asked")
+             for key in [f'crossfade_inject_reviews_total{{outcome="{word}"}}']}
+    # Asked again: an injected pod has one already, a refused one is refused again.
+    if (grown["injected"], grown["already"]) != (injected, injected) or grown["refused"] < refused or sum(grown.values()) != 2 * len(REVIEWS):
+        fail(f"{label}: {injected} injected and {refused} refused are counted as {grown}")
+    reasons = sum(value for key, value in after.items() if key.startswith("crossfade_inject_refused_total"))
+    if reasons != after['crossfade_inject_reviews_total{outcome="refused"}']:
+        fail(f"{label}: {reasons} reasons for what is refused")
     seen(f"{label}: {injected} pods injected, {refused} refused with a reason; all valid on {version}, the same when asked again")
     return dict(zip(REVIEWS, pods))
 
@@ -250,6 +290,9 @@ def hostile(hook, authority):
         status, text = hook.ask(authority, method, path, body)
         if status != wanted:
             fail(f"{method} {path} ({len(body or b'')} bytes): {status} {text[:100]}")
+    counted = {word: hook.outcome(word) for word in ("invalid", "too_large", "unanswered")}
+    if counted != {"invalid": 2, "too_large": 1, "unanswered": 0}:
+        fail(f"two that are no question and one too large are counted as {counted}")
     slow = [hook.connect(authority) for _ in range(20)]
     for one in slow:
         one.sendall(b"POST /mutate HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{")
@@ -261,6 +304,7 @@ def hostile(hook, authority):
         if b" 503 " not in said:
             fail(f"a question that never ends is answered {said}")
         one.close()
+    until("20 unanswered", lambda: hook.outcome("unanswered") == 20)
     hook.review(authority, "/mutate", REVIEWS["plain"])
     with socket.create_connection(("127.0.0.1", hook.port), timeout=HANG) as plain:
         plain.sendall(b"GET /healthz HTTP/1.1\r\n\r\n")
@@ -304,6 +348,15 @@ def reloads(hook, folder, tls, template, classic, first):
     until("the refusal", lambda: any("TLS files have changed and cannot" in line["message"] for line in hook.lines()))
     if not shown():
         fail("a bad pair is used")
+    reloads = {word: hook.values()[f'crossfade_inject_reloads_total{{outcome="{word}"}}'] for word in RELOADS}
+    if reloads != RELOADS:
+        fail(f"reloads are counted as {reloads}")
+    if hook.values()["crossfade_inject_certificate_expiry_seconds"] != second.expires(folder / "issued-2/tls.crt"):
+        fail("the expiry is not the certificate's in use")
+    linted = run("promtool", "check", "metrics", input=urllib.request.urlopen(f"http://127.0.0.1:{hook.metrics_port}/metrics").read().decode())
+    if linted.returncode != 0:
+        fail(linted.stdout + linted.stderr)
+    seen("metrics: each question by what became of it, each reload, and when the certificate in use expires")
     seen("certificate: renewed by another authority without a restart or a cut; a pair that does not fit is refused")
     return second
 

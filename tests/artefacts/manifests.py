@@ -151,6 +151,7 @@ def ours(docs):
             for variable, value in environment.items():
                 if re.search(r"(_KEY|_TOKEN)$", variable) and value:
                     yield f"{name}: {variable} holds a secret"
+            yield from places(name, container, environment)
             grace = seconds(environment.get("CROSSFADE_DRAIN_GRACE", "25s"))
             if spec.get("terminationGracePeriodSeconds", 30) < grace + 10:
                 yield f"{name}: the pod's grace is shorter than the drain's {grace:g} s + 10 s"
@@ -158,6 +159,26 @@ def ours(docs):
                 yield f"{name}: a native sidecar needs preStop /crossfade drain"
             if container.get("lifecycle") and "CROSSFADE_ADMIN_TOKEN_FILE" not in environment:
                 yield f"{name}: preStop without CROSSFADE_ADMIN_TOKEN"
+
+
+def places(name, container, environment):
+    """Each file and folder that a variable names is mounted, folders that are written to writable; nothing else is."""
+    used = set()
+    for variable, value in environment.items():
+        if not re.search(r"_(FILE|DIR)$|_TUNING$", variable):
+            continue
+        folders = [mount for mount in container.get("volumeMounts", []) if f"{value}/".startswith(mount["mountPath"] + "/")]
+        if not folders:
+            yield f"{name}: {variable} is {value}, where nothing is mounted"
+        for mount in folders:
+            used.add(mount["name"])
+            if "subPath" in mount:
+                yield f"{name}: {mount['name']} by subPath never changes"
+            if variable.endswith("_DIR") == mount.get("readOnly", False):
+                yield f"{name}: {variable} and readOnly of {mount['name']} contradict each other"
+    for mount in container.get("volumeMounts", []):
+        if mount["name"] not in used:
+            yield f"{name}: {mount['name']} is mounted, and no variable names it"
 
 
 def restricted(name, container):
@@ -198,6 +219,11 @@ def custom_kinds(docs):
             for endpoint in doc["spec"]["podMetricsEndpoints"]:
                 if endpoint["port"] not in names | {"cf-metrics"}:
                     yield f"{path(doc)}: no container has a port {endpoint['port']}"
+        if doc["kind"] == "PodMonitor" and "namespaceSelector" not in doc["spec"]:
+            wanted = doc["spec"]["selector"]["matchLabels"].items()
+            made = [labels for _, labels, _ in pods(docs)]
+            if made and not any(wanted <= labels.items() for labels in made):
+                yield f"{path(doc)}: scrapes no pod"
         if doc["kind"] == "ServiceMonitor":
             wanted = doc["spec"]["selector"]["matchLabels"].items()
             found = [d for d in docs if d["kind"] == "Service" and wanted <= d["metadata"]["labels"].items()]
@@ -228,7 +254,18 @@ def webhooks(docs):
                 yield f"{path(doc)}: nobody vouches for its certificate"
 
 
-RULES = [enums, selectors, pod_shape, ours, custom_kinds, webhooks]
+def service_links(docs):
+    """Switched off in pods that hold nothing but us; a service may read those variables."""
+    for where, _, spec in pods(docs):
+        names = {container["name"] for container, _ in containers(spec)}
+        whole = names <= {"crossfade", "inject"}
+        if whole and spec.get("enableServiceLinks") is not False:
+            yield f"{where}: enableServiceLinks must be false in a pod of ours"
+        if not whole and spec.get("enableServiceLinks") is False:
+            yield f"{where}: enableServiceLinks is the service's own to decide"
+
+
+RULES = [enums, selectors, pod_shape, ours, custom_kinds, webhooks, service_links]
 
 
 def problems(docs):

@@ -26,6 +26,7 @@ def main():
     unseen, tried = [], 0
     for i, rule in enumerate(source["groups"][0]["rules"]):
         always = re.sub(r"(==|>) *[0-9.]+( \\*)?", lambda m: ">= 0" + (m.group(2) or ""), rule["expr"])
+        always = re.sub(r"< *[0-9.]+$", "< Inf", always)
         never = f"({rule['expr']}) and vector(1) == 2"
         assert always != rule["expr"], f"{rule['alert']}: no threshold found"
         for name, expr in (("always", always), ("never", never)):

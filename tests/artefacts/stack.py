@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -122,9 +123,10 @@ def compose():
     services = doc["services"]
     names(services)
     percent = "10"
+    defaults = {"${PERCENT:-10}": percent, "${REDIS_URL:-}": ""}
     start("legacy", [sys.executable, "deploy/examples/python/server.py"], services["legacy"]["environment"])
     start("emulator", [binary, *services["emulator"]["command"]], {})
-    environment = {key: value.replace("${PERCENT:-10}", percent) for key, value in services["crossfade"]["environment"].items()}
+    environment = {key: defaults.get(value, value) for key, value in services["crossfade"]["environment"].items()}
     secret = doc["secrets"]["supabase-key"]["file"]
     environment["SUPABASE_KEY_FILE"] = str(pathlib.Path("deploy/compose", secret).resolve())
     proxy = start("crossfade", [binary], environment)
@@ -149,7 +151,7 @@ def compose():
     seen("compose: six users are served, in order, with an echo")
     until("read-backs", lambda: value('crossfade_mirror_messages_total{state="confirmed"}') > 100)
     seen("compose: Realtime has delivered them back")
-    return proxy
+    return proxy, environment, services["redis"]
 
 
 def watched():
@@ -186,6 +188,49 @@ def watched():
     if wrong or firing or not state:
         fail(f"rules: {wrong} cannot be evaluated, {firing} fire in a healthy stack")
     seen("Prometheus evaluates every rule, and none fires in a healthy stack")
+
+
+def redis_commands():
+    """What docs/deploy.md says inside the container of Redis."""
+    inside = re.findall(r"^docker compose .* exec redis (redis-cli .*)$", pathlib.Path("docs/deploy.md").read_text(), re.M)
+    commands = [shlex.split(line) for line in inside]
+    if [command[1] for command in commands] != ["SET", "PUBLISH"]:
+        fail(f"docs/deploy.md writes flags by {inside}")
+    return commands
+
+
+def redis_says(*words):
+    """Its answer; nothing where it cannot be reached or refuses."""
+    got = subprocess.run(["redis-cli", "-e", "-h", "redis", *words], capture_output=True, text=True, check=False)
+    return got.stdout.strip() if got.returncode == 0 else ""
+
+
+def rollout():
+    """The process's own view; only what it is told, nothing that depends on who is connected."""
+    told = json.loads(fetch("http://127.0.0.1:9465/api/v1/status"))["rollout"]
+    return told["tier"], told["effective_percent"]
+
+
+def by_redis(environment, redis):
+    """The share as flags in Redis: nobody before they are written, then what they say, each as soon as it is seen."""
+    start("redis", [*redis["command"], "--bind", "127.0.0.1", "--dir", out], {})
+    until("Redis answers", lambda: redis_says("PING") == "PONG")
+    # What the breaker leaves of a share is another matter: a slow machine may not trip it here.
+    environment = {**environment, "CROSSFADE_REDIS_URL": "redis://redis:6379/0", "CROSSFADE_BREAKER": "forced_closed"}
+    proxy = start("crossfade-redis", [binary], environment)
+    until("Redis decides, for nobody", lambda: rollout() == ("redis", 0))
+    written = redis_commands()
+    flags = json.loads(written[0][3])
+    for version, percent in ((flags["version"], flags["percent"]), (flags["version"] + 1, "40")):
+        written[0][3] = json.dumps({**flags, "version": version, "percent": percent})
+        for _, *words in written:
+            if not redis_says(*words):
+                fail(f"Redis does not take {words}")
+        until(f"{percent} % by Redis", lambda wanted=float(percent): rollout() == ("redis", wanted))
+    asyncio.run(crowd("ws://crossfade:8080/feed", ["1", "2", "3", "4"], 5))
+    if stop(proxy) != 0:
+        fail("crossfade does not end with 0")
+    seen("compose with Redis: nobody until flags are written, then 12.5 %, then 40 %, and everybody is served")
 
 
 def stop(process):
@@ -231,11 +276,12 @@ def main():
     enter_own_namespaces()
     pathlib.Path(out).mkdir(parents=True, exist_ok=True)
     try:
-        proxy = compose()
+        proxy, environment, redis = compose()
         watched()
         if stop(proxy) != 0:
             fail("crossfade does not end with 0")
         seen("compose: SIGTERM drains and ends with 0")
+        by_redis(environment, redis)
         stacks()
     finally:
         for _, process in running:

@@ -3,7 +3,7 @@
 . tests/artefacts/tools.sh
 need_binary
 need_helm
-need_apt openssl=openssl
+need_apt openssl=openssl promtool=prometheus
 need_python yaml=pyyaml kubernetes_validate=kubernetes-validate==1.37.0 jsonpatch=jsonpatch==1.33
 CROSSFADE_BLESS=${CROSSFADE_BLESS:-} "$python" tests/artefacts/inject_templates.py "$helm"
 "$python" tests/artefacts/inject.py "$helm" "$tools/venv/bin/kubernetes-validate" "$binary" "$PWD/target/inject"

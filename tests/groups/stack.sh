@@ -2,7 +2,7 @@
 # with our rules and our dashboard's queries.
 . tests/artefacts/tools.sh
 need_binary
-need_apt promtool=prometheus ip=iproute2
+need_apt promtool=prometheus ip=iproute2 redis-server=redis-server redis-cli=redis-tools
 need_python yaml=pyyaml websockets=websockets==15.0.1
 need_npm node ws@8
 unshare --net --mount true 2>/dev/null || skip "network and mount namespaces are refused here"

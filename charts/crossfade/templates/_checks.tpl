@@ -43,11 +43,20 @@
 {{- fail (printf "config.CROSSFADE_SPOOL_MAX (%s) is over spool.size (%s): the volume would be full, and an emptyDir over its limit takes the whole pod with it" $max .Values.spool.size) -}}
 {{- end -}}
 {{- end -}}
-{{- if and (eq .Values.mode "gateway") (eq .Values.spool.type "claim") (or .Values.autoscaling.enabled (gt (int .Values.replicas) 1)) -}}
-{{- fail "spool.type claim is one pod's disk: set replicas to 1 and autoscaling.enabled to false, or use emptyDir" -}}
+{{- range $name := list "spool" "state" -}}
+{{- $disk := get $.Values $name -}}
+{{- if and (eq $.Values.mode "gateway") (eq $disk.type "claim") (or $.Values.autoscaling.enabled (gt (int $.Values.replicas) 1)) -}}
+{{- fail (printf "%s.type claim is one pod's disk: set replicas to 1 and autoscaling.enabled to false, or use emptyDir" $name) -}}
 {{- end -}}
-{{- if and (ne .Values.mode "gateway") (eq .Values.spool.type "claim") (not .Values.spool.claimName) -}}
-{{- fail "spool.claimName is required for spool.type claim beside a service: the claim belongs to your workload" -}}
+{{- if and (ne $.Values.mode "gateway") (eq $disk.type "claim") (not $disk.claimName) -}}
+{{- fail (printf "%s.claimName is required for %s.type claim beside a service: the claim belongs to your workload" $name $name) -}}
+{{- end -}}
+{{- end -}}
+{{- if and .Values.redis.url.name (hasKey .Values.secrets "CROSSFADE_REDIS_URL") -}}
+{{- fail "secrets.CROSSFADE_REDIS_URL and redis.url are the same setting: give one of them" -}}
+{{- end -}}
+{{- if ne (empty .Values.redis.url.name) (empty .Values.redis.url.key) -}}
+{{- fail "redis.url needs both name and key of a Secret, such as { name: redis, key: url }" -}}
 {{- end -}}
 {{- if and (eq .Values.mode "gateway") .Values.autoscaling.enabled (gt (int .Values.autoscaling.minReplicas) (int .Values.autoscaling.maxReplicas)) -}}
 {{- fail (printf "autoscaling.minReplicas (%d) is over maxReplicas (%d)" (int .Values.autoscaling.minReplicas) (int .Values.autoscaling.maxReplicas)) -}}

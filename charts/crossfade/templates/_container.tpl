@@ -9,17 +9,33 @@
 - name: {{ $name }}
   value: {{ include "crossfade.text" $value | quote }}
 {{- end }}
-{{- range $name, $_ := .Values.secrets }}
+{{- range $name, $_ := include "crossfade.secrets" . | fromYaml }}
 - name: {{ $name }}_FILE
   value: /run/secrets/crossfade/{{ $name }}
+{{- end }}
+{{- if and (eq .Values.mode "gateway") (not (hasKey .Values.config "CROSSFADE_PODS")) }}
+- name: CROSSFADE_PODS
+  value: {{ include "crossfade.pods" . | quote }}
 {{- end }}
 {{- if .Values.emergency.configMap }}
 - name: CROSSFADE_EMERGENCY_FILE
   value: /etc/crossfade/emergency/off
 {{- end }}
+{{- if .Values.flags.configMap }}
+- name: CROSSFADE_FLAGS_FILE
+  value: /etc/crossfade/flags/{{ .Values.flags.key }}
+{{- end }}
+{{- if .Values.tuning.configMap }}
+- name: CROSSFADE_TUNING
+  value: /etc/crossfade/tuning/{{ .Values.tuning.key }}
+{{- end }}
 {{- if ne .Values.spool.type "none" }}
 - name: CROSSFADE_SPOOL_DIR
   value: /var/spool/crossfade
+{{- end }}
+{{- if ne .Values.state.type "none" }}
+- name: CROSSFADE_STATE_DIR
+  value: /var/lib/crossfade
 {{- end }}
 {{- end -}}
 
@@ -63,17 +79,27 @@ seccompProfile: { type: RuntimeDefault }
     {{- toYaml .Values.resources | nindent 4 }}
   securityContext:
     {{- include "crossfade.securityContext" . | nindent 4 }}
-{{- if or .Values.secrets .Values.emergency.configMap (ne .Values.spool.type "none") }}
+{{- with include "crossfade.volumeMounts" . | trim }}
   volumeMounts:
-{{- if .Values.secrets }}
-    - { name: crossfade-secrets, mountPath: /run/secrets/crossfade, readOnly: true }
+    {{- . | nindent 4 }}
 {{- end }}
-{{- if .Values.emergency.configMap }}
-    - { name: crossfade-emergency, mountPath: /etc/crossfade/emergency, readOnly: true }
+{{- end -}}
+
+{{/* Folders, not single files (subPath): the kubelet brings a change of a ConfigMap into folders alone. */}}
+{{- define "crossfade.volumeMounts" -}}
+{{- if include "crossfade.secrets" . | fromYaml }}
+- { name: crossfade-secrets, mountPath: /run/secrets/crossfade, readOnly: true }
+{{- end }}
+{{- range $name := list "emergency" "flags" "tuning" }}
+{{- if (get $.Values $name).configMap }}
+- { name: crossfade-{{ $name }}, mountPath: /etc/crossfade/{{ $name }}, readOnly: true }
+{{- end }}
 {{- end }}
 {{- if ne .Values.spool.type "none" }}
-    - { name: crossfade-spool, mountPath: /var/spool/crossfade }
+- { name: crossfade-spool, mountPath: /var/spool/crossfade }
 {{- end }}
+{{- if ne .Values.state.type "none" }}
+- { name: crossfade-state, mountPath: /var/lib/crossfade }
 {{- end }}
 {{- end -}}
 
@@ -127,13 +153,14 @@ seccompProfile: { type: RuntimeDefault }
 
 {{/* For spec.volumes; may be empty. */}}
 {{- define "crossfade.volumes" -}}
-{{- if .Values.secrets }}
+{{- $secrets := include "crossfade.secrets" . | fromYaml }}
+{{- if $secrets }}
 - name: crossfade-secrets
   projected:
     # Readable for all users, because the container is not root; mounted into the sidecar only.
     defaultMode: 0444
     sources:
-{{- range $name, $ref := .Values.secrets }}
+{{- range $name, $ref := $secrets }}
       - secret: { name: {{ $ref.name | quote }}, items: [{ key: {{ $ref.key | quote }}, path: {{ $name }} }] }
 {{- end }}
 {{- end }}
@@ -141,12 +168,29 @@ seccompProfile: { type: RuntimeDefault }
 - name: crossfade-emergency
   configMap: { name: {{ . | quote }}, optional: true }
 {{- end }}
-{{- if eq .Values.spool.type "emptyDir" }}
-- name: crossfade-spool
-  emptyDir: { sizeLimit: {{ .Values.spool.size | quote }} }
-{{- else if eq .Values.spool.type "claim" }}
-- name: crossfade-spool
-  persistentVolumeClaim: { claimName: {{ default (printf "%s-spool" (include "crossfade.fullname" .)) .Values.spool.claimName | quote }} }
+{{- with .Values.flags }}
+{{- if .configMap }}
+# Without it nobody is on Realtime; that must not keep a pod from starting.
+- name: crossfade-flags
+  configMap: { name: {{ .configMap | quote }}, optional: true, items: [{ key: {{ .key | quote }}, path: {{ .key | quote }} }] }
+{{- end }}
+{{- end }}
+{{- with .Values.tuning }}
+{{- if .configMap }}
+- name: crossfade-tuning
+  configMap: { name: {{ .configMap | quote }}, items: [{ key: {{ .key | quote }}, path: {{ .key | quote }} }] }
+{{- end }}
+{{- end }}
+{{- range $name := list "spool" "state" }}
+{{- with get $.Values $name }}
+{{- if eq .type "emptyDir" }}
+- name: crossfade-{{ $name }}
+  emptyDir: { sizeLimit: {{ .size | quote }} }
+{{- else if eq .type "claim" }}
+- name: crossfade-{{ $name }}
+  persistentVolumeClaim: { claimName: {{ default (printf "%s-%s" (include "crossfade.fullname" $) $name) .claimName | quote }} }
+{{- end }}
+{{- end }}
 {{- end }}
 {{- end -}}
 

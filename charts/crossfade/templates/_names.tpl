@@ -47,6 +47,23 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if $port -}}{{ $port }}{{- else if regexMatch "^(wss|https):" $url -}}443{{- else -}}80{{- end -}}
 {{- end -}}
 
+{{/* Every reference to a secret: those of `secrets`, and the URL of Redis. */}}
+{{- define "crossfade.secrets" -}}
+{{- $all := deepCopy .Values.secrets -}}
+{{- if .Values.redis.url.name -}}{{- $_ := set $all "CROSSFADE_REDIS_URL" .Values.redis.url -}}{{- end -}}
+{{- toYaml $all -}}
+{{- end -}}
+
+{{/* How many pods share the plan, at most. With Redis they count each other, from this number upwards, so that the
+     least is right there. */}}
+{{- define "crossfade.pods" -}}
+{{- $most := int .Values.replicas -}}
+{{- if .Values.autoscaling.enabled -}}
+{{- $most = int (ternary .Values.autoscaling.minReplicas .Values.autoscaling.maxReplicas (hasKey (include "crossfade.secrets" . | fromYaml) "CROSSFADE_REDIS_URL")) -}}
+{{- end -}}
+{{- max 1 $most -}}
+{{- end -}}
+
 {{/* A duration such as "1m 30s" in whole seconds, rounded up. */}}
 {{- define "crossfade.seconds" -}}
 {{- $ms := 0 -}}
