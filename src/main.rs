@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use crossfade::cli::{self, Exit, Streams};
 use crossfade::config::Strings;
+use crossfade::telemetry;
 
 fn main() -> ExitCode {
     // Rustls takes its cryptography from the process; docs/decisions/0004-tls-provider.md says why it is ring.
@@ -12,9 +13,11 @@ fn main() -> ExitCode {
         return Exit::Bug.into();
     }
     let strings = Strings::from_env();
-    // Unlocked streams: the log writes to standard error from every thread.
+    // Unlocked streams: the log's thread writes to standard error too.
     let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
     let mut streams = Streams { out: &mut out, err: &mut err };
     let run = || cli::main(std::env::args_os(), &strings, &mut streams);
-    catch_unwind(AssertUnwindSafe(run)).unwrap_or(Exit::Bug).into()
+    let exit = catch_unwind(AssertUnwindSafe(run)).unwrap_or(Exit::Bug);
+    telemetry::flush();
+    exit.into()
 }

@@ -284,3 +284,43 @@ fn the_drain_command_ends_sessions_in_order_and_waits_for_the_end() {
     let alone = crossfade(&upstream, &settings).args(["drain", "--admin", &process.admin]).output().unwrap();
     assert_eq!(alone.status.code(), Some(69));
 }
+
+#[test]
+fn a_log_that_nobody_reads_costs_no_session() {
+    // Standard error is full before the first line, and stays full.
+    let (reader, mut log) = std::os::unix::net::UnixStream::pair().unwrap();
+    log.set_nonblocking(true).unwrap();
+    while log.write(&[b'x'; 4096]).is_ok() {}
+    log.set_nonblocking(false).unwrap();
+
+    let service = TcpListener::bind("127.0.0.1:0").unwrap();
+    let upstream = format!("ws://{}", service.local_addr().unwrap());
+    // Nothing is read, so the port cannot be: one that was free a moment ago.
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let child = crossfade(&upstream, &[("CROSSFADE_LISTEN", &address), ("CROSSFADE_LOG", "trace")])
+        .arg("run")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(std::os::fd::OwnedFd::from(log))
+        .spawn()
+        .unwrap();
+    let waited = std::time::Instant::now();
+    while TcpStream::connect(&address).is_err() {
+        assert!(waited.elapsed() < HANG, "it does not listen: the log holds it up");
+        std::thread::yield_now();
+    }
+    let nothing = BufReader::new(std::process::ChildStderr::from(std::os::fd::OwnedFd::from(
+        reader.try_clone().unwrap(),
+    )));
+    let process = Process { child, log: nothing, address, admin: String::new(), service };
+    for _ in 0..50 {
+        let (mut client, mut service) = process.session("/", "");
+        client.write_all(b"\x81\x80abcd").unwrap();
+        let mut frame = [0; 6];
+        service.set_read_timeout(Some(HANG)).unwrap();
+        service.read_exact(&mut frame).unwrap();
+        assert_eq!(&frame, b"\x81\x80abcd");
+    }
+    drop(process);
+    drop(reader);
+}

@@ -15,7 +15,7 @@ const FILE_LINES_MAX: usize = 400;
 /// arguments, so that a test can drive it on a virtual clock. A name ending in `/` covers a folder.
 const SHELLS: &[&str] = &[
     "src/main.rs",
-    "src/telemetry.rs",
+    "src/telemetry/",
     "src/app/",
     "src/admin/api/",
     "src/admin/process.rs",

@@ -337,6 +337,12 @@ static FAMILIES: &[Family] = &[
         "Log events that were not written because their place repeats.",
         |_| one(float(crate::telemetry::suppressed())),
     ),
+    counter(
+        "crossfade_log_lost_total",
+        "",
+        "Log lines that were lost because the reader of standard error was slow.",
+        |_| one(float(crate::telemetry::lost())),
+    ),
     gauge(
         "crossfade_metric_label_overflow",
         "",

@@ -69,17 +69,39 @@ pub(super) fn start_ops(
 /// While the file exists, everybody is on legacy. It is looked at once a second.
 async fn watch_switch(file: Option<std::path::PathBuf>, words: mpsc::Sender<Word>) {
     let Some(file) = file else { return };
+    let mut looks = match watch_file(file) {
+        Ok(looks) => looks,
+        Err(error) => return tracing::error!(%error, "the emergency file is not watched: no thread"),
+    };
     loop {
         // A file that cannot be looked at counts as there: the switch must work when little else does.
-        let on = file.try_exists().unwrap_or(true);
+        let on = match tokio::time::timeout(LOOK_MAX, looks.recv()).await {
+            Ok(Some(on)) => on,
+            Ok(None) => return,
+            Err(_) => true,
+        };
         if words.try_send(Word::Flags(FlagWord::Emergency(Hand::File, on))).is_err() {
             tracing::warn!("the emergency file was not heard; it is looked at again in a second");
         }
-        tokio::time::sleep(SWITCH_EVERY).await;
     }
 }
 
+/// Looks at the file once a second, on a thread of its own: a volume that hangs (NFS) must not hang the breaker.
+/// The thread ends with its receiver; one that hangs in the kernel ends with the process.
+fn watch_file(file: std::path::PathBuf) -> std::io::Result<mpsc::Receiver<bool>> {
+    let (said, looks) = mpsc::channel(1);
+    let look = move || {
+        while said.blocking_send(file.try_exists().unwrap_or(true)).is_ok() {
+            std::thread::sleep(SWITCH_EVERY);
+        }
+    };
+    std::thread::Builder::new().name("switch".to_owned()).spawn(look)?;
+    Ok(looks)
+}
+
 const SWITCH_EVERY: Duration = Duration::from_secs(1);
+/// A look that takes longer counts as a file that is there.
+const LOOK_MAX: Duration = Duration::from_secs(5);
 
 /// How often the way to the service is tried for `/readyz`.
 const UPSTREAM_EVERY: Duration = Duration::from_secs(5);

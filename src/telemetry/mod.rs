@@ -6,16 +6,19 @@
 //! **Decision.** JSON lines have the fields `timestamp`, `level`, `target`, `message` and the event's own, flat.
 //! A filter lets each place in the code speak [`BURST`] times per [`WINDOW`]; what it swallows is counted in
 //! [`suppressed`], a metric. The panic hook logs the thread, the place and the message only where that is a literal
-//! of ours; formatted messages stay unsaid.
+//! of ours; formatted messages stay unsaid. Lines go through a bounded queue (see [`lines`]): a stalled reader of
+//! the log costs lines, which are counted, and never a session.
 //!
 //! **Limits.** At most [`PLACES_MAX`] places are tracked (a program has a few hundred); beyond it they pass.
 //! Who logs decides what a line holds: secrets and payloads have no readable `Debug` (see `config`, `budget`).
 
+pub mod lines;
+
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::panic::PanicHookInfo;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use tracing::{Event, Metadata, Subscriber, callsite::Identifier};
@@ -35,7 +38,11 @@ pub const WINDOW: Duration = Duration::from_secs(10);
 /// The most places that are tracked.
 pub const PLACES_MAX: usize = 1024;
 
+/// The longest time that the end of the process waits for the log's reader.
+pub const FLUSH_MAX: Duration = Duration::from_secs(1);
+
 static SUPPRESSED: AtomicU64 = AtomicU64::new(0);
+static QUEUE: OnceLock<lines::Queue> = OnceLock::new();
 
 /// Events that were not written because their place had spoken too often.
 #[must_use]
@@ -43,13 +50,37 @@ pub fn suppressed() -> u64 {
     SUPPRESSED.load(Ordering::Relaxed)
 }
 
+/// Lines that were lost because the log's reader was slow.
+#[must_use]
+pub fn lost() -> u64 {
+    QUEUE.get().map_or(0, lines::Queue::lost)
+}
+
+/// Waits for the lines said so far, at most [`FLUSH_MAX`]. For the end of the process.
+pub fn flush() {
+    // False means that nobody reads the log: there is nobody to tell.
+    QUEUE.get().map(|queue| queue.flush(FLUSH_MAX));
+}
+
+/// The log cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// A subscriber is already set: a bug of the caller.
+    #[error("the log is already set up: {0}")]
+    Twice(#[from] TryInitError),
+    /// The writing thread cannot be started: the limit of threads or memory.
+    #[error("the log's thread cannot be started: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
 /// Sets up the log and the panic hook of this process.
 ///
 /// # Errors
-/// A subscriber is already set.
-pub fn init(log: &Log) -> Result<(), TryInitError> {
+/// A subscriber is already set, or no thread is to be had.
+pub fn init(log: &Log) -> Result<(), LogError> {
     let filter = EnvFilter::try_new(&log.filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let lines = fmt::layer().with_writer(std::io::stderr);
+    let queue = lines::Queue::start(lines::LINES_MAX, std::io::stderr())?;
+    let lines = fmt::layer().with_writer(QUEUE.get_or_init(|| queue).clone());
     let lines = match log.format {
         LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).boxed(),
         LogFormat::Text => lines.boxed(),
