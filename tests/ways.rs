@@ -19,6 +19,7 @@ mod made;
 #[path = "ways/service.rs"]
 mod service;
 #[path = "../src/proxy/tests/shim.rs"]
+#[expect(dead_code, reason = "only clients are secured here")]
 mod shim;
 #[path = "../src/proxy/tests/shim_http2.rs"]
 mod shim_http2;
@@ -151,7 +152,10 @@ fn over(way: Way) {
         assert_eq!(got.0, expect.0, "{way:?}: {}, at the service", ask.name);
         assert_eq!(got.1, expect.1, "{way:?}: {}, at the client", ask.name);
     }
-    for talk in table::talks() {
+    // What stands in for a client of HTTP/2 ends its own connection in good order where its stream is reset;
+    // `a_reset_is_a_reset_in_both_directions` looks at the stream itself.
+    let unseen = |talk: &table::Talk| way.is_http2() && talk.reset == table::Reset::Service;
+    for talk in table::talks().into_iter().filter(|talk| !unseen(talk)) {
         let (expect, got) = (straight.talk(&talk), world.talk(&talk));
         assert_eq!(expect[0].0, [&talk.early_up[..], &talk.up].concat(), "{}", talk.name);
         assert!(got == expect, "{way:?}: {}: {}", talk.name, client::difference(&got, &expect));

@@ -92,12 +92,12 @@ pub(crate) fn head(socket: &mut TcpStream) -> Option<Vec<u8>> {
 /// The value of a field.
 pub(crate) fn value(head: &[u8], name: &str) -> Option<Vec<u8>> {
     let lines = head.split(|byte| *byte == b'\n');
-    let found = lines.filter_map(|line| {
+    let mut found = lines.filter_map(|line| {
         let at = line.iter().position(|byte| *byte == b':')?;
         let (found, value) = line.split_at(at);
         found.eq_ignore_ascii_case(name.as_bytes()).then(|| value[1..].trim_ascii().to_vec())
     });
-    found.last()
+    found.next_back()
 }
 
 /// The names of all fields, in lower case.
