@@ -1,21 +1,26 @@
-//! What TLS costs: handshakes per second, and echoes per second with TLS on no side, on the client's and on both.
+//! What TLS costs: handshakes per second, echoes per second with TLS on no side, on the client's and on both, and what
+//! sessions cost to open and to keep (in a process of its own, by its resident memory).
 //! Prints figures and judges nothing: `cargo run --release --example tls_cost`. All runs are interleaved in one
 //! process, so that the ratio means something on a noisy machine; the certificates are made on the spot.
 
 use std::error::Error;
-use std::io::{Read, Write};
+use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Instant;
 
 use crossfade::proxy::tls::Live;
 use crossfade::proxy::{Config, Mirroring, Running, Server, Target, Verdict};
-use rustls::pki_types::{PrivateKeyDer, ServerName};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection, StreamOwned};
 
 const HANDSHAKES: u32 = 500;
 const ROUNDS: u32 = 5;
 const ECHOES: u32 = 4_000;
+/// Sessions that are opened and kept.
+const IDLE: u32 = 2_000;
 const UPGRADE: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
 const SWITCH: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -32,6 +37,9 @@ fn now() -> Instant {
 }
 
 fn main() -> Result<(), Failure> {
+    if let Ok(service) = std::env::var("TLS_COST_SERVICE") {
+        return alone(&service);
+    }
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()])?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der())?;
@@ -77,6 +85,92 @@ fn main() -> Result<(), Failure> {
     for (name, _, seconds) in &stages {
         println!("{name:18} {:8.0} echoes/s  {:.2} of plain", rate(*seconds), rate(*seconds) / plain);
     }
+    let pem = (made.cert.pem(), made.signing_key.serialize_pem());
+    let figures = [kept(None, &believes)?, kept(Some(&pem), &believes)?];
+    for (name, (seconds, bytes)) in ["plain", "TLS to clients"].iter().zip(figures) {
+        println!(
+            "{name:18} {:8.0} sessions/s opened, {:.2} times plain; {:.1} KiB each, idle",
+            f64::from(IDLE) / seconds,
+            seconds / figures[0].0,
+            bytes / f64::from(IDLE) / 1024.0
+        );
+    }
+    Ok(())
+}
+
+/// Opens sessions through a proxy that is alone in its process. Seconds, and the bytes by which it has grown.
+fn kept(pem: Option<&(String, String)>, believes: &Arc<ClientConfig>) -> Result<(f64, f64), Failure> {
+    let service = TcpListener::bind("127.0.0.1:0")?;
+    let mut command = Command::new(std::env::current_exe()?);
+    command.env("TLS_COST_SERVICE", service.local_addr()?.to_string());
+    if let Some((cert, key)) = pem {
+        command.env("TLS_COST_CERT", cert).env("TLS_COST_KEY", key);
+    }
+    // It ends when its input does.
+    let mut proxy = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    let mut address = String::new();
+    BufReader::new(proxy.stdout.take().ok_or("no output")?).read_line(&mut address)?;
+    let address: SocketAddr = address.trim().parse()?;
+    let mut held = Vec::new();
+    // Some to warm up, which are no part of the figures.
+    for _ in 0..64 {
+        held.push(session(address, &service, pem.map(|_| believes))?);
+    }
+    let (before, began) = (resident(&proxy)?, now());
+    for _ in 0..IDLE {
+        held.push(session(address, &service, pem.map(|_| believes))?);
+    }
+    let seconds = began.elapsed().as_secs_f64();
+    let grown = resident(&proxy)? - before;
+    drop(proxy.stdin.take());
+    proxy.wait()?;
+    Ok((seconds, grown))
+}
+
+type Held = (Box<dyn Stream>, TcpStream);
+
+fn session(to: SocketAddr, service: &TcpListener, tls: Option<&Arc<ClientConfig>>) -> Result<Held, Failure> {
+    let tcp = TcpStream::connect(to)?;
+    tcp.set_nodelay(true)?;
+    let mut client: Box<dyn Stream> = match tls {
+        None => Box::new(tcp),
+        Some(tls) => {
+            let connection = ClientConnection::new(Arc::clone(tls), ServerName::try_from("localhost")?)?;
+            Box::new(StreamOwned::new(connection, tcp))
+        }
+    };
+    client.write_all(UPGRADE)?;
+    let (mut far, _) = service.accept()?;
+    head(&mut far)?;
+    far.write_all(SWITCH)?;
+    head(&mut *client)?;
+    Ok((client, far))
+}
+
+fn resident(process: &Child) -> Result<f64, Failure> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.id()))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
+    Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? * 1024.0)
+}
+
+/// The proxy and nothing else, until its input ends.
+fn alone(service: &str) -> Result<(), Failure> {
+    let mut config = Config::new(Target::service(&format!("ws://{service}"))?);
+    config.listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    config.workers = Some(1);
+    if let (Ok(cert), Ok(key)) = (std::env::var("TLS_COST_CERT"), std::env::var("TLS_COST_KEY")) {
+        let own = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_single_cert(
+                vec![CertificateDer::from_pem_slice(cert.as_bytes())?],
+                PrivateKeyDer::from_pem_slice(key.as_bytes())?,
+            )?;
+        config.tls = Some(Live::fixed(own));
+    }
+    let running = Server::start(config, Arc::new(|_, _| Verdict::LEGACY), Mirroring::off())?;
+    println!("{}", running.local_addr());
+    std::io::stdin().read_to_end(&mut Vec::new())?;
     Ok(())
 }
 

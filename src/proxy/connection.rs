@@ -1,7 +1,7 @@
 //! One client from its first byte to its last: TLS, HTTP as long as it lasts, and, after a proven 101, the tunnel.
 //! Whatever goes wrong here costs this connection and no other.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
@@ -22,6 +22,7 @@ use tokio::time::timeout;
 
 use super::admission::Place;
 use super::body::{AnswerBody, ClientBody, refusal_bytes};
+use super::circle::Arrived;
 use super::dial::Dialer;
 use super::drain::Phase;
 use super::entry::{self, Entered};
@@ -54,6 +55,9 @@ pub(super) struct ClientSide {
     pub(super) peer: SocketAddr,
     /// Where it connected to.
     pub(super) destination: SocketAddr,
+    arrived: Arrived,
+    /// Whether it is one of our own, once somebody has looked.
+    came_back: OnceCell<bool>,
     pub(super) tls: bool,
     pub(super) watch: Arc<Watch>,
     /// The way to the service: the one of all, or to the port that this client meant.
@@ -68,6 +72,18 @@ impl ClientSide {
     /// What the service is told of the client's connection, where it is told.
     pub(super) const fn announced(&self) -> Header {
         Header::Proxied { source: self.peer, destination: self.destination }
+    }
+
+    /// True if this is a connection of our own to the service. Looked up once, at the first request.
+    pub(super) fn came_back(&self) -> bool {
+        *self.came_back.get_or_init(|| {
+            let circle = &self.worker.shared.circle;
+            let came_back = circle.closes(&self.arrived);
+            if came_back {
+                circle.tell(&self.arrived, self.worker.now());
+            }
+            came_back
+        })
     }
 
     pub(super) fn note(&self, error: &ConnectionError, trace: Option<TraceId>) {
@@ -124,17 +140,26 @@ impl Drop for OpenSession {
 /// Serves one client. Dropping the future closes the connection.
 pub(super) async fn serve(worker: Rc<Worker>, socket: std::net::TcpStream, peer: SocketAddr, mut open: Open) {
     let watch = Arc::new(Watch::default());
-    let Entered { io, peer, destination, upstream, place } =
+    let Entered { io, peer, destination, arrived, upstream, place } =
         match entry::enter(&worker.shared, socket, peer).await {
             Ok(entered) => entered,
             Err(error) => return note(&worker, peer, &error, None),
         };
     open.place = place;
-    let (tls, handoff) = (io.is_tls(), RefCell::new(None));
+    let (tls, handoff, came_back) = (io.is_tls(), RefCell::new(None), OnceCell::new());
     let sniff = worker.shared.config.http2 && !tls;
     let agreed = worker.shared.config.http2 && io.alpn() == Some(b"h2");
-    let client = ClientSide { worker, peer, destination, tls, watch: Arc::clone(&watch), upstream, handoff };
-    let client = Rc::new(client);
+    let client = Rc::new(ClientSide {
+        worker,
+        peer,
+        destination,
+        arrived,
+        came_back,
+        tls,
+        watch: Arc::clone(&watch),
+        upstream,
+        handoff,
+    });
     let mut io = Some(Watched::new(io, watch, sniff));
     if !agreed && let Some(first) = io.take() {
         // Boxed, because hyper's state is large and a session, which follows in another task, needs none of it.

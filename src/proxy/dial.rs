@@ -20,6 +20,7 @@ use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::{TlsConnector, TlsStream};
 
+use super::circle::{Circle, Noted, Own};
 use super::config::Tcp;
 use super::error::{ConnectionError, Fault};
 use super::io::Io;
@@ -37,6 +38,7 @@ pub struct Dialer {
     tcp: Tcp,
     figures: Arc<TlsCounters>,
     announce: Option<Version>,
+    circle: Arc<Circle>,
 }
 
 /// TLS towards the target.
@@ -68,7 +70,15 @@ impl Dialer {
         } else {
             None
         };
-        Ok(Self { target, tls, deadline, tcp, figures: Arc::default(), announce: None })
+        Ok(Self {
+            target,
+            tls,
+            deadline,
+            tcp,
+            figures: Arc::default(),
+            announce: None,
+            circle: Arc::default(),
+        })
     }
 
     /// Asks for another name than that of the target, in SNI and in the certificate.
@@ -84,6 +94,13 @@ impl Dialer {
     #[must_use]
     pub const fn announcing(mut self, version: Option<Version>) -> Self {
         self.announce = version;
+        self
+    }
+
+    /// Notes its connections there, so that those that come back are known.
+    #[must_use]
+    pub(super) fn noting(mut self, circle: &Arc<Circle>) -> Self {
+        self.circle = Arc::clone(circle);
         self
     }
 
@@ -114,24 +131,26 @@ impl Dialer {
     /// # Errors
     /// [`Fault::Resolve`], [`Fault::ConnectRefused`], [`Fault::ConnectTimeout`] or [`Fault::UpstreamTls`].
     pub async fn dial(&self) -> Result<Io, ConnectionError> {
-        self.dial_for(Header::Own).await
+        Ok(self.dial_for(Header::Own).await?.0)
     }
 
-    /// Connects on behalf of a client, which the service is told of if it is told of anybody.
-    pub(super) async fn dial_for(&self, client: Header) -> Result<Io, ConnectionError> {
+    /// Connects on behalf of a client, which the service is told of if it is told of anybody. What comes with the
+    /// connection is to be kept until it has answered.
+    pub(super) async fn dial_for(&self, client: Header) -> Result<(Io, Option<Own>), ConnectionError> {
         let by = Instant::now() + self.deadline;
         if let Some(path) = self.target.unix_path() {
             let mut unix = unix(path, by).await?;
             self.announce(&mut unix, client).await?;
-            return Ok(Io::Unix(unix));
+            return Ok((Io::Unix(unix), None));
         }
         let addresses = timeout_at(by, self.resolve()).await.map_err(late)??;
         let mut tcp = race::connect(&addresses, by).await?;
+        let own = Own::of(&self.circle, &tcp);
         tune(&tcp, &self.tcp);
         self.announce(&mut tcp, client).await?;
         match &self.tls {
-            None => Ok(Io::Plain(tcp)),
-            Some(tls) => self.secure(tls, tcp, by).await,
+            None => Ok((Io::Plain(tcp), own)),
+            Some(tls) => Ok((self.secure(tls, tcp, by).await?, own)),
         }
     }
 
@@ -202,7 +221,7 @@ pub(super) fn tune(socket: &TcpStream, settings: &Tcp) {
 pub(super) struct Connector(pub(super) Arc<Dialer>);
 
 impl tower::Service<Uri> for Connector {
-    type Response = TokioIo<Io>;
+    type Response = TokioIo<Noted>;
     type Error = ConnectionError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 
@@ -216,7 +235,10 @@ impl tower::Service<Uri> for Connector {
             Some(port) if port != self.0.target.port() => Arc::new(self.0.at_port(port)),
             _ => Arc::clone(&self.0),
         };
-        Box::pin(async move { dialer.dial().await.map(TokioIo::new) })
+        Box::pin(async move {
+            let (io, own) = dialer.dial_for(Header::Own).await?;
+            Ok(TokioIo::new(Noted::new(io, own)))
+        })
     }
 }
 

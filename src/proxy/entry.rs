@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::{TlsAcceptor, TlsStream};
 
 use super::admission::Place;
+use super::circle::Arrived;
 use super::dial::{Dialer, tune};
 use super::error::{ConnectionError, Fault};
 use super::io::Io;
@@ -29,6 +30,8 @@ pub(super) struct Entered {
     pub(super) peer: SocketAddr,
     /// Where it connected to.
     pub(super) destination: SocketAddr,
+    /// The same by the socket alone.
+    pub(super) arrived: Arrived,
     /// The way on to the service.
     pub(super) upstream: Arc<Dialer>,
     /// What its address is counted by, where that is limited.
@@ -50,7 +53,9 @@ pub(super) async fn enter(
     let mut tcp = TcpStream::from_std(socket).map_err(gone)?;
     tune(&tcp, &shared.config.tcp);
     let local = tcp.local_addr().map_err(gone)?;
-    let meant = if shared.config.intercept { intercepted(&tcp, local)? } else { local };
+    let original = original_destination(&tcp, local);
+    let arrived = Arrived { peer, local, meant: original.as_ref().ok().copied() };
+    let meant = if shared.config.intercept { intercepted(original, local)? } else { local };
     let upstream = if shared.config.intercept && meant.port() != shared.upstream.target().port() {
         Arc::new(shared.upstream.at_port(meant.port()))
     } else {
@@ -62,18 +67,27 @@ pub(super) async fn enter(
     };
     let place = admitted(shared, peer)?;
     let io = secure(shared, tcp, by).await?;
-    Ok(Entered { io, peer, destination, upstream, place })
+    Ok(Entered { io, peer, destination, arrived, upstream, place })
+}
+
+/// Where the client wanted to go, if the connection was rewritten on its way.
+///
+/// # Errors
+/// ENOENT where the connection is not in the table of those that the system watches, or there is no such table.
+fn original_destination(tcp: &TcpStream, local: SocketAddr) -> std::io::Result<SocketAddr> {
+    let socket = SockRef::from(tcp);
+    let v4 = local.ip().to_canonical().is_ipv4();
+    let meant = if v4 { socket.original_dst_v4()? } else { socket.original_dst_v6()? };
+    meant.as_socket().ok_or_else(|| std::io::ErrorKind::Unsupported.into())
 }
 
 /// Where a redirected connection was meant to go. What was meant for us is refused: to go on with it would be to
 /// connect to ourselves, over and over.
-fn intercepted(tcp: &TcpStream, local: SocketAddr) -> Result<SocketAddr, ConnectionError> {
-    let socket = SockRef::from(tcp);
-    let v4 = local.ip().to_canonical().is_ipv4();
-    let meant = if v4 { socket.original_dst_v4() } else { socket.original_dst_v6() };
-    // ENOENT: the connection is not in the table of those that were rewritten.
-    let meant = meant.map_err(|error| ConnectionError::new(Fault::RedirectUnknown, error))?;
-    let meant = meant.as_socket().ok_or_else(|| ConnectionError::from(Fault::RedirectUnknown))?;
+fn intercepted(
+    original: std::io::Result<SocketAddr>,
+    local: SocketAddr,
+) -> Result<SocketAddr, ConnectionError> {
+    let meant = original.map_err(|error| ConnectionError::new(Fault::RedirectUnknown, error))?;
     // Whatever its address: only the port goes on, and this one leads to our own listener.
     if meant.port() == local.port() { Err(Fault::RedirectLoop.into()) } else { Ok(meant) }
 }

@@ -48,11 +48,12 @@ pub enum Fault {
     ProxyHeader,
     /// The PROXY header did not arrive in time.
     ProxyTimeout,
-    /// Connections are redirected to us, and this one was meant for ourselves: nobody redirected it, or our own to the
-    /// service came back.
+    /// Connections are redirected to us, and this one was meant for ourselves: nobody redirected it.
     RedirectLoop,
     /// Connections are redirected to us, and the system does not say where this one was meant to go.
     RedirectUnknown,
+    /// A connection of our own to the service came back to us.
+    LoopDetected,
     /// The request head did not arrive in time.
     HeadTimeout,
     /// The request head has too many bytes or fields.
@@ -105,7 +106,7 @@ pub enum Fault {
 
 impl Fault {
     /// Every fault, in label order.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::ClientTls,
         Self::AddressLimit,
         Self::ProxyUntrusted,
@@ -113,6 +114,7 @@ impl Fault {
         Self::ProxyTimeout,
         Self::RedirectLoop,
         Self::RedirectUnknown,
+        Self::LoopDetected,
         Self::HeadTimeout,
         Self::HeadTooLarge,
         Self::HeadMalformed,
@@ -150,6 +152,7 @@ impl Fault {
             Self::ProxyTimeout => "proxy_timeout",
             Self::RedirectLoop => "redirect_loop",
             Self::RedirectUnknown => "redirect_unknown",
+            Self::LoopDetected => "loop_detected",
             Self::HeadTimeout => "head_timeout",
             Self::HeadTooLarge => "head_too_large",
             Self::HeadMalformed => "head_malformed",
@@ -188,9 +191,12 @@ impl Fault {
             Self::ProxyTimeout => "The PROXY header did not arrive in time.",
             Self::RedirectLoop => "The connection was meant for crossfade itself.",
             Self::RedirectUnknown => "Where the connection was meant to go is unknown.",
+            Self::LoopDetected => {
+                "The way to the service leads back to crossfade: CROSSFADE_UPSTREAM or a redirect rule is wrong."
+            }
             Self::HeadTimeout => "The request head did not arrive in time.",
             Self::HeadTooLarge => "The request head has too many bytes or too many fields.",
-            Self::HeadMalformed => "The request is not valid HTTP/1.1.",
+            Self::HeadMalformed => "The request is not valid HTTP.",
             Self::Http2Protocol => "The connection is not valid HTTP/2.",
             Self::Http2Resets => "Too many requests were cancelled.",
             Self::ConnectProtocol => "CONNECT is supported for WebSocket only.",
@@ -219,6 +225,7 @@ impl Fault {
     #[must_use]
     pub const fn status(self) -> StatusCode {
         match self {
+            Self::LoopDetected => StatusCode::LOOP_DETECTED,
             Self::HeadTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::AddressLimit | Self::UpgradeRate => StatusCode::TOO_MANY_REQUESTS,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -270,7 +277,8 @@ impl Fault {
             | Self::ProxyTimeout
             | Self::RedirectLoop
             | Self::RedirectUnknown => Stage::Accept,
-            Self::HeadTimeout
+            Self::LoopDetected
+            | Self::HeadTimeout
             | Self::HeadTooLarge
             | Self::HeadMalformed
             | Self::Http2Protocol

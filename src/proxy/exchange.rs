@@ -61,6 +61,9 @@ fn check_head(client: &ClientSide, parts: &Parts) -> Result<(), Fault> {
     if parts.headers.len() > limits.head_fields || line + fields > limits.head_bytes {
         return Err(Fault::HeadTooLarge);
     }
+    if client.came_back() {
+        return Err(Fault::LoopDetected);
+    }
     if parts.method == Method::CONNECT {
         return Err(Fault::MethodConnect);
     }

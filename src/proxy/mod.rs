@@ -44,6 +44,7 @@ mod accept;
 mod admission;
 mod body;
 mod cell;
+mod circle;
 mod config;
 mod connection;
 mod control;

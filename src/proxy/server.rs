@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 
 use super::accept::Acceptor;
 use super::admission::{Addresses, Pace};
+use super::circle::Circle;
 use super::config::Config;
 use super::counters::Counters;
 use super::dial::Dialer;
@@ -82,7 +83,9 @@ pub(super) fn share(config: Config, decide: Decide, mirroring: Mirroring) -> Res
         Dialer::new(target.clone(), tls, config.deadlines.connect, config.tcp)
     };
     let upstream = dialer(&config.upstream, config.upstream_tls.clone())?;
-    let upstream = Arc::new(upstream.named(config.upstream_name.clone()).announcing(config.announce));
+    let circle = Arc::new(Circle::default());
+    let upstream = upstream.named(config.upstream_name.clone()).announcing(config.announce).noting(&circle);
+    let upstream = Arc::new(upstream);
     // The service's own roots do not vouch for Supabase.
     let native = config.native.as_ref().map(|native| dialer(native.target(), None)).transpose()?;
     let workers = match config.workers {
@@ -97,6 +100,7 @@ pub(super) fn share(config: Config, decide: Decide, mirroring: Mirroring) -> Res
         counters: Counters::default(),
         drain: Drain::default(),
         upstream,
+        circle,
         native,
         mirroring,
         sessions: (0..workers).map(|_| Arc::default()).collect(),

@@ -153,7 +153,8 @@ pub(super) async fn send_alone(
 ) -> Result<Response<Incoming>, ConnectionError> {
     *request.uri_mut() = origin_form(request.uri());
     let broken = request.body().broken();
-    let io = dialer.dial_for(client.announced()).await?;
+    // Kept until the answer: what comes back to us is known as ours meanwhile.
+    let (io, _own) = dialer.dial_for(client.announced()).await?;
     let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
         .preserve_header_case(true)
         .max_headers(ANSWER_FIELDS_MAX)

@@ -14,6 +14,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::LocalSet;
 
 use super::admission::{Addresses, Pace};
+use super::circle::Circle;
 use super::config::Config;
 use super::connection;
 use super::control;
@@ -49,6 +50,8 @@ pub struct Shared {
     pub drain: Drain,
     /// The way to the service.
     pub upstream: Arc<Dialer>,
+    /// Knows connections of ours that come back.
+    pub(super) circle: Arc<Circle>,
     /// The way to Supabase for native clients.
     pub native: Option<Dialer>,
     /// What sessions do besides passing bytes.

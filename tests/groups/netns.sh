@@ -1,6 +1,6 @@
 # Interception in real network namespaces with real rules, by deploy/redirect/iptables.sh and nft.sh, and the way
 # without rules (targetPort): requests, bodies, a WebSocket byte for byte, two ports, IPv6, local clients with our own
-# user exempt, the loop guard, twice the same, and all of it taken away again.
+# user exempt and forgotten (the loop guard), twice the same, and all of it taken away again.
 . tests/artefacts/tools.sh
 need_binary
 need_apt ip=iproute2 iptables=iptables nft=nftables curl=curl python3=python3 setpriv=util-linux
@@ -96,11 +96,26 @@ echoes() { # SPACE ADDRESS PORT: body and WebSocket
 }
 start() { # the environment's words
   ip netns exec "$pod" env -i PATH="$PATH" CROSSFADE_UPSTREAM=http://127.0.0.1:3000 CROSSFADE_LISTEN='[::]:8080' \
-    CROSSFADE_LOG=debug "$@" setpriv --reuid 65532 --regid 65532 --clear-groups "$work/crossfade" 2>>"$work/log" &
+    CROSSFADE_LOG=debug "$@" prlimit --nofile=1024 setpriv --reuid 65532 --regid 65532 --clear-groups "$work/crossfade" 2>>"$work/log" &
   proxy=$!
   until_says ok ip netns exec "$pod" curl --silent http://127.0.0.1:9464/readyz
 }
-stop() { kill -KILL "$proxy" && wait "$proxy" 2>/dev/null || true; proxy=; }
+stop() { if [ -n "$proxy" ]; then kill -KILL "$proxy"; wait "$proxy" 2>/dev/null || true; fi; proxy=; }
+loops() { # NAME MODE: with no connection in the pool a client is told, a WebSocket too, and no descriptor is eaten
+  stop
+  start "CROSSFADE_INTERCEPT=$2"
+  until_says "508 loop_detected" ip netns exec "$world" curl --silent --max-time 5 --output "$work/told" \
+    --write-out '%{http_code} %header{x-crossfade-error}' http://198.18.0.1:3000/
+  grep -q 'leads back to crossfade' "$work/told" || broken "$1: the answer does not say what is wrong"
+  until_says 508 ip netns exec "$world" curl --silent --max-time 5 --output /dev/null --write-out '%{http_code}' \
+    --header 'Connection: Upgrade' --header 'Upgrade: websocket' --header 'Sec-WebSocket-Version: 13' \
+    --header 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==' http://198.18.0.1:3000/chat
+  ip netns exec "$pod" curl --silent http://127.0.0.1:9464/metrics >"$work/metrics"
+  grep -E 'crossfade_faults_total.*"loop_detected".* [1-9]' "$work/metrics" >/dev/null || broken "$1: the loop is not counted"
+  [ "$(awk '$1 == "crossfade_connections" { print $2 }' "$work/metrics")" -lt 20 ] || broken "$1: the loop eats descriptors"
+  grep -q "a connection of crossfade's own came back to it" "$work/log" || broken "$1: the log does not say it"
+  seen "$1: our own connection that is redirected to us is answered 508, counted and told"
+}
 head -c 1048576 /dev/urandom >"$work/body"
 until_says "3000 198.18.0.2 None" ask "$world" 198.18.0.1:3000
 
@@ -123,7 +138,7 @@ empty=$(listed | grep -c CROSSFADE || true)
 until_says "" sh -c "ip netns exec $world curl --silent --max-time 5 http://198.18.0.1:8080/ || true"
 ip netns exec "$pod" curl --silent http://127.0.0.1:9464/metrics |
   grep -E 'crossfade_faults_total.*redirect_(loop|unknown).* [1-9]' >/dev/null || broken "a direct connection is not counted as refused"
-seen "the loop guard: what was meant for crossfade's own port is closed and counted"
+seen "what was meant for crossfade's own port is closed and counted"
 for flavour in iptables nft; do
   uid=()
   rules "$flavour"
@@ -148,10 +163,24 @@ for flavour in iptables nft; do
   rules "$flavour"
   [ "$once" = "$(listed)" ] || broken "$flavour: running it again changes the rules"
   seen "$flavour: running it again changes nothing"
+  until_says "" sh -c "ip netns exec $world curl --silent --max-time 5 http://198.18.0.1:8080/ || true"
+  ip netns exec "$pod" curl --silent http://127.0.0.1:9464/metrics | grep -E '"redirect_loop".* [1-9]' >/dev/null ||
+    broken "$flavour: what was meant for crossfade's own port is not counted as such"
+  seen "$flavour: what was meant for crossfade's own port is closed and counted"
+  uid=(REDIRECT_UID=65533) # somebody else's: crossfade's own connections come back to it
+  rules "$flavour"
+  loops "$flavour" redirect
   rules "$flavour" remove
   rules "$flavour" remove
   if listed | grep -qi crossfade; then broken "$flavour: rules are left"; fi
   until_says "3000 198.18.0.2 None" ask "$world" 198.18.0.1:3000
   seen "$flavour: taken away, and taken away again, the service is reached as before"
 done
+stop
+
+uid=(REDIRECT_UID=65533)
+rules iptables
+loops "without interception" off
+rules iptables remove
+until_says "3000 198.18.0.2 None" ask "$world" 198.18.0.1:3000
 stop

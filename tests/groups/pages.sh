@@ -1,4 +1,4 @@
-# Runs the commands of the pages on TLS, PROXY protocol, HTTP/2 and interception as they stand there, each page in a network namespace
+# Runs the commands of the pages on TLS, PROXY protocol, HTTP/2, interception and the way to the service as they stand there, each page in a network namespace
 # and a folder of its own, so that ports are free and nothing is left.
 for tool in unshare nsenter ip iptables nft openssl curl python3; do
   if ! command -v "$tool" >/dev/null; then
@@ -12,7 +12,7 @@ if ! unshare --map-root-user --net --pid --mount-proc --fork true 2>/dev/null; t
 fi
 cargo build --locked --bin crossfade
 binary=$PWD/${CARGO_TARGET_DIR:-target}/debug
-for page in docs/tls.md docs/proxy-protocol.md docs/http2.md docs/interception.md; do
+for page in docs/tls.md docs/proxy-protocol.md docs/http2.md docs/interception.md docs/upstream.md; do
   folder=$(mktemp -d)
   {
     echo 'set -euo pipefail; ip link set lo up'

@@ -37,6 +37,8 @@ mod rotation;
 #[path = "../../src/proxy/tests/shim.rs"]
 #[expect(dead_code, reason = "only clients are secured here")]
 mod shim;
+#[path = "../../src/proxy/tests/shim_http2.rs"]
+mod shim_http2;
 mod spool;
 mod stage;
 mod subscriber;

@@ -18,6 +18,7 @@ use super::made::{Authority, Made};
 use super::process::{Emulator, Process, Proxy, until};
 use super::raw;
 use super::shim::{Beyond, door};
+use super::shim_http2;
 use super::stage::{ALL_HOT, HOT, LEGACY, Stage};
 
 const SESSIONS: usize = 1_000;
@@ -59,8 +60,17 @@ impl Drop for Mount {
     }
 }
 
-/// Where plain clients of a test connect: TLS is put around them if the proxy has a certificate.
+/// Said in an environment: sessions are streams of HTTP/2.
+const HTTP2: (&str, &str) = ("OVER_HTTP2", "1");
+
+/// Where plain clients of a test connect: TLS is put around them if the proxy has a certificate, and HTTP/2 if asked for.
 pub(crate) fn around(proxy: SocketAddr, env: &[(&str, &str)]) -> SocketAddr {
+    let http2 = env.contains(&HTTP2);
+    let door = secured(proxy, env, http2);
+    if http2 { shim_http2::door(door) } else { door }
+}
+
+fn secured(proxy: SocketAddr, env: &[(&str, &str)], http2: bool) -> SocketAddr {
     let plain = env.iter().any(|(name, _)| *name == "PLAINLY");
     let Some((_, cert)) = env.iter().find(|(name, _)| *name == "CROSSFADE_TLS_CERT").filter(|_| !plain)
     else {
@@ -69,7 +79,11 @@ pub(crate) fn around(proxy: SocketAddr, env: &[(&str, &str)]) -> SocketAddr {
     let ca = std::fs::read(Path::new(cert).with_file_name("ca.crt")).unwrap();
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(&ca).unwrap()).unwrap();
-    door(proxy, Beyond::Tls(Arc::new(crossfade::proxy::client_tls(roots).unwrap())))
+    let mut config = crossfade::proxy::client_tls(roots).unwrap();
+    if http2 {
+        config.alpn_protocols = vec![b"h2".to_vec()];
+    }
+    door(proxy, Beyond::Tls(Arc::new(config)))
 }
 
 async fn connect(proxy: SocketAddr, config: &Arc<rustls::ClientConfig>) -> TlsStream<TcpStream> {
@@ -160,12 +174,31 @@ async fn a_new_certificate_closes_none_of_a_thousand_sessions() {
 
 #[tokio::test]
 async fn hot_sessions_under_tls_go_back_inside_their_sockets_and_lose_nothing() {
+    let scrape = taken_back("hot-tls", true, &[]).await;
+    assert!(value_in(&scrape, "crossfade_tls_handshakes_total{outcome=\"full\"}") >= 1.0, "{scrape}");
+}
+
+#[tokio::test]
+async fn hot_sessions_over_http2_go_back_inside_their_streams_and_lose_nothing() {
+    taken_back("hot-http2", false, &[HTTP2]).await;
+}
+
+#[tokio::test]
+async fn hot_sessions_over_http2_under_tls_go_back_inside_their_streams_and_lose_nothing() {
+    taken_back("hot-http2-tls", true, &[HTTP2]).await;
+}
+
+/// Sessions that become hot, and are put back on legacy by an outage: their logs are the same as the service's.
+async fn taken_back(name: &str, tls: bool, more: &[(&str, &str)]) -> String {
     let authority = Authority::new();
-    let mount = Mount::new("hot", &authority, &authority.issue(&["localhost"]));
+    let mount = Mount::new(name, &authority, &authority.issue(&["localhost"]));
     let (cert, key) = (mount.path("tls.crt"), mount.path("tls.key"));
     let emulator = Emulator::start(&[]);
-    let mut env = vec![("CROSSFADE_TLS_CERT", cert.as_str()), ("CROSSFADE_TLS_KEY", &key)];
+    let mut env = more.to_vec();
     env.extend(ALL_HOT);
+    if tls {
+        env.extend([("CROSSFADE_TLS_CERT", cert.as_str()), ("CROSSFADE_TLS_KEY", &key)]);
+    }
     let stage = Stage::open(20, Some(&emulator), &env).await;
     stage.proxy.until_value(HOT, 20.0).await;
     stage.written(500).await;
@@ -174,9 +207,9 @@ async fn hot_sessions_under_tls_go_back_inside_their_sockets_and_lose_nothing() 
     stage.written(1_000).await;
     let scrape = stage.proxy.scrape().await;
     assert!(value_in(&scrape, "crossfade_hot_messages_total{how=\"via_realtime\"}") > 0.0, "{scrape}");
-    assert!(value_in(&scrape, "crossfade_tls_handshakes_total{outcome=\"full\"}") >= 1.0, "{scrape}");
     stage.rest().await;
     stage.close_clean().await;
+    scrape
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,6 +16,7 @@ use http_body::Body;
 use tokio::time::{Instant, Sleep, timeout};
 
 use super::cancelled::Cancelled;
+use super::due::{Clock, Due, Walked};
 use super::stream::Http2Stream;
 use super::translate;
 use crate::proxy::body::{AnswerBody, ClientBody, refuse};
@@ -32,6 +33,8 @@ use crate::proxy::watch::{InFlight, Watched};
 const STREAMS_MAX: u32 = 128;
 /// Bytes of one stream that may wait for the service; and as many for the client.
 const WINDOW: u32 = 64 * 1024;
+/// How long a client may take to read that its connection ends.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// Serves one connection to its end. Dropping the future closes it and all its streams.
 pub(in crate::proxy) async fn serve(client: &Rc<ClientSide>, io: Watched) {
@@ -44,6 +47,8 @@ pub(in crate::proxy) async fn serve(client: &Rc<ClientSide>, io: Watched) {
         .max_send_buffer_size(WINDOW as usize)
         .max_header_list_size(u32::try_from(config.limits.head_bytes * 2).unwrap_or(u32::MAX))
         .enable_connect_protocol();
+    let io = Walked::new(io);
+    let mut clock = Clock::start(io.frames(), config.deadlines.head);
     let begun = timeout(config.deadlines.head, builder.handshake::<_, Bytes>(io)).await;
     let connection = match begun {
         Ok(Ok(connection)) => connection,
@@ -51,7 +56,7 @@ pub(in crate::proxy) async fn serve(client: &Rc<ClientSide>, io: Watched) {
         Err(elapsed) => return client.note(&ConnectionError::new(Fault::HeadTimeout, elapsed), None),
     };
     let streams = Rc::new(Streams::new(client));
-    Box::pin(accept(client, connection, &streams)).await;
+    Box::pin(accept(client, connection, &streams, &mut clock)).await;
 }
 
 /// What ended a connection that was not to end.
@@ -60,36 +65,60 @@ fn lost(error: h2::Error) -> ConnectionError {
     ConnectionError::new(if ours { Fault::Http2Protocol } else { Fault::ClientGone }, error)
 }
 
-async fn accept(client: &Rc<ClientSide>, mut connection: Connection<Watched, Bytes>, streams: &Rc<Streams>) {
+async fn accept(
+    client: &Rc<ClientSide>,
+    mut connection: Connection<Walked<Watched>, Bytes>,
+    streams: &Rc<Streams>,
+    clock: &mut Clock,
+) {
     let shared = &client.worker.shared;
     let mut finishing = pin!(shared.drain.reached(Phase::Finishing));
     let mut idle = Idle::new(shared.config.deadlines.idle);
-    let (mut told, mut abused) = (false, false);
+    let (mut told, mut used) = (false, false);
+    let mut ending: Option<Pin<Box<Sleep>>> = None;
+    let end = |connection: &mut Connection<_, _>, fault: Fault, reason| {
+        client.note(&fault.into(), None);
+        connection.abrupt_shutdown(reason);
+        Some(Box::pin(tokio::time::sleep(LINGER)))
+    };
     loop {
         let next = poll_fn(|cx| {
-            streams.settle();
-            let over = idle.poll(cx, client.watch.bytes(), streams);
-            if !told && (over || finishing.as_mut().poll(cx).is_ready()) {
-                told = true;
-                connection.graceful_shutdown();
+            loop {
+                streams.settle();
+                let over = idle.poll(cx, client.watch.bytes(), streams);
+                if !told && (over || finishing.as_mut().poll(cx).is_ready()) {
+                    told = true;
+                    connection.graceful_shutdown();
+                }
+                if ending.is_none() && streams.cancelled.borrow().is_abuse() {
+                    ending = end(&mut connection, Fault::Http2Resets, Reason::ENHANCE_YOUR_CALM);
+                }
+                if let Poll::Ready(next) = connection.poll_accept(cx) {
+                    return Poll::Ready(next);
+                }
+                if let Some(ending) = &mut ending {
+                    // A client that does not read does not learn why.
+                    return ending.as_mut().poll(cx).map(|()| None);
+                }
+                let reason = match ready!(clock.poll(cx, used)) {
+                    Due::First => Reason::NO_ERROR,
+                    Due::Rest(_) => Reason::ENHANCE_YOUR_CALM,
+                };
+                // Once more round: there is something to say.
+                ending = end(&mut connection, Fault::HeadTimeout, reason);
             }
-            if !abused && streams.cancelled.borrow().is_abuse() {
-                abused = true;
-                client.note(&Fault::Http2Resets.into(), None);
-                connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
-            }
-            connection.poll_accept(cx)
         })
         .await;
         match next {
             Some(Ok((request, respond))) => {
+                used = true;
                 streams.cancelled.borrow_mut().open();
                 let plain = Plain::enter(streams);
                 let life = stream(Rc::clone(client), request, respond, plain);
                 tokio::task::spawn_local(life);
             }
             Some(Err(error)) => {
-                if !abused {
+                if ending.is_none() {
                     client.note(&lost(error), None);
                 }
                 return;

@@ -20,7 +20,7 @@
 //!
 //! **Limits.** 128 streams at a time. 64 KiB of each stream may wait for the service, and as many may wait for the
 //! client; the connection's own window is the sum, so that a stream that is stuck never stops another. Heads as in
-//! HTTP/1.1; `h2` answers 431 beyond twice the bytes. A connection most of whose streams are cancelled is closed
+//! HTTP/1.1, their deadline included ([`Clock`](due::Clock)); `h2` answers 431 beyond twice the bytes. A connection most of whose streams are cancelled is closed
 //! ([`Cancelled`]). A client that has vanished is found by TCP's keep-alive; no PINGs of our own.
 //!
 //! **What it does not do.** No push, no HTTP/2 towards the service, no `h2c` by `Upgrade` (RFC 9113 has dropped it),
@@ -28,6 +28,7 @@
 
 mod cancelled;
 mod connection;
+mod due;
 mod stream;
 mod translate;
 

@@ -4,7 +4,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use h2::ext::Protocol;
-use http::header::{COOKIE, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY};
+use http::header::{CONTENT_LENGTH, COOKIE, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY};
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode, Uri, Version};
 
@@ -14,7 +14,7 @@ use crate::proxy::headers::{ask_for_websocket, strip_hop_by_hop};
 /// Makes the head one of HTTP/1.1, in place. `key` is for a handshake, if this is one; the answer says whether it is.
 ///
 /// # Errors
-/// [`Fault::HostInvalid`], [`Fault::MethodConnect`], [`Fault::ConnectProtocol`].
+/// [`Fault::HostInvalid`], [`Fault::HeadMalformed`], [`Fault::MethodConnect`], [`Fault::ConnectProtocol`].
 pub(super) fn request(parts: &mut Parts, key: [u8; 16]) -> Result<bool, Fault> {
     let protocol = parts.extensions.remove::<Protocol>();
     let handshake = match (&protocol, parts.method == Method::CONNECT) {
@@ -24,6 +24,7 @@ pub(super) fn request(parts: &mut Parts, key: [u8; 16]) -> Result<bool, Fault> {
         (Some(_), _) => return Err(Fault::ConnectProtocol),
     };
     one_host(parts)?;
+    one_length(parts)?;
     one_cookie(parts);
     strip_hop_by_hop(&mut parts.headers);
     parts.version = Version::HTTP_11;
@@ -50,6 +51,19 @@ fn one_host(parts: &mut Parts) -> Result<(), Fault> {
     }
     let origin = parts.uri.path_and_query().cloned();
     parts.uri = origin.map(Uri::from).unwrap_or_default();
+    Ok(())
+}
+
+/// A length that is said twice is said once; two that differ are two messages (RFC 9110 section 8.6). `h2` looks at
+/// the first alone.
+fn one_length(parts: &mut Parts) -> Result<(), Fault> {
+    let mut lengths = parts.headers.get_all(CONTENT_LENGTH).iter();
+    let Some(first) = lengths.next() else { return Ok(()) };
+    if !lengths.all(|other| other == first) {
+        return Err(Fault::HeadMalformed);
+    }
+    let first = first.clone();
+    parts.headers.insert(CONTENT_LENGTH, first);
     Ok(())
 }
 
@@ -116,6 +130,24 @@ mod tests {
         let mut parts = head("GET", "http://a/", &[("cookie", "a=1"), ("x", "y"), ("cookie", "b=2")], None);
         assert_eq!(request(&mut parts, [0; 16]), Ok(false));
         assert_eq!(parts.headers.get_all(COOKIE).iter().collect::<Vec<_>>(), ["a=1; b=2"]);
+    }
+
+    #[test]
+    fn a_length_is_said_once_and_two_that_differ_are_refused() {
+        let post = |lines: &[(&str, &str)]| {
+            let mut request = Request::builder().method("POST").uri("http://a/");
+            for (name, value) in lines {
+                request = request.header(*name, *value);
+            }
+            request.body(()).unwrap().into_parts().0
+        };
+        let mut parts = post(&[("content-length", "5"), ("x", "y"), ("content-length", "5")]);
+        assert_eq!(request(&mut parts, [0; 16]), Ok(false));
+        assert_eq!(parts.headers.get_all(CONTENT_LENGTH).iter().collect::<Vec<_>>(), ["5"]);
+        for other in ["6", "05", "+5"] {
+            let mut parts = post(&[("content-length", "5"), ("content-length", other)]);
+            assert_eq!(request(&mut parts, [0; 16]), Err(Fault::HeadMalformed), "{other}");
+        }
     }
 
     #[test]

@@ -194,3 +194,138 @@ fn a_plain_connect_and_other_protocols_are_refused() {
     }
     assert!(world.service.is_left_alone());
 }
+
+#[test]
+fn lengths_that_contradict_are_refused_and_equal_ones_are_one() {
+    let world = World::start();
+    for (other, refused) in [(&b"6"[..], true), (b"05", true), (b"+5", true), (b"5", false)] {
+        let mut lines = GOOD.to_vec();
+        lines[0].1 = b"POST";
+        lines.extend([(&b"content-length"[..], &b"5"[..]), (b"content-length", other)]);
+        let mut client = begin(&world);
+        client.send(frame(HEADERS, END_HEADERS, 1, &fields_of(&lines)));
+        client.send(frame(DATA, END_STREAM, 1, b"hello"));
+        if refused {
+            assert!(is_refused(&mut client, 1), "{}", other.escape_ascii());
+            assert!(world.service.is_left_alone(), "{}", other.escape_ascii());
+            continue;
+        }
+        let mut service = world.service.accept();
+        assert_eq!(field(&service.head(), "content-length"), "5");
+        assert_eq!(service.exactly(5), b"hello");
+        service.send(OK);
+        assert_eq!(next(&mut client).0, HEADERS);
+    }
+    world.others_are_served();
+}
+
+/// A world in which heads are due soon, for plain clients and for those behind TLS. Soon is long enough for a client
+/// that is held up.
+fn soon(tls: bool) -> World {
+    let mut world = World::with(|config| {
+        config.deadlines.head = std::time::Duration::from_secs(3);
+        if tls {
+            let mut server = super::tls::server();
+            server.alpn_protocols = vec![b"h2".to_vec()];
+            config.tls = Some(tls::Live::fixed(server));
+        }
+    });
+    if tls {
+        let mut client = super::tls::client();
+        client.alpn_protocols = vec![b"h2".to_vec()];
+        world.clients = super::shim::door(world.clients, super::shim::Beyond::Tls(client.into()));
+    }
+    world
+}
+
+/// Reads to the end and gives back the reason of the GOAWAY, if there was one.
+fn reason(client: &mut Peer) -> Option<u32> {
+    let (mut bytes, _) = client.rest();
+    let mut reason = None;
+    while bytes.len() >= 9 {
+        let length = u32::from_be_bytes([0, bytes[0], bytes[1], bytes[2]]) as usize;
+        if bytes[3] == GOAWAY {
+            reason = Some(u32::from_be_bytes(bytes[13..17].try_into().unwrap()));
+        }
+        bytes.drain(..9 + length);
+    }
+    reason
+}
+
+fn never_asks_anything(tls: bool) {
+    let world = soon(tls);
+    // A whole preface; settings; a client that keeps itself busy with PINGs; and half a preface.
+    let whole = [PREFACE, &frame(4, 0, 0, b"")].concat();
+    let busy = [&whole[..], &frame(6, 0, 0, b"awake...")].concat();
+    let mut clients = [PREFACE, &whole[..], &busy[..]].map(|sent| world.client_says(sent));
+    let mut half = world.client_says(&PREFACE[..7]);
+    for client in &mut clients {
+        assert_eq!(reason(client), Some(0));
+    }
+    half.rest();
+    world.until("all are counted and gone", |counters| {
+        counters.faults(Fault::HeadTimeout).value() == 4 && counters.connections_open.value() == 0
+    });
+    assert!(world.service.is_left_alone());
+}
+
+#[test]
+fn a_connection_that_never_asks_anything_is_closed() {
+    never_asks_anything(false);
+}
+
+#[test]
+fn a_connection_that_never_asks_anything_is_closed_under_tls() {
+    never_asks_anything(true);
+}
+
+/// A client whose request has a body that takes its time, and the service that has seen the first of it.
+fn uploading(world: &World) -> (Peer, Peer) {
+    let mut client = begin(world);
+    let mut lines = GOOD.to_vec();
+    lines[0].1 = b"POST";
+    client.send(frame(HEADERS, END_HEADERS, 1, &fields_of(&lines)));
+    client.send(frame(DATA, 0, 1, b"some"));
+    let mut service = world.service.accept();
+    service.head();
+    assert_eq!(service.until(b"some\r\n"), b"4\r\nsome\r\n");
+    (client, service)
+}
+
+fn never_finishes_a_head(tls: bool) {
+    let world = soon(tls);
+    let head = fields_of(GOOD);
+    let never = frame(HEADERS, 0, 3, &head);
+    let part = frame(HEADERS, END_HEADERS, 3, &head);
+    let slow = [&never[..], &frame(9, 0, 3, &fields_of(&[(b"x", b"y")]))].concat();
+    // Not the first head: each connection has been of use.
+    let mut heads = [&never[..], &part[..5], &part[..20], &slow[..]].map(|sent| {
+        let (mut client, service) = uploading(&world);
+        client.send(sent);
+        (client, service)
+    });
+    for (client, service) in &mut heads {
+        assert_eq!(reason(client), Some(11), "ENHANCE_YOUR_CALM");
+        service.rest();
+    }
+    world.until("all are counted and gone", |counters| {
+        counters.faults(Fault::HeadTimeout).value() == 4 && counters.connections_open.value() == 0
+    });
+    // A body is not due: it outlives another's first request.
+    let (mut client, mut service) = uploading(&world);
+    assert_eq!(reason(&mut begin(&world)), Some(0));
+    client.send(frame(DATA, END_STREAM, 1, b"me"));
+    service.until(b"0\r\n\r\n");
+    service.send(OK);
+    assert_eq!(next(&mut client).0, HEADERS);
+}
+
+#[test]
+fn a_head_that_is_never_finished_is_overdue_and_a_body_is_not() {
+    never_finishes_a_head(false);
+}
+
+#[test]
+fn a_head_that_is_never_finished_is_overdue_and_a_body_is_not_under_tls() {
+    never_finishes_a_head(true);
+}

@@ -2,6 +2,7 @@
 
 use super::*;
 
+mod circle;
 mod draining;
 mod faults;
 mod forwarding;

@@ -10,6 +10,7 @@ use h2::{RecvStream, SendStream};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -41,7 +42,7 @@ async fn pass(mut near: TcpStream, to: SocketAddr) -> Result<(), Failure> {
     let mut lines = head.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end);
     let first = String::from_utf8(lines.next().unwrap_or_default().to_vec())?;
     let path = first.split(' ').nth(1).unwrap_or("/").to_owned();
-    let mut host = String::new();
+    let (mut host, mut key) = (String::new(), Vec::new());
     for line in lines {
         let at = line.iter().position(|byte| *byte == b':').unwrap_or(line.len());
         let (name, value) = line.split_at(at);
@@ -49,7 +50,8 @@ async fn pass(mut near: TcpStream, to: SocketAddr) -> Result<(), Failure> {
         let value = value.strip_prefix(b":").unwrap_or(value).trim_ascii();
         match name.as_str() {
             "host" => host = String::from_utf8(value.to_vec())?,
-            "connection" | "upgrade" | "sec-websocket-key" => {}
+            "sec-websocket-key" => key = value.to_vec(),
+            "connection" | "upgrade" => {}
             _ => request = request.header(name, http::HeaderValue::from_bytes(value)?),
         }
     }
@@ -71,7 +73,12 @@ async fn pass(mut near: TcpStream, to: SocketAddr) -> Result<(), Failure> {
     let answer = answer.await?;
     assert_eq!(answer.status(), 200, "a session opens");
     let (parts, receive) = answer.into_parts();
-    let mut head = b"HTTP/1.1 101 Switching Protocols\r\n".to_vec();
+    let mut head = format!(
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Accept: {}\r\n",
+        derive_accept_key(&key)
+    )
+    .into_bytes();
     for (name, value) in &parts.headers {
         head.extend_from_slice(&[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
     }

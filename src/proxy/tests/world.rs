@@ -68,7 +68,7 @@ pub(super) struct World {
     pub(super) running: Running,
     pub(super) service: Service,
     /// Where clients connect.
-    clients: SocketAddr,
+    pub(super) clients: SocketAddr,
 }
 
 impl World {
