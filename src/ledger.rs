@@ -58,6 +58,8 @@ pub enum Shed {
     Quota,
     /// Realtime refused the batch for good.
     Refused,
+    /// Our role may read the topic and not write it: no policy lets it.
+    Denied,
     /// Published and acknowledged three times and never read back.
     Unconfirmed,
     /// The spool was full, or its disk; the dullest and oldest gives way.
@@ -78,7 +80,7 @@ pub enum Shed {
 
 impl Shed {
     /// Every reason, in label order.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::QueueFull,
         Self::Budget,
         Self::TooLarge,
@@ -88,6 +90,7 @@ impl Shed {
         Self::Disconnected,
         Self::Quota,
         Self::Refused,
+        Self::Denied,
         Self::Unconfirmed,
         Self::SpoolFull,
         Self::SpoolBusy,
@@ -111,6 +114,7 @@ impl Shed {
             Self::Disconnected => "disconnected",
             Self::Quota => "quota",
             Self::Refused => "refused",
+            Self::Denied => "denied",
             Self::Unconfirmed => "unconfirmed",
             Self::SpoolFull => "spool_full",
             Self::SpoolBusy => "spool_busy",

@@ -63,6 +63,8 @@ pub struct HotFigures {
 pub struct MirrorFigures {
     /// Both links are joined.
     pub connected: bool,
+    /// Our role may read a topic of ours and not write it.
+    pub write_denied: bool,
     /// Batches handed to the link.
     pub batches: u64,
     /// Messages (by recipient) in acknowledged batches.

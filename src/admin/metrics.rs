@@ -97,6 +97,8 @@ pub struct Snapshot {
     pub table_proofs: u64,
     /// Whether the link is joined.
     pub realtime_connected: bool,
+    /// Whether our role may read a topic of ours and not write it.
+    pub realtime_write_denied: bool,
     /// The effective share of the users on the Realtime side, in percent.
     pub rollout_percent: f64,
     /// See the family; `None` without an open keyed session.
@@ -318,6 +320,9 @@ static FAMILIES: &[Family] = &[
     },
     gauge("crossfade_realtime_connected", "", "1 while the link to Realtime is joined.", |s| {
         one(f64::from(u8::from(s.snapshot.realtime_connected)))
+    }),
+    gauge("crossfade_realtime_write_denied", "", "1 while no policy lets us write a topic of ours.", |s| {
+        one(f64::from(u8::from(s.snapshot.realtime_write_denied)))
     }),
     gauge(
         "crossfade_rollout_percent",

@@ -47,6 +47,7 @@ fn full() -> Snapshot {
         }),
         readback: histogram.readings(),
         realtime_connected: true,
+        realtime_write_denied: true,
         rollout_percent: 12.5,
         matching: Some(MatchReadings {
             kinds: vec![("matched", 1)],

@@ -15,6 +15,7 @@ use super::ops::Links;
 #[derive(Debug, Default)]
 pub(crate) struct SideFigures {
     connected: AtomicBool,
+    write_denied: AtomicBool,
     batches: AtomicU64,
     published: Mutex<Published>,
     acknowledged: AtomicU64,
@@ -29,6 +30,7 @@ pub(crate) struct SideFigures {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct SideSnapshot {
     pub(crate) connected: bool,
+    pub(crate) write_denied: bool,
     pub(crate) batches: u64,
     pub(crate) published: Published,
     pub(crate) acknowledged: u64,
@@ -64,7 +66,13 @@ impl SideFigures {
         self.words_lost.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn note(&self, publisher: &Publisher, links: Links, quota: governor::Figures) {
+    pub(super) fn note(
+        &self,
+        publisher: &Publisher,
+        (links, denied): (Links, bool),
+        quota: governor::Figures,
+    ) {
+        self.write_denied.store(denied, Ordering::Relaxed);
         self.connected.store(links.publish && links.readback, Ordering::Relaxed);
         self.waiting.store(publisher.waiting().batches as u64, Ordering::Relaxed);
         *self.tally.lock().unwrap_or_else(PoisonError::into_inner) = *publisher.tally();
@@ -74,6 +82,7 @@ impl SideFigures {
     pub(crate) fn snapshot(&self) -> SideSnapshot {
         SideSnapshot {
             connected: self.connected.load(Ordering::Relaxed),
+            write_denied: self.write_denied.load(Ordering::Relaxed),
             batches: self.batches.load(Ordering::Relaxed),
             published: *self.published.lock().unwrap_or_else(PoisonError::into_inner),
             acknowledged: self.acknowledged.load(Ordering::Relaxed),

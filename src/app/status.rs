@@ -64,6 +64,7 @@ impl Eyes {
         let at = |part| quantile(&side.tally.latency, part);
         MirrorFigures {
             connected: side.connected,
+            write_denied: side.write_denied,
             batches: side.batches,
             acknowledged: side.acknowledged,
             altered: side.tally.altered,
@@ -159,6 +160,7 @@ impl Eyes {
             breaker_trips: trips.map(|(why, n)| (why.as_str(), n)).collect(),
             readback: readings(&self.figures.snapshot().tally.latency),
             realtime_connected: status.mirror.connected,
+            realtime_write_denied: status.mirror.write_denied,
             rollout_percent: f64::from(status.share) / 1000.0,
             rollout_live_percent: self.live_percent(),
             quota: self.mirrors.then(|| quota(&status.quota)),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::config::Config;
 use super::evidence::{Evidence, Figures};
-use super::outcome::{Outcome, ProbeEnd, Trigger, Trip};
+use super::outcome::{Outcome, OwnFault, ProbeEnd, Trigger, Trip};
 use super::past::{FULL, Past, next_step_after, share_after};
 use super::sabotage::Sabotage;
 use super::saved::{SAVED_VERSION, Saved, SavedOpen, millis};
@@ -21,12 +21,12 @@ const TICK: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Breaker {
     config: Config,
-    inner: Inner,
-    mode: Mode,
+    pub(super) inner: Inner,
+    pub(super) mode: Mode,
     pub(super) evidence: Evidence,
     pub(super) past: Past,
     /// While observing: no further would-trip report before.
-    quiet_until: Option<Instant>,
+    pub(super) quiet_until: Option<Instant>,
     probes_taken: u64,
     seen: Instant,
     changes: VecDeque<Change>,
@@ -35,7 +35,7 @@ pub struct Breaker {
 
 /// The state with what only the machine needs.
 #[derive(Clone, Copy, Debug)]
-enum Inner {
+pub(super) enum Inner {
     Closed { since: Instant, paced: bool, told: u16 },
     Open { since: Instant, until: Instant, trip: Trigger, latched: bool },
     HalfOpen { since: Instant, good: u32, next: Instant, flying: Option<(Probe, Instant)> },
@@ -65,7 +65,10 @@ impl Breaker {
         self.advance(now);
         match outcome {
             Outcome::Probe { probe, end } => self.probe_ended(probe, end, now),
-            Outcome::Own(fault) => self.evidence.own_fault(fault, now),
+            Outcome::Own(fault) => {
+                self.evidence.own_fault(fault, now);
+                self.excuse(fault, now);
+            }
             _ if self.flows() => self.evidence.observe(outcome, &self.config, now),
             Outcome::ConnectFailed | Outcome::Connected if self.half_open() => {
                 self.evidence.observe(outcome, &self.config, now);
@@ -303,6 +306,16 @@ impl Breaker {
         }
     }
 
+    /// Half-open cannot probe a topic that our role may not write: its time begins anew, so that it does not end in an
+    /// opening, and a longer one each time, that nothing of Realtime's has caused.
+    fn excuse(&mut self, fault: OwnFault, now: Instant) {
+        if let Inner::HalfOpen { since, .. } = &mut self.inner
+            && fault == OwnFault::Authorization
+        {
+            *since = now;
+        }
+    }
+
     /// To open. Only a trip out of closed counts for the latch: an outage that outlasts its cool-downs is one
     /// trip, however often a probe fails.
     pub(super) fn open(&mut self, trip: Trip, now: Instant) {
@@ -341,31 +354,6 @@ impl Breaker {
         }
     }
 
-    fn force_open(&mut self, now: Instant) {
-        if !matches!(self.inner, Inner::Open { .. }) {
-            self.past.paced = true;
-            self.evidence.clear();
-            self.inner = Inner::Open { since: now, until: now, trip: Trigger::Forced, latched: false };
-            self.tell(Change::Opened { trip: Trip::bare(Trigger::Forced), until: now, latched: false });
-        }
-        self.set_mode(Mode::ForcedOpen);
-    }
-
-    fn reset(&mut self, now: Instant) {
-        self.past.reset();
-        if let Inner::Open { since, trip, .. } = self.inner {
-            self.inner = Inner::Open { since, until: now, trip, latched: false };
-        }
-    }
-
-    fn set_mode(&mut self, mode: Mode) {
-        if self.mode != mode {
-            self.mode = mode;
-            self.quiet_until = None;
-            self.tell(Change::Mode(mode));
-        }
-    }
-
     /// The share that a closing at `since` has reached.
     fn share(&self, since: Instant, paced: bool, now: Instant) -> u16 {
         if paced { share_after(&self.config.pace, now.saturating_duration_since(since)) } else { FULL }
@@ -390,7 +378,7 @@ impl Breaker {
         self.mode.overrides_closed() || matches!(self.inner, Inner::Closed { .. })
     }
 
-    fn tell(&mut self, change: Change) {
+    pub(super) fn tell(&mut self, change: Change) {
         if self.changes.len() >= CHANGES_MAX {
             self.changes.pop_front();
             self.changes_lost = self.changes_lost.saturating_add(1);

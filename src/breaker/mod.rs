@@ -16,7 +16,8 @@
 //!   numbers are [`Config`]. A late read-back is slow, not bad: it moves p95, not the error ratio. Sentinel messages
 //!   keep samples coming when traffic is thin; below the minimum number of samples a ratio says nothing.
 //! - **Whose fault.** Causes on our side have their own type, [`OwnFault`]. They are counted and shown, and no code
-//!   path leads from them to a trip. A probe that fails for such a cause is void: neither good nor bad.
+//!   path leads from them to a trip. A probe that fails for such a cause is void: neither good nor bad. A topic that our
+//!   role may not write cannot be probed; half-open waits for it.
 //! - **Latency baseline.** `max(p95 of the legacy leg over the same window, learnt)`, where `learnt` is the first
 //!   p95 with enough samples and then follows healthy windows by an eighth of the difference, never above
 //!   `baseline_max` (250 ms, so that twice the baseline is the 500 ms of the rollout's gate). p95 comes from a
@@ -49,6 +50,7 @@ mod latency;
 mod machine;
 mod outcome;
 mod past;
+mod person;
 mod sabotage;
 mod saved;
 mod state;

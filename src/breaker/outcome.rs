@@ -99,6 +99,8 @@ impl Fault {
 pub enum OwnFault {
     /// A wrong key, topic or address.
     Configuration,
+    /// A role that may not write the topic.
+    Authorization,
     /// Waited too long in our own queue.
     Queue,
     /// Over the plan's limit: we sent too much.
@@ -109,13 +111,15 @@ pub enum OwnFault {
 
 impl OwnFault {
     /// Every own-side cause, in label order.
-    pub const ALL: [Self; 4] = [Self::Configuration, Self::Queue, Self::Quota, Self::Disk];
+    pub const ALL: [Self; 5] =
+        [Self::Configuration, Self::Authorization, Self::Queue, Self::Quota, Self::Disk];
 
     /// The metric label.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Configuration => "configuration",
+            Self::Authorization => "authorization",
             Self::Queue => "own_queue",
             Self::Quota => "quota",
             Self::Disk => "disk",

@@ -6,12 +6,15 @@ use super::fault::Fault;
 use super::rest::Table;
 use super::token::{Claims, Secret};
 use std::io::Write;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Secret used when none is given; public on purpose, as in Supabase's own local stack.
 pub const DEFAULT_SECRET: &str = "crossfade-emulator-secret-for-local-use-only";
 /// Minted keys are good for ten years.
 const KEY_SECONDS: i64 = 10 * 365 * 86_400;
+/// How often the policy file is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Options of `crossfade emulator`.
 #[derive(Clone, clap::Args)]
@@ -31,6 +34,9 @@ pub struct Options {
     /// Policy for private topics; may be repeated: "authenticated:room:*:rw".
     #[arg(long, value_name = "ROLE:TOPIC:r|w|rw", value_parser = Policy::parse)]
     pub policy: Vec<Policy>,
+    /// File of such policies, one a line, used besides them; looked at again twice a second.
+    #[arg(long, value_name = "FILE")]
+    pub policy_file: Option<PathBuf>,
     /// Table of the memory, for /rest/v1 and postgres_changes; may be repeated: "events(id uuid primary key, data jsonb)".
     #[arg(long, value_name = "NAME(COLUMN TYPE, …)", value_parser = Table::parse)]
     pub table: Vec<Table>,
@@ -120,6 +126,14 @@ pub enum CliError {
     /// The database is not there.
     #[error("cannot use the database of --database: {0}")]
     Database(String),
+    /// The policy file cannot be read, or not understood.
+    #[error("cannot use the policies in {path}: {what}")]
+    Policies {
+        /// As given.
+        path: String,
+        /// What the system or the reader said.
+        what: String,
+    },
     /// The greeting could not be written.
     #[error("cannot write to the output")]
     Output(#[source] std::io::Error),
@@ -134,13 +148,16 @@ pub async fn run(
     out: &mut (dyn Write + Send),
     stopped: impl Future<Output = ()>,
 ) -> Result<(), CliError> {
+    let policies = options.policy_file.as_deref().map(policies).transpose()?;
+    let mut config = options.config();
+    config.policies.extend(policies.unwrap_or_default());
     let failed = |source| CliError::Listen { listen: options.listen.clone(), source };
     let listener = tokio::net::TcpListener::bind(&options.listen).await.map_err(failed)?;
     let Some(url) = &options.database else {
-        let (handle, serving) = super::serve(listener, options.config(), options.seed).map_err(failed)?;
+        let (handle, serving) = super::serve(listener, config, options.seed).map_err(failed)?;
         return attend(&options, (handle, serving), out, stopped).await;
     };
-    let served = super::serve_with_database(listener, options.config(), options.seed, url).await;
+    let served = super::serve_with_database(listener, config, options.seed, url).await;
     attend(&options, served.map_err(CliError::Database)?, out, stopped).await
 }
 
@@ -153,9 +170,34 @@ async fn attend(
     greet(options, handle.addr(), out).map_err(CliError::Output)?;
     tokio::select! {
         () = serving => {}
+        () = follow(options, &handle) => {}
         () = stopped => handle.stop(),
     }
     Ok(())
+}
+
+fn policies(path: &Path) -> Result<Vec<Policy>, CliError> {
+    let failed = |what| CliError::Policies { path: path.display().to_string(), what };
+    let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+    Policy::parse_file(&text).map_err(failed)
+}
+
+/// Uses the policy file's policies as soon as they change. While it cannot be read, the last ones stay.
+async fn follow(options: &Options, handle: &super::Handle) {
+    let Some(path) = &options.policy_file else { return std::future::pending().await };
+    let mut known = None;
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        match policies(path) {
+            Ok(read) if known.as_ref() != Some(&read) => {
+                let all = options.policy.iter().cloned().chain(read.iter().cloned()).collect();
+                handle.with(|emulator, _| emulator.set_policies(all));
+                known = Some(read);
+            }
+            // A file that is being written may be half there for a moment.
+            Ok(_) | Err(_) => {}
+        }
+    }
 }
 
 fn greet(options: &Options, addr: std::net::SocketAddr, out: &mut (dyn Write + Send)) -> std::io::Result<()> {
@@ -220,6 +262,13 @@ mod tests {
         let key = text.lines().find_map(|line| line.strip_prefix("SUPABASE_ANON_KEY=")).unwrap();
         let claims = Secret::new(options.jwt_secret).verify(key, today().unix_ms / 1_000).unwrap();
         assert_eq!(claims.role(), "anon");
+    }
+
+    #[tokio::test]
+    async fn a_bad_policy_file_is_told() {
+        let options = read(&["--listen", "127.0.0.1:0", "--policy-file", "/nowhere/policies"]).unwrap();
+        let error = run(options, &mut Vec::new(), std::future::ready(())).await.unwrap_err();
+        assert!(error.to_string().contains("/nowhere/policies"), "{error}");
     }
 
     #[tokio::test]

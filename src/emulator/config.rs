@@ -118,6 +118,17 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// Reads a file of policies, one a line. Empty lines and those that begin with `#` say nothing.
+    ///
+    /// # Errors
+    /// The number of the line and a sentence for the person who wrote it.
+    pub fn parse_file(text: &str) -> Result<Vec<Policy>, String> {
+        let lines = text.lines().map(str::trim).enumerate();
+        let said = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+        said.map(|(no, line)| Policy::parse(line).map_err(|what| format!("line {}: {what}", no + 1)))
+            .collect()
+    }
+
     /// Reads `ROLE:TOPIC:r|w|rw`; the topic may contain colons.
     ///
     /// # Errors
@@ -184,6 +195,13 @@ mod tests {
         assert_eq!((policy.topic.as_str(), policy.read, policy.write), ("room:*", true, true));
         assert!(Policy::parse("anon:x:q").is_err());
         assert!(Policy::parse("anon").is_err());
+    }
+
+    #[test]
+    fn a_file_has_one_policy_a_line() {
+        let read = Policy::parse_file("# who may what\n\n anon:a:r\nauthenticated:room:*:rw\n").unwrap();
+        assert_eq!(read.iter().map(|one| one.role.as_str()).collect::<Vec<_>>(), ["anon", "authenticated"]);
+        assert!(Policy::parse_file("anon:a:r\nanon:b").unwrap_err().starts_with("line 2: "));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use super::channel::Notice;
 use super::codec;
-use super::config::Limits;
+use super::config::{Limits, Policy};
 use super::json::Json;
 use super::machine::{ConnId, Emulator, Life, Out, Rates};
 use super::timers::Timer;
@@ -85,6 +85,11 @@ impl Emulator {
     /// Public channels are refused from now on, or no longer.
     pub fn set_private_only(&mut self, private_only: bool) {
         self.config.private_only = private_only;
+    }
+
+    /// New policies for private topics. What a channel was judged by stays until it joins anew or is told a token.
+    pub fn set_policies(&mut self, policies: Vec<Policy>) {
+        self.config.policies = policies;
     }
 
     pub(super) fn drain(&mut self, joined_only: bool) {

@@ -45,6 +45,7 @@
 pub mod batch;
 pub mod batch_id;
 pub mod classify;
+mod denied;
 pub mod divert;
 pub mod event_type;
 pub mod events;

@@ -320,7 +320,7 @@ impl Publisher {
         }
     }
 
-    fn sample(&mut self, batch: Ulid, sample: Sample) {
+    pub(super) fn sample(&mut self, batch: Ulid, sample: Sample) {
         if let Some(flight) = self.flight_mut(batch)
             && !std::mem::replace(&mut flight.sampled, true)
         {
@@ -358,11 +358,11 @@ impl Publisher {
         self.flights.remove(index)
     }
 
-    fn flight_mut(&mut self, batch: Ulid) -> Option<&mut Flight> {
+    pub(super) fn flight_mut(&mut self, batch: Ulid) -> Option<&mut Flight> {
         self.flights.iter_mut().find(|flight| flight.id == batch)
     }
 
-    fn matching(&self, which: impl Fn(&Flight) -> bool) -> Vec<Ulid> {
+    pub(super) fn matching(&self, which: impl Fn(&Flight) -> bool) -> Vec<Ulid> {
         self.flights.iter().filter(|flight| which(flight)).map(|flight| flight.id).collect()
     }
 

@@ -55,11 +55,14 @@ pub enum Cause {
     LinkLost,
     /// Larger than the server takes: our own configuration.
     TooLarge,
+    /// Swallowed: our role may not write the topic.
+    Denied,
 }
 
 impl Cause {
     /// Every cause, in label order.
-    pub const ALL: [Self; 5] = [Self::Timeout, Self::Refused, Self::Altered, Self::LinkLost, Self::TooLarge];
+    pub const ALL: [Self; 6] =
+        [Self::Timeout, Self::Refused, Self::Altered, Self::LinkLost, Self::TooLarge, Self::Denied];
 
     /// The metric label.
     #[must_use]
@@ -70,6 +73,7 @@ impl Cause {
             Self::Altered => "altered",
             Self::LinkLost => "link_lost",
             Self::TooLarge => "too_large",
+            Self::Denied => "denied",
         }
     }
 }

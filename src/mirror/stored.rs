@@ -54,7 +54,15 @@ pub struct Given {
 
 /// Whether the spool is the better place for what is given up for this reason.
 pub(super) const fn is_for_disk(why: Shed) -> bool {
-    matches!(why, Shed::BreakerOpen | Shed::Disconnected | Shed::Shutdown | Shed::QueueFull | Shed::Quota)
+    matches!(
+        why,
+        Shed::BreakerOpen
+            | Shed::Disconnected
+            | Shed::Denied
+            | Shed::Shutdown
+            | Shed::QueueFull
+            | Shed::Quota
+    )
 }
 
 impl Stored {

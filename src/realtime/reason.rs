@@ -77,6 +77,8 @@ pub enum Reason {
     TokenClaims,
     TokenExpired,
     Unauthorized,
+    WriteSilent,
+    WriteDenied,
     PrivateOnly,
     TopicName,
     TenantUnknown,
@@ -123,7 +125,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in label order.
-    pub const ALL: [Self; 49] = {
+    pub const ALL: [Self; 51] = {
         use Reason::*;
         [
             KeyMissing,
@@ -133,6 +135,8 @@ impl Reason {
             TokenClaims,
             TokenExpired,
             Unauthorized,
+            WriteSilent,
+            WriteDenied,
             PrivateOnly,
             TopicName,
             TenantUnknown,
@@ -213,7 +217,7 @@ impl Reason {
     #[rustfmt::skip]
     const fn cause_rows(self) -> Option<Row> {
         use Cause::{OurAuthorization as Auth, OurConfiguration as Conf, Quota};
-        use Remedy::{BackOff, GiveUp, Nothing, Refresh, SlowDown, WaitForRoom};
+        use Remedy::{BackOff, GiveUp, Nothing, Refresh, Retry, SlowDown, WaitForRoom};
         Some(match self {
             Self::KeyMissing => ("key_missing", Auth, GiveUp, "no key reached the server; set the Supabase key"),
             Self::TokenMalformed => ("token_malformed", Auth, GiveUp, "the key or token is not a JWT for this server; sb_ keys work only through the gateway"),
@@ -222,6 +226,8 @@ impl Reason {
             Self::TokenClaims => ("token_claims", Auth, GiveUp, "the token needs the claims role and exp; fix its issuer"),
             Self::TokenExpired => ("token_expired", Auth, Refresh, "the token has expired; renew the file or variable that holds it"),
             Self::Unauthorized => ("unauthorized", Auth, GiveUp, "no policy on realtime.messages lets this role read the topic; add one or use another role"),
+            Self::WriteSilent => ("write_silent", Auth, Retry, "the first broadcasts on the private topic get no answer although the server answers; it is joined anew and tried"),
+            Self::WriteDenied => ("write_denied", Auth, Retry, "this role may read the private topic and not write it: create policy writers on realtime.messages for insert to ROLE with check (realtime.topic() like 'PREFIX:%'), or use another role; if there is one, the server hangs at broadcasts"),
             Self::PrivateOnly => ("private_only", Conf, GiveUp, "the project allows private channels only; join with private on"),
             Self::TopicName => ("topic_name", Conf, GiveUp, "the topic is empty or does not begin with realtime:"),
             Self::TenantUnknown => ("tenant_unknown", Conf, GiveUp, "no such project here; check the URL, and on a bare server the first label of Host"),

@@ -16,6 +16,8 @@
 //!
 //! `quota.rs` runs the same chain for minutes against the emulator's own rate counting, with the governor and without.
 //!
+//! `denied.rs` is a role that may read our topic and not write it.
+//!
 //! `outage.rs` is ten minutes without Realtime, `spooled.rs` lives with every fault, both with the spool's machine on
 //! real files.
 //!
@@ -23,6 +25,7 @@
 //!
 //! A failing seed is printed; put it into `seeds.txt`, which is replayed first.
 
+mod denied;
 mod life;
 mod oracle;
 mod outage;

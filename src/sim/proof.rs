@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::script::{Dice, Script};
 use super::start;
-use super::world::{Scene, World};
+use super::world::{SERVICE, Scene, World};
 use crate::breaker::Force;
 use crate::emulator::{Fault, FaultKind};
 use crate::mirror::shard::Sampling;
@@ -32,6 +32,7 @@ fn every(ms: u64, fault: Option<FaultKind>, pushes: u64) -> Tally {
         limit: 1_000_000,
         governor: None,
         hot: false,
+        role: SERVICE,
     };
     let mut world = World::of(9, scene, start());
     world.ops.breaker.force(Force::Closed, world.now);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::script::{Dice, Script};
 use super::start;
-use super::world::{Scene, World};
+use super::world::{SERVICE, Scene, World};
 use crate::app::side::Intake;
 use crate::breaker::Phase;
 use crate::emulator::{Fault, FaultKind};
@@ -42,7 +42,7 @@ fn run(sampling: Sampling, hot: bool, governor: Option<Sabotage>) -> Result<Outc
     let mut dice = Dice::new(11);
     let length_ms = u64::try_from(LENGTH.as_millis()).expect("a short test");
     let scripts = (0..4).map(|session| Script::steady(session, 25, length_ms, &mut dice)).collect();
-    let scene = Scene { scripts, faults: Vec::new(), sampling, limit: LIMIT, governor, hot };
+    let scene = Scene { scripts, faults: Vec::new(), sampling, limit: LIMIT, governor, hot, role: SERVICE };
     let mut world = World::of(5, scene, start());
     let (end, mut was_joined) = (world.begin + LENGTH, false);
     while world.now < end {
@@ -125,6 +125,7 @@ fn too_many_pods_refuse_the_hot_lane_and_fewer_bring_it_back() {
         limit: LIMIT,
         governor: None,
         hot: true,
+        role: SERVICE,
     };
     let mut world = World::of(5, scene, start());
     let after = |world: &mut World, pods, seconds| {
@@ -156,6 +157,7 @@ fn a_refusal_by_realtime_halves_the_rate_and_moves_no_breaker() {
         limit: LIMIT,
         governor: None,
         hot: true,
+        role: SERVICE,
     };
     let mut world = World::of(5, scene, start());
     let before = world.side.governor.figures(world.now).budget;
@@ -170,8 +172,15 @@ fn a_refusal_by_realtime_halves_the_rate_and_moves_no_breaker() {
 fn what_a_tiny_budget_cannot_carry_is_shed_as_quota_and_low_goes_first() {
     let mut dice = Dice::new(6);
     let scripts = (0..4).map(|session| Script::steady(session, 25, 30_000, &mut dice)).collect();
-    let scene =
-        Scene { scripts, faults: Vec::new(), sampling: Sampling::All, limit: 10, governor: None, hot: false };
+    let scene = Scene {
+        scripts,
+        faults: Vec::new(),
+        sampling: Sampling::All,
+        limit: 10,
+        governor: None,
+        hot: false,
+        role: SERVICE,
+    };
     let mut world = World::of(5, scene, start());
     let rules = Rule::parse_list("event=tick:low").expect("a rule");
     let machines = (Classifier::new(rules), Redactor::new(Scope::Off));

@@ -167,6 +167,7 @@ impl Wire {
         match command {
             Command::Join(topic, join) => self.link.join(topic, join, now).expect("a good channel"),
             Command::Leave(topic) => self.link.leave(topic, now),
+            Command::Vouch(topic) => self.link.vouch(topic),
             Command::Token(token) => self.link.set_token(token, now),
             Command::Key(key) => self.link.set_key(key, now),
             Command::Push(push) => {

@@ -50,6 +50,8 @@ pub(super) struct Scene {
     pub(super) governor: Option<crate::mirror::governor::Sabotage>,
     /// The sessions follow the hot lane.
     pub(super) hot: bool,
+    /// The role of the sidecar's key.
+    pub(super) role: &'static str,
 }
 
 impl Scene {
@@ -62,9 +64,20 @@ impl Scene {
             _ => Sampling::All,
         };
         let limit = if dice.one_in(6) { 100 } else { GENEROUS };
-        Self { scripts: Vec::new(), faults: Vec::new(), sampling, limit, governor: None, hot: true }
+        Self {
+            scripts: Vec::new(),
+            faults: Vec::new(),
+            sampling,
+            limit,
+            governor: None,
+            hot: true,
+            role: SERVICE,
+        }
     }
 }
+
+/// The role of a sidecar's usual key: no policy holds it up.
+pub(super) const SERVICE: &str = "service_role";
 
 /// A limit that never gets in the way.
 const GENEROUS: u32 = 1_000_000;
@@ -136,7 +149,7 @@ impl World {
         let counters = Arc::new(SessionCounters::default());
         let (handle, inbox) = WorkerHandle::for_tests(1_024);
         let book = Sessions::new(0, 1, Some(tap.clone()), Arc::clone(&counters));
-        let (wires, [publish, readback]) = wires(&mut dice, scene.sampling, begin);
+        let (wires, [publish, readback]) = wires(&mut dice, (scene.sampling, scene.role), begin);
         let breaker = Breaker::new(numbers(), dice.bits(), begin);
         let view = watch::Sender::new(first_view(&breaker, 1, begin));
         let (policy, seen) = watch::channel(Policy::PASSTHROUGH);
@@ -346,11 +359,11 @@ impl World {
 
 fn wires(
     dice: &mut Dice,
-    sampling: Sampling,
+    (sampling, role): (Sampling, &str),
     begin: Instant,
 ) -> ([Wire; 2], [crate::realtime::client::Handle; 2]) {
     let exp = i64::try_from(UNIX).unwrap_or(0) + 10 * 365 * 86_400;
-    let key = ApiKey::new(&Secret::new(SECRET).mint(&Claims::of("service_role", exp)));
+    let key = ApiKey::new(&Secret::new(SECRET).mint(&Claims::of(role, exp)));
     let mut config =
         LinkConfig::new(Endpoint::parse("http://127.0.0.1:4000/socket").expect("a good URL"), key);
     if dice.one_in(5) {

@@ -9,6 +9,7 @@ mod admin;
 mod admin_rollout;
 mod configuration;
 mod crowd;
+mod denied;
 mod drain;
 mod emergency;
 mod events;

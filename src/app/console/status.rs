@@ -81,6 +81,7 @@ impl Console {
         let account = &seen.ledger;
         model::Mirror {
             connected: seen.mirror.connected,
+            write_denied: seen.mirror.write_denied,
             seen: account.seen,
             confirmed: account.confirmed,
             acked_only: account.acked_only,

@@ -2,13 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use super::denial::{is_silence, shard_of};
 use super::{ACKED_TOPIC, EVENT, From, Side};
 use crate::app::ops::Word;
 use crate::breaker::OwnFault;
 use crate::mirror::report::{Ack, Refusal};
 use crate::mirror::shard::Shard;
 use crate::realtime::key::ApiKey;
-use crate::realtime::link::{Broadcast, LinkEvent, Outcome, PushRef};
+use crate::realtime::link::{Broadcast, LinkEvent, Outcome, PushRef, TRIAL_EVENT};
 use crate::realtime::reason::{Cause, Reason};
 
 impl Side {
@@ -19,10 +20,14 @@ impl Side {
         };
         match event {
             LinkEvent::Joined { topic } if topic == ACKED_TOPIC => {
-                self.parts(Shard::Acked).1.handle_link_up(now)
+                self.may_write(Shard::Acked);
+                self.parts(Shard::Acked).1.handle_link_up(now);
             }
             LinkEvent::Joined { .. } => self.joined(from, now),
             LinkEvent::Up => self.state.was_up[from as usize] = true,
+            LinkEvent::Left { topic, reason, .. } if from == From::Publish && is_silence(reason) => {
+                self.silenced(shard_of(topic), reason, now);
+            }
             LinkEvent::Left { topic, reason, .. } => {
                 if topic == ACKED_TOPIC {
                     self.parts(Shard::Acked).1.handle_link_down(now);
@@ -42,6 +47,11 @@ impl Side {
                 if from == From::ReadBack && event == EVENT =>
             {
                 self.read_back(&payload, now);
+            }
+            LinkEvent::Broadcast(Broadcast { event, .. })
+                if from == From::ReadBack && event == TRIAL_EVENT =>
+            {
+                self.vouch();
             }
             LinkEvent::System { reason: Some(reason), .. } => self.blame(reason, now),
             LinkEvent::TokenExpiring { left } => self.renew_key(from, left),
@@ -81,6 +91,9 @@ impl Side {
             From::ReadBack => &mut self.links.readback,
         };
         *joined = true;
+        if from == From::Publish {
+            self.may_write(Shard::ReadBack);
+        }
         if self.links.publish && self.links.readback {
             self.publisher.handle_link_up(now);
             self.say(Word::Outcome(crate::breaker::Outcome::Connected));

@@ -5,6 +5,7 @@
 //! tap on a short tick and is woken only by messages that a hot session awaits. It beats on every turn; if it
 //! dies or hangs, the data threads notice the missing beat and pass their sessions on without it.
 
+mod denial;
 mod disk;
 mod events;
 mod intake;
@@ -37,6 +38,7 @@ use crate::tap::TapReceiver;
 
 use super::figures::SideFigures;
 use super::ops::{Links, View, Word};
+use denial::Denial;
 pub(crate) use disk::Spool;
 pub(crate) use events::Publisher as EventPublisher;
 pub(crate) use intake::Intake;
@@ -102,6 +104,7 @@ pub(crate) struct Book {
     last_sample: Option<Instant>,
     /// What the ops thread knows of the spacing.
     spacing_told: Option<Option<Spacing>>,
+    denial: Denial,
     /// A socket of the publish or read-back link has been open since its last attempt.
     was_up: [bool; 2],
 }
@@ -170,6 +173,7 @@ impl Side {
         if self.state.mode == Some(Publish::Nothing) && !self.spools() {
             self.shed_waiting(Shed::BreakerOpen);
         }
+        self.shed_denied();
         self.sentinel(now);
         self.publisher.handle_timeout(now);
         self.acked.iter_mut().for_each(|acked| acked.publisher.handle_timeout(now));
@@ -184,7 +188,7 @@ impl Side {
         self.watch_turn(now);
         self.post_notices();
         self.tell_spacing();
-        self.figures.note(&self.publisher, self.links, self.governor.figures(now));
+        self.note(now);
         drained > 0
     }
 
@@ -234,7 +238,7 @@ impl Side {
         self.state.probes.clear();
         self.state.samples.clear();
         self.post_notices();
-        self.figures.note(&self.publisher, self.links, self.governor.figures(now));
+        self.note(now);
     }
 
     /// Settles what waits for a batch. Where the table has it, or will have it, that decides.
@@ -274,7 +278,8 @@ impl Side {
 
     pub(crate) fn send_probe(&mut self, probe: Probe, now: Instant) {
         if !(self.links.publish && self.links.readback) || self.state.mode != Some(Publish::ProbesOnly) {
-            let end = ProbeEnd::Void(OwnFault::Queue);
+            let denied = self.state.denial.read_back();
+            let end = ProbeEnd::Void(if denied { OwnFault::Authorization } else { OwnFault::Queue });
             return self.say(Word::Outcome(crate::breaker::Outcome::Probe { probe, end }));
         }
         let id = self.publisher.submit(Batch::sentinel(), now);
@@ -289,6 +294,11 @@ impl Side {
             self.state.last_sample = Some(now);
             self.publisher.submit(Batch::sentinel(), now);
         }
+    }
+
+    fn note(&mut self, now: Instant) {
+        let (links, quota) = ((self.links, self.state.denial.is_denied()), self.governor.figures(now));
+        self.figures.note(&self.publisher, links, quota);
     }
 
     /// Leaves news for the worker that owns the session.

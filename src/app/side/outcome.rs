@@ -90,7 +90,7 @@ impl Side {
             let end = match sample {
                 Sample::Good { .. } => ProbeEnd::Good,
                 Sample::Bad(cause) => ProbeEnd::Bad(fault(cause)),
-                Sample::Excluded(_) => ProbeEnd::Void(OwnFault::Configuration),
+                Sample::Excluded(cause) => ProbeEnd::Void(own_fault(cause)),
             };
             return self.say(Word::Outcome(Outcome::Probe { probe, end }));
         }
@@ -100,7 +100,9 @@ impl Side {
                 self.state.samples.limbo.push_back((now + LATE_GRACE, batch));
             }
             Sample::Bad(cause) => self.say(Word::Outcome(Outcome::Failed(fault(cause)))),
-            Sample::Excluded(_) => self.say(Word::Outcome(Outcome::Own(OwnFault::Configuration))),
+            // The denial itself is told once, by the link's verdict.
+            Sample::Excluded(Cause::Denied) => {}
+            Sample::Excluded(cause) => self.say(Word::Outcome(Outcome::Own(own_fault(cause)))),
         }
     }
 
@@ -118,8 +120,15 @@ impl Side {
 const fn fault(cause: Cause) -> Fault {
     match cause {
         Cause::Timeout => Fault::NotReadBack,
-        Cause::Refused | Cause::TooLarge => Fault::Refused,
+        Cause::Refused | Cause::TooLarge | Cause::Denied => Fault::Refused,
         Cause::Altered => Fault::Altered,
         Cause::LinkLost => Fault::Disconnected,
+    }
+}
+
+const fn own_fault(cause: Cause) -> OwnFault {
+    match cause {
+        Cause::Denied => OwnFault::Authorization,
+        _ => OwnFault::Configuration,
     }
 }

@@ -194,6 +194,9 @@ impl Side {
             self.watch.validator.malformed();
             return self.publisher.handle_malformed();
         };
+        if *envelope.header.src == *self.watch.scene.src {
+            self.vouch();
+        }
         let records = self.publisher.records(envelope.header.batch);
         let body = |place: usize| records.get(place).map(|record| record.payload());
         self.watch.validator.returned(&envelope, body, now);

@@ -73,6 +73,12 @@ impl Model {
             Outcome::Connected => Some(Seen::Connected),
             Outcome::Own(_) | Outcome::Probe { .. } => None,
         };
+        // Half-open cannot probe what our role may not write: it has all its time again.
+        if let (Outcome::Own(OwnFault::Authorization), Stand::HalfOpen { since, .. }) =
+            (outcome, &mut self.stand)
+        {
+            *since = now;
+        }
         let probing = matches!(self.stand, Stand::HalfOpen { .. });
         let connects = matches!(seen, Some(Seen::ConnectFailed | Seen::Connected));
         if let Some(seen) = seen.filter(|_| self.used() || (probing && connects)) {

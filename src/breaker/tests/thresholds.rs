@@ -189,7 +189,7 @@ fn own_faults_are_counted_and_never_held_against_realtime() {
         }
     }
     assert_eq!(world.phase(), Phase::Closed);
-    assert_eq!(world.breaker.figures(world.now).own_total, [1_000; 4]);
+    assert_eq!(world.breaker.figures(world.now).own_total, [1_000; OwnFault::ALL.len()]);
     assert_eq!(world.breaker.figures(world.now).samples, 0);
 }
 

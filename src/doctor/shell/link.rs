@@ -100,7 +100,7 @@ async fn steps(
         encoding: Encoding::Json,
     };
     let sent = clock();
-    publish.try_push(push).map_err(|_| None)?;
+    publish.try_push(push.clone()).map_err(|_| None)?;
     let back = |event: &LinkEvent| match event {
         LinkEvent::Broadcast(broadcast) => {
             broadcast.event == EVENT && mark_of(&broadcast.payload) == mark_of(&body)
@@ -110,10 +110,22 @@ async fn steps(
     tokio::select! {
         came = until(read, patience, back) => came?,
         // Its acknowledgement alone proves nothing; its refusal does.
-        failed = until(publish, patience, |_| false) => failed?,
+        failed = publishes(publish, push, patience) => failed?,
     }
     ended.took = Some(clock().saturating_duration_since(sent));
     Ok(())
+}
+
+/// Ends when the push is refused for good. While the link doubts a silent channel it joins anew, and the push is sent
+/// again: a missing policy swallows the first one.
+async fn publishes(publish: &mut Handle, push: Push, patience: Duration) -> Result<(), Option<Reason>> {
+    loop {
+        match until(publish, patience, |event| matches!(event, LinkEvent::Joined { .. })).await {
+            Ok(()) => publish.try_push(push.clone()).map_err(|_| None)?,
+            Err(Some(Reason::WriteSilent)) => {}
+            Err(why) => return Err(why),
+        }
+    }
 }
 
 /// A server of version 1.0.0 writes JSON anew, so that values are compared and not bytes.

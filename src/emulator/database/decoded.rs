@@ -3,6 +3,7 @@
 
 use super::super::json::{Json, write_text};
 use super::super::rest::{Kind, time, value};
+use super::array::show_array;
 use super::changes::{ChangeKind, DatabaseChange};
 use super::{RECORD_MAX, SMALL_MAX};
 use std::collections::HashMap;
@@ -142,6 +143,11 @@ fn show(cell: &Cell, type_name: &str) -> String {
         write_text(text, &mut out);
         out
     };
+    if let Some(element) = type_name.strip_prefix('_') {
+        let each =
+            |text: Option<&str>| show(&text.map_or(Cell::Null, |text| Cell::Text(text.to_owned())), element);
+        return show_array(text, &each).unwrap_or_else(|| quoted(text));
+    }
     match type_name {
         "bool" => if text == "t" { "true" } else { "false" }.to_owned(),
         "int2" | "int4" | "int8" | "float4" | "float8" | "numeric" | "oid"
@@ -283,6 +289,17 @@ mod tests {
         let delete = b"D\0\0\0\x07K\0\x03t\0\0\0\x0212nn";
         let row = decoder.message(delete, &types()).unwrap().change;
         assert_eq!((row.record, row.old_record.as_deref()), (None, Some(r#"{"id": 12}"#)));
+    }
+
+    #[test]
+    fn arrays_are_told_as_lists() {
+        let shown = |text: &str, kind| show(&Cell::Text(text.to_owned()), kind);
+        assert_eq!(shown("{1,NULL,3}", "_int4"), "[1, null, 3]");
+        assert_eq!(shown("{t,f}", "_bool"), "[true, false]");
+        assert_eq!(shown("{\"a b\",c}", "_text"), r#"["a b", "c"]"#);
+        assert_eq!(shown("{\"{\\\"a\\\": 1}\"}", "_jsonb"), r#"[{"a": 1}]"#);
+        assert_eq!(shown("{{1,2},{3,4}}", "_int8"), "[[1, 2], [3, 4]]");
+        assert_eq!(shown("no array", "_int4"), r#""no array""#);
     }
 
     proptest! {

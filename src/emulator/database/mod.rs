@@ -12,6 +12,7 @@ use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
+mod array;
 mod changes;
 mod decoded;
 

@@ -115,6 +115,14 @@ impl Commands {
         self.queue.try_send(Command::Join(topic, join)).map_err(|_| Busy)
     }
 
+    /// Says that the channel's broadcasts arrive; see [`Link::vouch`].
+    ///
+    /// # Errors
+    /// [`Busy`].
+    pub fn try_vouch(&self, topic: TopicNo) -> Result<(), Busy> {
+        self.queue.try_send(Command::Vouch(topic)).map_err(|_| Busy)
+    }
+
     /// Removes a channel.
     ///
     /// # Errors
@@ -146,6 +154,7 @@ pub(crate) enum Command {
     Push(Push),
     Join(TopicNo, Join),
     Leave(TopicNo),
+    Vouch(TopicNo),
     Token(Option<ApiKey>),
     Key(ApiKey),
 }

@@ -199,6 +199,7 @@ impl Shell {
                 }
             }
             Command::Leave(topic) => self.link.leave(topic, now),
+            Command::Vouch(topic) => self.link.vouch(topic),
             Command::Token(token) => self.link.set_token(token, now),
             Command::Key(key) => self.link.set_key(key, now),
         }

@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::realtime::reason::Reason;
 
 use super::backoff::Backoff;
+use super::silence::Silence;
 use super::{JoinError, PushRef};
 
 /// What a channel is joined with. Always sent whole: without `config` the server takes its oldest API path.
@@ -154,6 +155,8 @@ pub(super) struct Channel {
     pub(super) in_flight: VecDeque<InFlight>,
     /// Pushes without an answer since the last answer.
     pub(super) silent: u32,
+    /// Whether it may write, as far as that shows.
+    pub(super) silence: Silence,
     /// A new token has to be told to the server.
     pub(super) token_due: bool,
     /// The `system` error that explains the `phx_close` behind it.
@@ -163,6 +166,7 @@ pub(super) struct Channel {
 impl Channel {
     pub(super) fn new(join: Join, topic: String, now: Instant) -> Self {
         Self {
+            silence: Silence::new(join.private && join.ack),
             join,
             topic,
             state: State::Waiting { at: now, why: None },

@@ -82,7 +82,9 @@ impl Link {
         let reply = Reply::read(payload);
         let reference = head.reference.as_deref().and_then(|text| text.parse::<u64>().ok());
         if head.topic == "phoenix" {
-            self.receive_beat(reference);
+            if !self.receive_inquiry(reference, now) {
+                self.receive_beat(reference);
+            }
             return;
         }
         if let Phase::Open(open) = &mut self.phase
@@ -122,13 +124,16 @@ impl Link {
         if reply.is_ok {
             channel.state = State::Joined { join_ref: join.reference, since: now };
             self.stats.joins += 1;
-            self.events.push(LinkEvent::Joined { topic: join.topic });
+            if self.begin_trial(join.topic, now) {
+                self.events.push(LinkEvent::Joined { topic: join.topic });
+            }
         } else {
             self.lose_channel(join.topic, classify::join_error(&reply.text), now);
         }
     }
 
     fn receive_push_reply(&mut self, topic: TopicNo, reference: Option<u64>, reply: &Reply, now: Instant) {
+        let is_trial = self.is_trial(topic, reference);
         let Some(channel) = self.channels.get_mut(&topic) else { return };
         let place = channel.in_flight.iter().position(|push| Some(push.reference) == reference);
         #[cfg(test)]
@@ -141,10 +146,18 @@ impl Link {
                 channel.silent = 0;
                 self.events.push(LinkEvent::Ack { topic, push: push.push, outcome });
             }
+            None if is_trial => {}
             None => self.stats.unmatched_replies += 1,
         }
+        match outcome {
+            Outcome::Accepted if place.is_some() || is_trial => self.may_write(topic),
+            Outcome::Refused(reason) if reason != Reason::UnmatchedTopic => {
+                self.heard_refusal(topic, is_trial)
+            }
+            _ => {}
+        }
         // Told also without ack. Replies come in order, so it is never about a channel joined since.
-        if outcome == Outcome::Refused(Reason::UnmatchedTopic) && self.is_joined(topic) {
+        if outcome == Outcome::Refused(Reason::UnmatchedTopic) && self.knows_joined(topic) {
             self.lose_channel(topic, Reason::UnmatchedTopic, now);
         }
     }
@@ -180,11 +193,16 @@ impl Link {
 
     fn deliver(&mut self, head: Head, payload: Bytes, encoding: Encoding, meta: Bytes) {
         let topic = self.by_topic.get(&head.topic).copied();
-        let Some(topic) = topic.filter(|topic| self.is_joined(*topic)) else {
+        let Some(topic) = topic.filter(|topic| self.knows_joined(*topic)) else {
             self.stats.stale += 1;
             return;
         };
         self.offer(LinkEvent::Broadcast(Broadcast { topic, event: head.event, payload, encoding, meta }));
+    }
+
+    /// The server has granted the join, on trial or not.
+    fn knows_joined(&self, topic: TopicNo) -> bool {
+        self.channels.get(&topic).is_some_and(super::Channel::is_joined)
     }
 
     /// Data for the owner: shed when the owner is too slow, as the server would shed us.

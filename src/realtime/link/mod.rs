@@ -16,6 +16,8 @@
 //!   silence heartbeats for longer than we may doubt them.
 //! - *Heartbeats* every 20 s ± 10 % whatever else is sent, with real refs; 8 s without an answer and the socket is
 //!   dead. While a join is on its way the answer may be late without fault; the 8 s start again behind it.
+//! - *Silence* on a private channel is doubted, tried and named (`silence.rs`): a policy that forbids to write answers
+//!   nothing, and is no outage.
 //! - *Everything that ends is tried again*, after a wait that depends on the reason ([`Remedy`]): nothing is counted
 //!   up to an end. What only a person can change is also told as [`LinkEvent::GiveUp`].
 //! - *Tokens.* A new one is told to every channel and used for every later join; [`LinkEvent::TokenExpiring`] asks for
@@ -32,6 +34,7 @@ mod event;
 mod inbound;
 mod outbound;
 mod session;
+mod silence;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -45,6 +48,7 @@ use thiserror::Error;
 pub use channel::{Changes, Join, Replay};
 pub use event::{Broadcast, ChangePayload, LinkEvent, MESSAGE_CHARS_MAX, Order, Outcome};
 pub use session::{ConnectFailure, Input};
+pub use silence::TRIAL_EVENT;
 
 use super::key::ApiKey;
 use super::message::{EncodeError, Encoding, Vsn};
@@ -280,7 +284,7 @@ impl Link {
     /// Whether pushes on the channel would be taken, fullness apart.
     #[must_use]
     pub fn is_joined(&self, topic: TopicNo) -> bool {
-        self.channels.get(&topic).is_some_and(Channel::is_joined)
+        self.channels.get(&topic).is_some_and(|channel| channel.is_joined() && !channel.silence.on_trial())
     }
 
     /// A new token for the joins: told to every channel that is joined, and tried at once where the old one failed.
@@ -354,7 +358,10 @@ impl Link {
                     *at = now;
                     channel.retry.reset();
                 }
-                State::Joined { .. } | State::Joining { .. } => channel.token_due = true,
+                State::Joined { .. } | State::Joining { .. } => {
+                    channel.token_due = true;
+                    channel.silence.renewed();
+                }
                 State::Waiting { .. } => {}
             }
         }

@@ -31,7 +31,7 @@ impl Outbox {
         *self = Self::default();
     }
 
-    fn push(&mut self, topic: TopicNo, frame: Frame) {
+    pub(super) fn push(&mut self, topic: TopicNo, frame: Frame) {
         self.bytes = self.bytes.saturating_add(frame.len());
         self.pushes.push_back((topic, frame));
     }
@@ -72,6 +72,9 @@ impl Link {
         let limits = self.config.limits;
         let channel = self.channels.get(&push.topic).ok_or(PushError::UnknownTopic)?;
         let State::Joined { join_ref, .. } = channel.state else { return Err(PushError::NotJoined) };
+        if channel.silence.on_trial() {
+            return Err(PushError::NotJoined);
+        }
         if channel.join.ack && channel.in_flight.len() >= limits.in_flight_max {
             return Err(PushError::Full);
         }
@@ -92,6 +95,7 @@ impl Link {
         if let Some(channel) = self.channels.get_mut(&push.topic).filter(|channel| channel.join.ack) {
             let deadline = now + limits.ack_timeout;
             channel.in_flight.push_back(InFlight { reference, push: push.id, deadline });
+            channel.silence.pushed(now);
         }
         self.stats.pushes += 1;
         self.outbox.push(push.topic, frame);
@@ -175,7 +179,7 @@ impl Link {
     }
 }
 
-fn control_head(join_ref: Option<u64>, reference: u64, topic: &str, event: &str) -> Head {
+pub(super) fn control_head(join_ref: Option<u64>, reference: u64, topic: &str, event: &str) -> Head {
     Head {
         join_ref: join_ref.map(|join_ref| join_ref.to_string()),
         reference: Some(reference.to_string()),
@@ -185,7 +189,12 @@ fn control_head(join_ref: Option<u64>, reference: u64, topic: &str, event: &str)
 }
 
 /// Kind 3 in 2.0.0; in 1.0.0 the object that it stands for.
-fn broadcast_frame(vsn: Vsn, head: Head, encoding: Encoding, body: Bytes) -> Result<Frame, EncodeError> {
+pub(super) fn broadcast_frame(
+    vsn: Vsn,
+    head: Head,
+    encoding: Encoding,
+    body: Bytes,
+) -> Result<Frame, EncodeError> {
     #[derive(Serialize)]
     struct Payload<'a> {
         r#type: &'static str,

@@ -256,9 +256,10 @@ impl Link {
         if channel.was_healthy(now, HEALTHY_AFTER) {
             channel.retry.reset();
         }
-        let was_joined = channel.is_joined();
+        let was_joined = channel.is_joined() && !channel.silence.on_trial();
         if channel.join_ref().is_some() {
             channel.state = State::Waiting { at: now, why: None };
+            channel.silence.ended();
             channel.token_due = false;
         }
         if was_joined {

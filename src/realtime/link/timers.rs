@@ -29,7 +29,10 @@ impl Link {
                     Some(join) => Some(join.deadline),
                     None => self.next_join().map(|(at, _)| at.max(open.next_join_at)),
                 };
-                [beat, join, open.replace_at, self.next_ack_deadline()].into_iter().flatten().min()
+                [beat, join, open.replace_at, self.next_ack_deadline(), self.next_doubt()]
+                    .into_iter()
+                    .flatten()
+                    .min()
             }
         };
         [phase, self.clock.notice_at].into_iter().flatten().min()
@@ -59,6 +62,7 @@ impl Link {
             self.hang_up(reason, now);
             return;
         }
+        self.doubt(now);
         self.beat(now);
         self.join_next(now);
     }
@@ -134,12 +138,16 @@ impl Link {
             channel.retry.reset();
         }
         channel.silent = 0;
+        channel.silence.ended();
         channel.token_due = false;
         let first = channel.retry.failures() == 0;
         let mut delay = channel.retry.delay(reason.remedy(), &mut self.jitter);
         if reason == Reason::TokenExpired && first && token_is_good {
             // A newer token is at hand that the channel was not told of.
             delay = Duration::ZERO;
+        }
+        if reason == Reason::WriteSilent {
+            delay = Duration::ZERO; // the next join is the trial
         }
         #[cfg(test)]
         {

@@ -171,6 +171,8 @@ pub struct RolloutBrief {
 pub struct Mirror {
     /// Both links are joined.
     pub connected: bool,
+    /// Realtime lets our role read a topic of ours and not write it: a policy is missing.
+    pub write_denied: bool,
     /// Messages in the ledger.
     pub seen: u64,
     /// Proved to have arrived.

@@ -28,6 +28,8 @@ pub(crate) enum Sabotage {
     NeverRejoins,
     /// Joins again at once, whatever the reason.
     RejoinsAtOnce,
+    /// Takes silence by policy for an outage.
+    NeverDoubts,
 }
 
 /// `join_ref` and `ref` of a message.

@@ -552,3 +552,98 @@ fn an_unmatched_topic_is_joined_anew_even_without_acks() {
     bench.answer_join("ok");
     assert!(bench.link.is_joined(B));
 }
+
+const OK: &str = "{\"status\":\"ok\",\"response\":{}}";
+
+/// Answers the heartbeat that goes out next, at once.
+fn answer_beat(bench: &mut Bench) {
+    let beat = bench.pass_until("heartbeat", SECOND).expect("a heartbeat behind the push");
+    bench.say((None, beat.head().reference.as_deref()), "phoenix", "phx_reply", OK);
+}
+
+/// A bench whose first push fell silent, joined anew, with the ref of the trial.
+fn on_trial() -> (Bench, String) {
+    let mut bench = Bench::joined(Vsn::V2);
+    bench.push(A, 1, "{}").expect("taken");
+    answer_beat(&mut bench);
+    bench.pass(Duration::from_millis(149));
+    assert_eq!(left(&bench.events()), None, "not before its time");
+    let silent = bench.now + Duration::from_millis(1);
+    bench.answer_join("ok");
+    assert_eq!(bench.now, silent, "joined anew at once");
+    let events = bench.events();
+    assert_eq!(left(&events), Some((Reason::WriteSilent, Some(Duration::ZERO))));
+    assert_eq!(outcomes(&events), [(1, Outcome::Lost(Reason::WriteSilent))]);
+    assert!(!events.contains(&LinkEvent::Joined { topic: A }), "which the owner is not told yet");
+    let trial = bench.pass_until(super::super::TRIAL_EVENT, SECOND).expect("a broadcast of its own");
+    assert_eq!(bench.push(A, 2, "{}"), Err(PushError::NotJoined), "not before it is known to be of use");
+    assert_eq!(bench.events(), [], "nor is the owner told of the join");
+    (bench, trial.head().reference.clone().expect("a ref"))
+}
+
+#[test]
+fn a_silent_channel_on_a_live_socket_is_tried_and_called_denied() {
+    let (mut bench, _) = on_trial();
+    answer_beat(&mut bench);
+    bench.pass(Duration::from_millis(2_999));
+    assert_eq!(bench.events(), []);
+    bench.pass(Duration::from_millis(1));
+    let (reason, retry) = left(&bench.events()).expect("given up");
+    assert_eq!((reason, reason.cause()), (Reason::WriteDenied, Cause::OurAuthorization));
+    assert!(retry.is_some_and(|retry| retry <= 10 * SECOND), "and tried again");
+    // The next join is on trial, too, and is told of when it may write.
+    bench.answer_join("ok");
+    let trial = bench.pass_until(super::super::TRIAL_EVENT, SECOND).expect("a trial");
+    bench.say((None, trial.head().reference.as_deref()), "realtime:a", "phx_reply", OK);
+    assert_eq!(bench.events(), [LinkEvent::Joined { topic: A }]);
+    bench.push(A, 3, "{}").expect("taken");
+}
+
+#[test]
+fn a_slow_server_passes_the_trial() {
+    let (mut bench, trial) = on_trial();
+    answer_beat(&mut bench);
+    bench.pass(2 * SECOND);
+    bench.say((None, Some(&trial)), "realtime:a", "phx_reply", OK);
+    assert_eq!(bench.events(), [LinkEvent::Joined { topic: A }]);
+}
+
+#[test]
+fn a_read_back_ends_the_doubt() {
+    let (mut bench, _) = on_trial();
+    bench.link.vouch(A);
+    assert_eq!(bench.events(), [LinkEvent::Joined { topic: A }]);
+    bench.push(A, 3, "{}").expect("taken");
+    bench.pass(5 * SECOND);
+    assert_eq!(left(&bench.events()), None, "nor does it begin again");
+}
+
+#[test]
+fn a_channel_that_was_answered_once_is_never_doubted() {
+    let mut bench = Bench::joined(Vsn::V2);
+    let push = bench.push(A, 1, "{}").expect("taken");
+    bench.say((None, Some(&push)), "realtime:a", "phx_reply", OK);
+    bench.push(A, 2, "{}").expect("taken");
+    assert!(bench.pass_until("heartbeat", SECOND).is_none(), "no question is asked");
+    bench.pass(SECOND);
+    assert_eq!(left(&bench.events()), None);
+}
+
+#[test]
+fn a_dead_socket_is_no_silence() {
+    let mut bench = Bench::joined(Vsn::V2);
+    bench.push(A, 1, "{}").expect("taken");
+    bench.pass_until("heartbeat", SECOND).expect("the question");
+    bench.pass(9 * SECOND);
+    assert_eq!(left(&bench.events()), None, "without an answer there is nothing to doubt");
+}
+
+#[test]
+fn a_public_channel_is_not_doubted() {
+    let mut bench = Bench::new(config(Vsn::V2));
+    bench.link.join(A, Join::new("a", false), bench.now).expect("fits");
+    bench.link.handle_connected(bench.now);
+    bench.answer_join("ok");
+    bench.push(A, 1, "{}").expect("taken");
+    assert!(bench.pass_until("heartbeat", SECOND).is_none());
+}

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::super::{
-    Config, ConnectFailure, Input, Join, Link, LinkEvent, Order, Outcome, Push, PushRef, TopicNo,
+    Config, ConnectFailure, Input, Join, Link, LinkEvent, Order, Outcome, Push, PushRef, TRIAL_EVENT, TopicNo,
 };
 use super::{Refs, Sabotage};
 use crate::realtime::codec;
@@ -421,6 +421,10 @@ impl World {
         if self.chance(40) {
             let body = "{\"status\":\"error\",\"response\":\"payload_size_exceeded\"}";
             self.say((join_ref, reference), &head.topic, "phx_reply", body);
+            return;
+        }
+        if head.event == TRIAL_EVENT {
+            self.say((join_ref, reference), &head.topic, "phx_reply", OK);
             return;
         }
         self.acked.insert(String::from_utf8_lossy(&push.payload).parse().expect("a number"));
