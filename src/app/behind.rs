@@ -14,7 +14,7 @@ use super::side::{self, Book, EventPublisher, Side};
 use super::table::{self, TableFigures, TableOffer};
 use super::{StartError, Tuning, seed, settings};
 use crate::budget::Budget;
-use crate::config::{Config, MirrorFormat};
+use crate::config::{Config, MirrorFormat, Readback};
 use crate::ledger::Ledger;
 use crate::mirror::batch::{self, Batcher};
 use crate::mirror::events::Events;
@@ -71,7 +71,7 @@ impl Behind<'_> {
         let key_file = config.supabase.as_ref().and_then(|supabase| supabase.key.file.clone());
         let limits = batch::Limits { bytes: config.mirror.buffer };
         let (offer, table) = self.start_table(&instance, epoch, flush)?.unzip();
-        let (sender, sending) = self.start_events(flush)?.unzip();
+        let (sender, sending) = self.start_events(machines.0.topics(), flush)?.unzip();
         let maker = Events::new(&instance, config.mirror.events_max_age);
         let events = sender.map(|sender| EventPublisher::new(maker, epoch, sender));
         let (scene, writer) = self.watch_scene(&instance, epoch)?;
@@ -163,14 +163,20 @@ impl Behind<'_> {
     }
 
     /// Starts the events' thread where the format asks for it.
-    fn start_events(&self, flush: Duration) -> Result<Option<(EventOffer, JoinHandle<()>)>, StartError> {
+    fn start_events(
+        &self,
+        topics: Vec<String>,
+        flush: Duration,
+    ) -> Result<Option<(EventOffer, JoinHandle<()>)>, StartError> {
         let config = self.config;
         if config.mirror.format == MirrorFormat::Messages {
             return Ok(None);
         }
+        // What is not read back costs no delivery: then events are not, either.
+        let readback = (config.mirror.readback == Readback::All).then_some(topics);
         let plan = events::Plan {
-            endpoint: self.link.endpoint.clone(),
-            key: self.link.key.clone(),
+            link: self.link.clone(),
+            readback,
             key_file: config.supabase.as_ref().and_then(|supabase| supabase.key.file.clone()),
             max_age: config.mirror.events_max_age,
             limit_bytes: self.limit_bytes,

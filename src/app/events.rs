@@ -1,6 +1,7 @@
 //! The events' thread: a queue from the side thread, one connection to Realtime's HTTP broadcast, the sink's machine
-//! between them. An event waits at most until it is stale, also here.
+//! between them, and the [ear](super::ear) that hears what arrives. An event waits at most until it is stale, also here.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -14,13 +15,14 @@ use http::{HeaderValue, Request};
 use http_body_util::Full;
 use tokio::sync::mpsc;
 
+use super::ear::{Attention, Ear, Noticed};
 use super::line::{Line, secret_header};
 use crate::budget::Budget;
 use crate::mirror::events::{Event, EventCounts, QUEUE_BYTES_MAX};
 use crate::proxy::Target;
 use crate::realtime::http::{Next, Outgoing, Post};
 use crate::realtime::key::ApiKey;
-use crate::realtime::url::Endpoint;
+use crate::realtime::link;
 use crate::sinks::Reply;
 use crate::sinks::broadcast::{BroadcastSink, Counts, Limits, Parcel};
 
@@ -52,6 +54,8 @@ impl EventFigures {
         let made = *self.made.lock().unwrap_or_else(PoisonError::into_inner);
         let sink = *self.sink.lock().unwrap_or_else(PoisonError::into_inner);
         let outcomes = vec![
+            ("confirmed", sink.confirmed),
+            ("unconfirmed", sink.unconfirmed),
             ("accepted", sink.acked_only),
             ("stale", made.stale + sink.stale),
             ("diverted", made.diverted),
@@ -74,10 +78,16 @@ pub(crate) struct EventOffer {
     sender: mpsc::Sender<Parcel>,
     budget: Arc<Budget>,
     max_age: Duration,
+    reads_back: bool,
     figures: Arc<EventFigures>,
 }
 
 impl EventOffer {
+    /// Whether each event is delivered to us, too.
+    pub(crate) const fn reads_back(&self) -> bool {
+        self.reads_back
+    }
+
     /// Hands an event over, if there is room. Never waits.
     pub(crate) fn offer(&self, event: Event) {
         let size = u32::try_from(event.payload.len() + EVENT_OVERHEAD).ok();
@@ -93,7 +103,7 @@ impl EventOffer {
             private: true,
             id: Some(event.id),
         };
-        if self.sender.try_send(Parcel::new(message, None, false, lease).until(until)).is_err() {
+        if self.sender.try_send(Parcel::new(message, None, true, lease).until(until)).is_err() {
             self.figures.full.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -105,8 +115,10 @@ impl EventOffer {
 
 /// What the thread is built from.
 pub(crate) struct Plan {
-    pub(crate) endpoint: Endpoint,
-    pub(crate) key: ApiKey,
+    /// Where Realtime is, and with which key.
+    pub(crate) link: link::Config,
+    /// Whether events are read back, and on which topics for certain.
+    pub(crate) readback: Option<Vec<String>>,
     pub(crate) key_file: Option<PathBuf>,
     pub(crate) max_age: Duration,
     pub(crate) limit_bytes: u32,
@@ -120,17 +132,28 @@ pub(crate) fn start(plan: Plan) -> std::io::Result<(EventOffer, JoinHandle<()>)>
     let (sender, inbox) = mpsc::channel(QUEUE_EVENTS);
     let budget = Budget::new(QUEUE_BYTES_MAX as u64);
     let figures = Arc::clone(&plan.figures);
-    let offer = EventOffer { sender, budget: Arc::clone(&budget), max_age: plan.max_age, figures };
-    let target = Target::with_path(&plan.endpoint.broadcast()).map_err(std::io::Error::other)?;
+    let (max_age, reads_back) = (plan.max_age, plan.readback.is_some());
+    let offer = EventOffer { sender, budget: Arc::clone(&budget), max_age, reads_back, figures };
+    let target = Target::with_path(&plan.link.endpoint.broadcast()).map_err(std::io::Error::other)?;
     let host = target.host_field();
     let line = Line::new(target, plan.max_age.min(ANSWER_WITHIN_MAX)).map_err(std::io::Error::other)?;
     let runtime = super::behind::runtime()?;
     let life = move || {
         let local = tokio::task::LocalSet::new();
-        let limits = Limits { rate: EVENTS_PER_SECOND, bytes: plan.limit_bytes as usize };
-        let machine = BroadcastSink::new(plan.endpoint.clone(), plan.key.clone(), limits, plan.seed, clock());
-        let thread = Thread { machine, inbox, budget, plan, open: true };
-        local.block_on(&runtime, thread.run(Poster { line, host }));
+        let life = Some(plan.max_age);
+        let limits = Limits { rate: EVENTS_PER_SECOND, bytes: plan.limit_bytes as usize, life };
+        let (endpoint, key) = (plan.link.endpoint.clone(), plan.link.key.clone());
+        let machine = BroadcastSink::new(endpoint, key, limits, plan.seed, clock());
+        local.block_on(&runtime, async move {
+            let ear = plan
+                .readback
+                .is_some()
+                .then(|| Ear::start(plan.link.clone(), plan.key_file.clone(), plan.max_age));
+            let held = VecDeque::new();
+            let mut thread = Thread { machine, inbox, budget, ear, held, plan, open: true };
+            thread.listen();
+            thread.run(Poster { line, host }).await;
+        });
     };
     Ok((offer, std::thread::Builder::new().name("events".to_owned()).spawn(life)?))
 }
@@ -139,6 +162,10 @@ struct Thread {
     machine: BroadcastSink,
     inbox: mpsc::Receiver<Parcel>,
     budget: Arc<Budget>,
+    /// Hears what arrives, where events are read back.
+    ear: Option<Ear>,
+    /// Events whose topic is not joined yet, and since when.
+    held: VecDeque<(Parcel, Instant)>,
     plan: Plan,
     open: bool,
 }
@@ -150,6 +177,8 @@ impl Thread {
         let (mut idle, mut asked, mut deadline) = (Some(poster), None::<Asked>, None);
         loop {
             let now = clock();
+            let waits = self.release(now);
+            self.machine.handle_timeout(now);
             if let Some(mut poster) = idle.take() {
                 match self.machine.poll_transmit(now) {
                     None => idle = Some(poster),
@@ -161,12 +190,13 @@ impl Thread {
                     }
                 }
             }
-            if deadline.is_some_and(|at| at <= now || self.machine.is_empty()) {
+            if deadline.is_some_and(|at| at <= now || (self.machine.is_empty() && self.held.is_empty())) {
+                self.held.drain(..).for_each(|(parcel, _)| self.machine.push(parcel));
                 self.machine.abandon();
                 return self.note();
             }
             self.note();
-            let wake = [self.machine.poll_timeout(), deadline].into_iter().flatten().min();
+            let wake = [self.machine.poll_timeout(), waits, deadline].into_iter().flatten().min();
             let wake = wake.unwrap_or(now + Duration::from_secs(60));
             tokio::select! {
                 parcel = self.inbox.recv(), if self.open => match parcel {
@@ -181,15 +211,59 @@ impl Thread {
                     self.heard(&reply);
                     idle = Some(poster);
                 }
+                noticed = next(&mut self.ear), if self.ear.is_some() => self.notice(noticed),
                 () = tokio::time::sleep_until(wake.into()) => {}
             }
         }
     }
 
     fn take(&mut self, parcel: Parcel) {
-        self.machine.push(parcel);
+        let now = clock();
+        self.held.push_back((parcel, now));
         while let Ok(parcel) = self.inbox.try_recv() {
+            self.held.push_back((parcel, now));
+        }
+    }
+
+    /// Topics that are known beforehand are joined before their first event.
+    fn listen(&mut self) {
+        let Some(ear) = &mut self.ear else { return };
+        let now = clock();
+        for topic in self.plan.readback.iter().flatten() {
+            ear.attend(topic, now, now);
+        }
+    }
+
+    /// Hands events to the sink, but for those whose topic is being joined: when to look again for them.
+    fn release(&mut self, now: Instant) -> Option<Instant> {
+        let mut wake: Option<Instant> = None;
+        for (parcel, since) in std::mem::take(&mut self.held) {
+            let topic = &parcel.message.topic;
+            let attention = self.ear.as_mut().map_or(Attention::Deaf, |ear| ear.attend(topic, since, now));
+            let parcel = match attention {
+                Attention::Until(at) => {
+                    wake = Some(wake.map_or(at, |wake| wake.min(at)));
+                    self.held.push_back((parcel, since));
+                    continue;
+                }
+                Attention::Hears => parcel,
+                Attention::Deaf => parcel.unheard(),
+                Attention::Blind => parcel.blind(),
+            };
             self.machine.push(parcel);
+        }
+        wake
+    }
+
+    fn notice(&mut self, noticed: Option<Noticed>) {
+        match noticed {
+            Some(Noticed::Heard { topic, id, payload }) => {
+                self.machine.handle_readback(&topic, &id, &payload);
+            }
+            Some(Noticed::Deaf(topics)) => topics.iter().for_each(|topic| self.machine.handle_deaf(topic)),
+            Some(Noticed::Changed) => {}
+            // The link has ended; it told before that nothing is heard.
+            None => self.ear = None,
         }
     }
 
@@ -220,6 +294,13 @@ impl Thread {
     fn note(&self) {
         *self.plan.figures.sink.lock().unwrap_or_else(PoisonError::into_inner) = self.machine.counts();
         self.plan.figures.waiting.store(self.budget.used(), Ordering::Relaxed);
+    }
+}
+
+async fn next(ear: &mut Option<Ear>) -> Option<Noticed> {
+    match ear {
+        Some(ear) => ear.next().await,
+        None => std::future::pending().await,
     }
 }
 

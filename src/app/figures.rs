@@ -1,10 +1,11 @@
 //! Figures that the side thread leaves for whoever draws pictures of them.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::admin::Published;
 use crate::mirror::batch::BatchCounts;
+use crate::mirror::frequency::Seen;
 use crate::mirror::governor;
 use crate::mirror::publish::Publisher;
 use crate::mirror::tally::Tally;
@@ -24,6 +25,15 @@ pub(crate) struct SideFigures {
     words_lost: AtomicU64,
     tally: Mutex<Tally>,
     quota: Mutex<governor::Figures>,
+    kinds: Mutex<Kinds>,
+}
+
+/// The event types of this pod, and the messages whose type found no room in the table.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Kinds {
+    /// The most frequent first.
+    pub(crate) seen: Arc<[Seen]>,
+    pub(crate) untracked: u64,
 }
 
 /// A copy of the figures.
@@ -77,6 +87,15 @@ impl SideFigures {
         self.waiting.store(publisher.waiting().batches as u64, Ordering::Relaxed);
         *self.tally.lock().unwrap_or_else(PoisonError::into_inner) = *publisher.tally();
         *self.quota.lock().unwrap_or_else(PoisonError::into_inner) = quota;
+    }
+
+    /// What was seen, once a second.
+    pub(super) fn note_kinds(&self, kinds: Kinds) {
+        *self.kinds.lock().unwrap_or_else(PoisonError::into_inner) = kinds;
+    }
+
+    pub(crate) fn kinds(&self) -> Kinds {
+        self.kinds.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn snapshot(&self) -> SideSnapshot {

@@ -27,6 +27,7 @@ mod behind;
 mod console;
 mod control;
 mod decide;
+mod ear;
 pub(crate) mod events;
 pub(crate) mod figures;
 pub(crate) mod flags;

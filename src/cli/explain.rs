@@ -1,8 +1,9 @@
 //! `crossfade explain`: what becomes of this message, or which lane this upgrade would get, and why.
-//! Answers from the environment alone, as the running proxy would; of the message it never shows a byte.
+//! Answers from the environment alone, as the running proxy would (`--types` asks that one); of the message it never
+//! shows a byte.
 
 use std::io::Read as _;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -10,7 +11,7 @@ use clap::Args;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Serialize;
 
-use super::{Exit, Streams};
+use super::{Exit, Streams, types};
 use crate::app::settings;
 use crate::config::{Rollout, Strings};
 use crate::mirror::classify::{Classified, Classifier, Fate, Sample};
@@ -23,7 +24,7 @@ const MESSAGE_BYTES_MAX: u64 = 4 << 20;
 
 /// Arguments of `explain`.
 #[derive(Clone, Debug, Args)]
-#[command(group = clap::ArgGroup::new("what").required(true).args(["message", "request"]))]
+#[command(group = clap::ArgGroup::new("what").required(true).args(["message", "request", "types"]))]
 pub struct ExplainArgs {
     /// A file with one message as it travels, without its WebSocket frame; - for standard input
     #[arg(long, value_name = "FILE")]
@@ -31,6 +32,15 @@ pub struct ExplainArgs {
     /// The path and query of an upgrade
     #[arg(long, value_name = "PATH")]
     pub request: Option<String>,
+    /// The event types that the running process has seen, their classes, and what is proposed
+    #[arg(long)]
+    pub types: bool,
+    /// Print the proposed rule file, for CROSSFADE_CLASSIFY=@/path after you have read it
+    #[arg(long, requires = "types")]
+    pub rules: bool,
+    /// The running process's admin listener, instead of CROSSFADE_ADMIN_LISTEN
+    #[arg(long, value_name = "ADDR:PORT", requires = "types")]
+    pub admin: Option<SocketAddr>,
     /// The path of the message's session
     #[arg(long, default_value = "/", conflicts_with = "request")]
     pub path: String,
@@ -67,12 +77,13 @@ fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
 
 pub(super) fn run(args: &ExplainArgs, strings: &Strings, streams: &mut Streams<'_>) -> Exit {
     match (&args.message, &args.request) {
+        _ if args.types => types::run(args, strings, streams),
         (Some(file), _) => match read(file) {
             Ok(bytes) => message(args, &bytes, strings, streams),
             Err(error) => streams.refuse(Exit::Unavailable, &format!("{}: {error}", file.display())),
         },
         (None, Some(target)) => request(args, target, strings, streams),
-        (None, None) => streams.refuse(Exit::Config, &"give --message or --request"),
+        (None, None) => streams.refuse(Exit::Config, &"give --message, --request or --types"),
     }
 }
 

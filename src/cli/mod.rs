@@ -20,6 +20,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::Strings;
 
+mod ask;
 mod bucket;
 mod check;
 mod demo;
@@ -34,6 +35,7 @@ mod replay;
 mod report;
 mod run;
 mod spool;
+mod types;
 
 #[cfg(test)]
 mod tests;
@@ -114,7 +116,7 @@ enum Command {
     Reconcile(ReconcileArgs),
     /// Look at what waits on disk: `ls`, `export`
     Spool(SpoolArgs),
-    /// Play exported sessions against a test service (executes what clients sent, once more)
+    /// Play exported sessions against a test service (executes what clients sent, once more), or into a topic
     Replay(ReplayArgs),
     /// Say what becomes of a message, or which lane an upgrade would get, and why
     Explain(ExplainArgs),
@@ -174,7 +176,7 @@ where
         Command::Report(args) => report::run(&args, strings, streams),
         Command::Reconcile(args) => reconcile::run(&args, strings, streams),
         Command::Spool(args) => spool::run(&args, strings, streams),
-        Command::Replay(args) => replay::run(&args, streams),
+        Command::Replay(args) => replay::run(&args, strings, streams),
         Command::Explain(args) => explain::run(&args, strings, streams),
         Command::Emulator(args) => emulator::run(args, streams),
         Command::Inject => inject::run(strings, streams),

@@ -282,6 +282,16 @@ pub(super) fn supabase(r: &Reader<'_>) -> Result<Option<Supabase>, Problem> {
     }))
 }
 
+impl Supabase {
+    /// The project alone, for commands that need nothing else; nothing where it is not configured.
+    ///
+    /// # Errors
+    /// The first wrong variable of the project.
+    pub fn load(strings: &Strings) -> Result<Option<Self>, Problems> {
+        supabase(&Reader::new(strings)).map_err(|problem| Problems(vec![problem]))
+    }
+}
+
 pub(super) fn log_settings(r: &Reader<'_>) -> Result<Log, Problem> {
     Ok(Log { filter: r.value(&vars::LOG)?.0, format: r.value(&vars::LOG_FORMAT)? })
 }
@@ -304,6 +314,20 @@ impl Ops {
     pub fn metrics_listen(strings: &Strings) -> Result<std::net::SocketAddr, Problems> {
         let address = Reader::new(strings).value(&vars::METRICS_LISTEN);
         address.map_err(|problem| Problems(vec![problem]))
+    }
+
+    /// The admin listener and a token that may look, for questions that need nothing else.
+    ///
+    /// # Errors
+    /// A wrong address, or a token's file that cannot be read.
+    pub fn admin(strings: &Strings) -> Result<(std::net::SocketAddr, Option<Credential>), Problems> {
+        let reader = Reader::new(strings);
+        let read = || {
+            let view = reader.credential(&vars::ADMIN_VIEW_TOKEN)?;
+            let token = if view.is_some() { view } else { reader.credential(&vars::ADMIN_TOKEN)? };
+            Ok((reader.value(&vars::ADMIN_LISTEN)?, token))
+        };
+        read().map_err(|problem| Problems(vec![problem]))
     }
 }
 

@@ -1,11 +1,12 @@
 //! What a message is and how urgent: event type, then the first rule that matches, then measured frequency.
 //! Pure apart from its own table of frequencies; the same call answers `crossfade explain`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::event_type::{EventType, Frame, Reading, read};
-use super::frequency::Frequencies;
+use super::frequency::{Decided, Frequencies};
 use super::rules::{Rule, Subject};
 use crate::envelope::Class;
 use crate::session::{Direction, Opcode};
@@ -106,7 +107,8 @@ impl Classifier {
             None => Fate::Mirror { class: by_frequency, shared: false },
         };
         let rule = place.map(|place| place + 1);
-        self.frequencies.decided(&kind, rule, &fate);
+        let by_rule = action.is_some_and(|action| action.skip || action.class.is_some());
+        self.frequencies.decided(&kind, Decided { rule, by_rule, fate });
         let kind = action.and_then(|action| action.kind.clone()).unwrap_or(kind);
         Classified { kind, fate, rule }
     }
@@ -127,6 +129,13 @@ impl Classifier {
             event_id: action.event_id(document).map(Arc::from),
             table: action.table,
         }
+    }
+
+    /// The topics of events that are the same for every message, each once.
+    #[must_use]
+    pub fn topics(&self) -> Vec<String> {
+        let fixed = |rule: &Rule| Some(rule.action.topic.as_ref()?.fixed()?.to_owned());
+        self.rules.iter().filter_map(fixed).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     /// The rule that decided.

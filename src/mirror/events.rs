@@ -1,8 +1,8 @@
 //! The `events` format: shared messages as plain broadcasts for supabase-js consumers, beside the envelope.
 //!
-//! An event is a copy. The ledger's token belongs to the message in its envelope, so an event is not confirmed: it is
-//! made once, sent while it is young (again, under its id, only where a request got no answer or a refusal that may
-//! pass), and what is not sent is counted. Nobody may mistake the past for the present, so a stale event never goes
+//! An event is a copy: the ledger's token belongs to the message in its envelope. It is made once, sent while it is
+//! young (again, under its id, only where a request got no answer, a refusal that may pass, or where it did not come
+//! back), and what became of it is counted. Nobody may mistake the past for the present, so a stale event never goes
 //! to a live topic; the envelope and the table still have it.
 
 use std::collections::{BTreeSet, VecDeque};

@@ -44,7 +44,17 @@ struct Rate {
     class: Class,
     count: u64,
     bytes: u64,
-    last_fate: Option<(Option<usize>, Fate)>,
+    last_fate: Option<Decided>,
+}
+
+/// What became of a message, and who decided.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Decided {
+    /// The rule that matches, from 1.
+    pub(super) rule: Option<usize>,
+    /// Whether it names the class, or leaves the message out.
+    pub(super) by_rule: bool,
+    pub(super) fate: Fate,
 }
 
 /// What is known of an event type, for people.
@@ -62,8 +72,10 @@ pub struct Seen {
     pub measured: Class,
     /// What became of the newest message.
     pub fate: Fate,
-    /// The rule that decided about it, from 1; `None` = by frequency.
+    /// The rule that matched it, from 1.
     pub rule: Option<usize>,
+    /// Whether that rule names the class, or leaves it out; else the class is by frequency.
+    pub by_rule: bool,
     /// For how long nothing of this type came.
     pub quiet: Duration,
 }
@@ -81,9 +93,9 @@ impl Frequencies {
     }
 
     /// Notes what became of the newest message of a type, for the list of types.
-    pub(super) fn decided(&mut self, name: &str, rule: Option<usize>, fate: &Fate) {
+    pub(super) fn decided(&mut self, name: &str, decided: Decided) {
         if let Some(rate) = self.types.get_mut(name) {
-            rate.last_fate = Some((rule, *fate));
+            rate.last_fate = Some(decided);
         }
     }
 
@@ -161,8 +173,9 @@ impl Rate {
         let watched = now.saturating_duration_since(self.first).max(PROBATION).as_secs_f64();
         let per_s = self.weight * (-quiet.as_secs_f64() / memory).exp()
             / (memory * (1.0 - (-watched / memory).exp()));
-        let (rule, fate) =
-            self.last_fate.unwrap_or((None, Fate::Mirror { class: self.class, shared: false }));
+        let fate = Fate::Mirror { class: self.class, shared: false };
+        let Decided { rule, by_rule, fate } =
+            self.last_fate.unwrap_or(Decided { rule: None, by_rule: false, fate });
         Seen {
             kind: kind.clone(),
             count: self.count,
@@ -171,6 +184,7 @@ impl Rate {
             measured: self.class,
             fate,
             rule,
+            by_rule,
             quiet,
         }
     }

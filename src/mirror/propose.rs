@@ -1,60 +1,120 @@
 //! A rule file proposed from what was seen: one rule for each event type that no rule has decided about, with the
 //! figures that speak for it. Text for people to edit, not settings.
+//!
+//! **Limits.** What the loader takes: [`RULES_MAX`] rules and [`TEXT_BYTES_MAX`] bytes. The most frequent types come first;
+//! what does not fit is counted in the last line.
 
 use super::classify::Fate;
 use super::frequency::Seen;
+use super::rules::RULES_MAX;
 use crate::envelope::Class;
+
+/// The text is at most this long, in bytes: below the 64 KiB of a rule file, with room to edit.
+pub const TEXT_BYTES_MAX: usize = 60 * 1024;
+/// Kept free for the line that says what was left out.
+const LAST_LINE: usize = 128;
 
 /// Words in the names of messages that keep connections alive. Nobody misses them in a mirror.
 const KEEPALIVE: [&str; 5] = ["ping", "pong", "heartbeat", "keepalive", "noop"];
 /// Words in the names of messages that somebody waits for.
 const URGENT: [&str; 6] = ["alert", "alarm", "error", "fail", "critical", "payment"];
 
+/// What is proposed for a type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proposal {
+    /// A class, and what speaks for it.
+    Class(Class, &'static str),
+    /// To leave it out.
+    Skip,
+}
+
+impl Proposal {
+    /// The word for it: a class, or `skip`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Class(class, _) => class.as_str(),
+            Self::Skip => "skip",
+        }
+    }
+}
+
+/// What is proposed for an event type; nothing where a rule decides already.
+#[must_use]
+pub fn proposal(seen: &Seen) -> Option<Proposal> {
+    if seen.rule.is_some() {
+        return None;
+    }
+    let name = seen.kind.to_ascii_lowercase();
+    let has = |words: &[&str]| words.iter().any(|word| name.contains(word));
+    if has(&KEEPALIVE) {
+        return Some(Proposal::Skip);
+    }
+    Some(match (seen.fate, has(&URGENT)) {
+        (_, true) => Proposal::Class(Class::Critical, "by its name"),
+        (Fate::Mirror { .. } | Fate::Skip, false) => Proposal::Class(seen.measured, "by its rate"),
+    })
+}
+
 /// A rule file for `CROSSFADE_CLASSIFY=@/path`. It always parses.
 #[must_use]
 pub fn proposed_rules(seen: &[Seen]) -> String {
     let total: u64 = seen.iter().map(|seen| seen.count).sum();
     let decided: u64 = seen.iter().filter(|seen| seen.rule.is_some()).map(|seen| seen.count).sum();
-    let mut out =
-        String::from("# Proposed by crossfade from the traffic of one pod. Read it before you use it:\n");
-    out += "# the first rule that matches wins, and a class says what is given up when buffers fill.\n";
+    let mut out = String::from(
+        "# Proposed by crossfade from the traffic of one pod. Read it before you use it:\n\
+         # the first rule that matches wins, and a class says what is given up when buffers fill.\n\
+         # Rules that decide already are named, not repeated: keep them above these.\n",
+    );
     push_line(
         &mut out,
         &format!("# {} event types, {total} messages, {decided} of them decided by rules.", seen.len()),
     );
+    let (mut rules, mut left_out) = (0, 0usize);
     for seen in seen {
-        propose(&mut out, seen);
+        let text = propose(seen);
+        let a_rule = usize::from(seen.rule.is_none());
+        if rules + a_rule > RULES_MAX || out.len() + text.len() + LAST_LINE > TEXT_BYTES_MAX {
+            left_out += 1;
+            continue;
+        }
+        rules += a_rule;
+        out += &text;
+    }
+    if left_out > 0 {
+        push_line(&mut out, &format!("\n# {left_out} more event types did not fit."));
     }
     out
 }
 
-fn propose(out: &mut String, seen: &Seen) {
+fn propose(seen: &Seen) -> String {
+    let mut out = String::new();
     let figures = format!(
         "{:.1}/s lately, {} messages, {} bytes on average",
         seen.per_s,
         seen.count,
         seen.bytes / seen.count.max(1)
     );
-    if let Some(rule) = seen.rule {
-        push_line(out, &format!("\n# {}: rule {rule} decides ({figures})", quoted(&seen.kind)));
-        return;
-    }
-    let name = seen.kind.to_ascii_lowercase();
-    let has = |words: &[&str]| words.iter().any(|word| name.contains(word));
-    push_line(out, &format!("\n# {figures}\n[[rule]]"));
+    let (rule, name) = (seen.rule.unwrap_or_default(), quoted(&seen.kind));
+    let Some(proposal) = proposal(seen) else {
+        push_line(&mut out, &format!("\n# {name}: rule {rule} decides ({figures})"));
+        return out;
+    };
+    push_line(&mut out, &format!("\n# {figures}\n[[rule]]"));
     if matches!(&*seen.kind, "text" | "binary") {
         out.push_str("# no reader found a name in it: narrow it by path, subprotocol or size\n");
     }
-    push_line(out, &format!("event = {}", quoted(&seen.kind)));
-    if has(&KEEPALIVE) {
-        out.push_str("mirror = false  # keeps connections alive, says nothing\n");
-        return;
+    if seen.kind.contains('*') {
+        out.push_str("# * stands for anything here: look whether this takes in more than it should\n");
     }
-    let (class, why) = match (seen.fate, has(&URGENT)) {
-        (_, true) => (Class::Critical, "by its name"),
-        (Fate::Mirror { .. } | Fate::Skip, false) => (seen.measured, "by its rate"),
-    };
-    push_line(out, &format!("class = {}  # {why}", quoted(class.as_str())));
+    push_line(&mut out, &format!("event = {name}"));
+    match proposal {
+        Proposal::Skip => out.push_str("mirror = false  # keeps connections alive, says nothing\n"),
+        Proposal::Class(class, why) => {
+            push_line(&mut out, &format!("class = {}  # {why}", quoted(class.as_str())));
+        }
+    }
+    out
 }
 
 fn push_line(out: &mut String, line: &str) {
@@ -81,6 +141,7 @@ mod tests {
 
     use super::*;
     use crate::mirror::classify::{Classifier, Sample};
+    use crate::mirror::frequency::TYPES_MAX;
     use crate::mirror::rules::{Rule, RuleSet};
     use crate::mirror::tests::start;
     use crate::session::{Direction, Opcode};
@@ -130,6 +191,27 @@ mod tests {
                 mirror(Class::Medium),
                 mirror(Class::Medium)
             ]
+        );
+    }
+
+    #[test]
+    fn a_full_table_of_long_names_is_a_file_that_the_loader_takes() {
+        let mut classifier = Classifier::default();
+        let names: Vec<String> = (0..TYPES_MAX + 9).map(|i| format!("{i:04}{}", "\\\"".repeat(30))).collect();
+        for name in &names {
+            let payload = serde_json::json!({ "event": name }).to_string();
+            let (op, payload) = (Opcode::Text, payload.as_bytes());
+            let sample = Sample { path: "/", subprotocol: None, dir: Direction::Down, op, payload };
+            classifier.classify(&sample, start());
+        }
+        let seen = classifier.frequencies().snapshot(start());
+        assert_eq!(seen.len(), TYPES_MAX);
+        let text = proposed_rules(&seen);
+        assert!(text.len() <= TEXT_BYTES_MAX, "{}", text.len());
+        let rules = RuleSet::parse_file(&text).unwrap_or_else(|error| panic!("{error}")).rules;
+        let left_out = TYPES_MAX - rules.len();
+        assert!(
+            rules.len() > 200 && text.ends_with(&format!("# {left_out} more event types did not fit.\n"))
         );
     }
 }

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use super::Reply;
 use super::pace::{Backoff, Pace};
-use crate::budget::Lease;
-use crate::ledger::{Entry, Proof, Shed};
+pub use super::parcel::Parcel;
+use crate::ledger::{Proof, Shed};
 use crate::realtime::http::{self, Next, Outgoing, Post, Refused};
 use crate::realtime::key::ApiKey;
 use crate::realtime::message::Encoding;
@@ -18,74 +18,15 @@ use crate::realtime::url::Endpoint;
 
 /// Messages of one request, at most.
 pub const BATCH_MAX: usize = 100;
-/// Accepted and not read back for so long: published again.
+/// Accepted and not read back for so long: published again. What lives shorter is given a quarter of its life, so that
+/// all repetitions fall into it.
 pub const READBACK_WITHIN: Duration = Duration::from_secs(10);
+/// … and never less than this.
+const READBACK_WITHIN_MIN: Duration = Duration::from_secs(1);
 /// Transmissions of a message that is read back, at most: the first and three more.
 pub const ATTEMPTS_MAX: u8 = 4;
 /// The server's rate windows are a second and a minute: coming back sooner only costs.
 const SLOW_DOWN: Duration = Duration::from_secs(5);
-
-/// A broadcast on its way.
-pub struct Parcel {
-    /// What to publish. Its `id` names it in read-backs.
-    pub message: Outgoing,
-    /// The ledger's token, where this is the message's way into Realtime.
-    pub entry: Option<Entry>,
-    /// Whether our own subscription hears this topic.
-    pub readback: bool,
-    /// Pays for its bytes.
-    pub lease: Lease,
-    /// Not sent any more after this; `None` waits as long as it takes.
-    until: Option<Instant>,
-    attempts: u8,
-}
-
-impl Parcel {
-    /// A broadcast that has not been tried. Without an id it cannot be told from others, so it is not read back.
-    #[must_use]
-    pub fn new(message: Outgoing, entry: Option<Entry>, readback: bool, lease: Lease) -> Self {
-        let readback = readback && message.id.is_some();
-        Self { message, entry, readback, lease, until: None, attempts: 0 }
-    }
-
-    /// Says when it is too old for a live topic.
-    #[must_use]
-    pub const fn until(mut self, at: Instant) -> Self {
-        self.until = Some(at);
-        self
-    }
-
-    fn is_stale(&self, now: Instant) -> bool {
-        self.until.is_some_and(|at| at < now)
-    }
-
-    /// In a batch only objects are taken.
-    fn is_object(&self) -> bool {
-        self.message.payload.trim_ascii_start().starts_with(b"{") && self.is_json()
-    }
-
-    fn is_json(&self) -> bool {
-        serde_json::from_slice::<serde::de::IgnoredAny>(&self.message.payload).is_ok()
-    }
-
-    fn shed(self, why: Shed) {
-        if let Some(entry) = self.entry {
-            entry.shed(why);
-        }
-    }
-
-    fn confirm(self, how: Proof) {
-        if let Some(entry) = self.entry {
-            entry.confirm(how);
-        }
-    }
-}
-
-impl fmt::Debug for Parcel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Parcel({} bytes, attempt {})", self.message.payload.len(), self.attempts)
-    }
-}
 
 /// What became of messages, and what it took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -94,7 +35,7 @@ pub struct Counts {
     pub confirmed: u64,
     /// Accepted where nobody reads back.
     pub acked_only: u64,
-    /// Accepted [`ATTEMPTS_MAX`] times and never read back.
+    /// Accepted [`ATTEMPTS_MAX`] times, or until too old, and never read back; or accepted where we may not listen.
     pub unconfirmed: u64,
     /// Refused for good, or too large.
     pub refused: u64,
@@ -111,6 +52,7 @@ pub struct BroadcastSink {
     endpoint: Endpoint,
     key: ApiKey,
     limit_bytes: usize,
+    readback_within: Duration,
     queue: VecDeque<Parcel>,
     again: VecDeque<Vec<Parcel>>,
     in_flight: Option<(Vec<Parcel>, bool)>,
@@ -131,16 +73,20 @@ pub struct Limits {
     pub rate: u32,
     /// Payload bytes of one request.
     pub bytes: usize,
+    /// How long a message may live; `None` lives until it is settled.
+    pub life: Option<Duration>,
 }
 
 impl BroadcastSink {
     /// A sink for this project. `seed` is for jitter.
     #[must_use]
     pub fn new(endpoint: Endpoint, key: ApiKey, limits: Limits, seed: u64, now: Instant) -> Self {
+        let quarter = limits.life.map_or(READBACK_WITHIN, |life| life / u32::from(ATTEMPTS_MAX));
         Self {
             endpoint,
             key,
             limit_bytes: limits.bytes,
+            readback_within: quarter.clamp(READBACK_WITHIN_MIN, READBACK_WITHIN),
             queue: VecDeque::new(),
             again: VecDeque::new(),
             in_flight: None,
@@ -211,12 +157,25 @@ impl BroadcastSink {
             stale.extend(piece.extract_if(.., |one| one.is_stale(now)));
         }
         self.again.retain(|piece| !piece.is_empty());
-        // They came in order, and live equally long.
-        while let Some(one) = self.queue.pop_front_if(|one| one.is_stale(now)) {
-            stale.push(one);
+        if self.queue.iter().any(|one| one.is_stale(now)) {
+            let (old, young) = self.queue.drain(..).partition::<Vec<_>, _>(|one| one.is_stale(now));
+            stale.extend(old);
+            self.queue = young.into();
         }
-        self.counts.stale += stale.len() as u64;
-        stale.into_iter().for_each(|one| one.shed(Shed::Disconnected));
+        for one in stale {
+            self.give_up(one);
+        }
+    }
+
+    /// Too old for another transmission.
+    fn give_up(&mut self, one: Parcel) {
+        if one.taken {
+            self.counts.unconfirmed += 1;
+            one.shed(Shed::Unconfirmed);
+        } else {
+            self.counts.stale += 1;
+            one.shed(Shed::Disconnected);
+        }
     }
 
     fn next_piece(&mut self, now: Instant) -> Option<Vec<Parcel>> {
@@ -239,7 +198,10 @@ impl BroadcastSink {
     /// Takes the answer to the request in flight. Returns what a person should hear of: the first refusal of its kind
     /// since the last success.
     pub fn handle_reply(&mut self, reply: &Reply, now: Instant) -> Option<Refused> {
-        let (piece, alone) = self.in_flight.take()?;
+        let (mut piece, alone) = self.in_flight.take()?;
+        // What was heard is there, whatever the answer says.
+        let heard: Vec<Parcel> = piece.extract_if(.., |one| one.heard).collect();
+        heard.into_iter().for_each(|one| self.confirm(one));
         let (refused, asked) = match reply {
             Reply::Unknown => (None, None),
             Reply::Answer { status, retry_after, body } => match http::answer(*status, body) {
@@ -255,7 +217,7 @@ impl BroadcastSink {
         match refused.map_or(Next::Retry, |refused| refused.next) {
             Next::UseBatch if alone => {
                 self.single = false;
-                self.again.push_front(piece);
+                self.first_again(piece);
             }
             Next::Split => self.divide(piece, Shed::TooLarge),
             Next::Drop => self.divide(piece, Shed::Refused),
@@ -270,9 +232,12 @@ impl BroadcastSink {
     }
 
     fn accept(&mut self, piece: Vec<Parcel>, now: Instant) {
-        for one in piece {
+        for mut one in piece {
+            one.taken = true;
             if one.readback {
                 self.accepted.push_back((one, now));
+            } else if one.blind {
+                self.give_up(one);
             } else {
                 self.counts.acked_only += 1;
                 one.confirm(Proof::AckedOnly);
@@ -282,7 +247,13 @@ impl BroadcastSink {
 
     fn later(&mut self, piece: Vec<Parcel>, asked: Option<Duration>, now: Instant) {
         self.wait_until = Some(now + self.backoff.wait(asked));
-        self.again.push_front(piece);
+        self.first_again(piece);
+    }
+
+    fn first_again(&mut self, piece: Vec<Parcel>) {
+        if !piece.is_empty() {
+            self.again.push_front(piece);
+        }
     }
 
     /// Halves what was refused; what is refused alone is given up.
@@ -297,30 +268,55 @@ impl BroadcastSink {
         piece.drain(..).for_each(|one| one.shed(why));
     }
 
-    /// Our own subscription heard a broadcast with this `meta.id` on this topic. The server writes JSON anew, so
-    /// contents are compared as values. Whether it was one of ours and unaltered.
+    /// Our own subscription heard a broadcast with this id on this topic, maybe before the request was answered. The
+    /// server writes JSON anew, so contents are compared as values. Whether it was one of ours and unaltered.
     pub fn handle_readback(&mut self, topic: &str, id: &str, payload: &[u8]) -> bool {
-        let named = |one: &Parcel| one.message.topic == topic && one.message.id.as_deref() == Some(id);
-        let Some(place) = self.accepted.iter().position(|(one, _)| named(one)) else { return false };
-        let Some((one, _)) = self.accepted.get(place) else { return false };
-        let same = serde_json::from_slice::<serde_json::Value>(payload).is_ok_and(|got| {
-            serde_json::from_slice(&one.message.payload).is_ok_and(|sent: serde_json::Value| sent == got)
-        });
-        if same && let Some((one, _)) = self.accepted.remove(place) {
-            self.counts.confirmed += 1;
-            one.confirm(Proof::ReadBack);
+        let ours = |one: &Parcel| one.is(topic, id, payload);
+        if let Some(place) = self.accepted.iter().position(|(one, _)| ours(one)) {
+            let found = self.accepted.remove(place);
+            found.into_iter().for_each(|(one, _)| self.confirm(one));
+            return true;
         }
-        same
+        let mut flying = self.in_flight.iter_mut().flat_map(|(piece, _)| piece);
+        if let Some(one) = flying.find(|one| ours(one)) {
+            one.heard = true;
+            return true;
+        }
+        let again = self.again.iter_mut().find_map(|piece| {
+            let place = piece.iter().position(ours)?;
+            Some(piece.remove(place))
+        });
+        self.again.retain(|piece| !piece.is_empty());
+        let was_ours = again.is_some();
+        again.into_iter().for_each(|one| self.confirm(one));
+        was_ours
     }
 
-    /// Publishes again what was accepted and did not come back.
+    fn confirm(&mut self, one: Parcel) {
+        self.counts.confirmed += 1;
+        one.confirm(Proof::ReadBack);
+    }
+
+    /// Our own subscription does not hear this topic any more: what was taken stays taken, and nothing is proved.
+    pub fn handle_deaf(&mut self, topic: &str) {
+        let flying = self.in_flight.iter_mut().flat_map(|(piece, _)| piece);
+        let waiting = self.queue.iter_mut().chain(self.again.iter_mut().flatten()).chain(flying);
+        waiting.filter(|one| one.message.topic == topic).for_each(|one| one.readback = false);
+        let (gone, rest) =
+            self.accepted.drain(..).partition::<Vec<_>, _>(|(one, _)| one.message.topic == topic);
+        self.accepted = rest.into();
+        self.counts.acked_only += gone.len() as u64;
+        gone.into_iter().for_each(|(one, _)| one.confirm(Proof::AckedOnly));
+    }
+
+    /// Publishes again what was accepted and did not come back, while it is young enough.
     pub fn handle_timeout(&mut self, now: Instant) {
-        while let Some((one, _)) = self.accepted.pop_front_if(|(_, since)| *since + READBACK_WITHIN <= now) {
-            if one.attempts < ATTEMPTS_MAX {
+        let within = self.readback_within;
+        while let Some((one, _)) = self.accepted.pop_front_if(|(_, since)| *since + within <= now) {
+            if one.attempts < ATTEMPTS_MAX && !one.is_stale(now) {
                 self.again.push_back(vec![one]);
             } else {
-                self.counts.unconfirmed += 1;
-                one.shed(Shed::Unconfirmed);
+                self.give_up(one);
             }
         }
     }
@@ -328,7 +324,7 @@ impl BroadcastSink {
     /// When there is something to do that nothing else would wake us for.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let back = self.accepted.front().map(|(_, since)| *since + READBACK_WITHIN);
+        let back = self.accepted.front().map(|(_, since)| *since + self.readback_within);
         let idle = self.in_flight.is_some() || (self.queue.is_empty() && self.again.is_empty());
         let pace = if self.again.is_empty() { Some(self.pace.next_at()) } else { None };
         let send = if idle { None } else { self.wait_until.into_iter().chain(pace).max() };

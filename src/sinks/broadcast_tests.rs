@@ -36,7 +36,7 @@ impl World {
         let now = Instant::now();
         let config = Config { limits: emulator::Limits::generous(), ..Config::new(Secret::new("s")) };
         let endpoint = Endpoint::parse("http://realtime-dev.localhost:4000").expect("a URL");
-        let limits = Limits { rate: 1_000, bytes: 1 << 20 };
+        let limits = Limits { rate: 1_000, bytes: 1 << 20, life: None };
         Self {
             sink: BroadcastSink::new(endpoint, ApiKey::new(key), limits, 7, now),
             emulator: Emulator::new(config, 1, Clock { at: now, unix_ms: 1_000_000_000_000 }),
@@ -141,8 +141,8 @@ fn accepted_and_never_heard_is_unconfirmed_after_four_transmissions() {
 fn a_read_back_confirms_only_what_was_sent() {
     let mut world = World::new();
     world.push(1, br#"{"a":1,"b":2}"#, true);
+    assert!(!world.sink.handle_readback("user:1", "1", br#"{"a":1,"b":2}"#), "nothing was sent yet");
     let post = world.sink.poll_transmit(world.now).expect("a request");
-    assert!(!world.sink.handle_readback("user:1", "1", br#"{"a":1,"b":2}"#), "nothing was accepted yet");
     let reply = world.ask(&post);
     world.sink.handle_reply(&reply, world.now);
     assert!(!world.sink.handle_readback("user:2", "1", br#"{"a":1,"b":2}"#), "another topic");
@@ -152,6 +152,76 @@ fn a_read_back_confirms_only_what_was_sent() {
     assert!(world.sink.handle_readback("user:1", "1", br#"{"b":2,"a":1}"#), "keys may change places");
     assert_eq!((world.ledger.account().confirmed, world.sink.counts().confirmed), (1, 1));
     world.run(|_| None);
+}
+
+#[test]
+fn what_is_heard_before_the_answer_is_confirmed_whatever_the_answer() {
+    let refusals = [Reply::Unknown, answer(500, ""), answer(401, ""), answer(422, ""), answer(202, "")];
+    for reply in refusals {
+        let mut world = World::new();
+        world.push(1, b"{}", true);
+        world.sink.poll_transmit(world.now).expect("a request");
+        assert!(world.sink.handle_readback("user:1", "1", b"{}"));
+        world.sink.handle_reply(&reply, world.now);
+        world.run(|_| None);
+        assert_eq!((world.posts.len(), world.sink.counts().confirmed), (0, 1), "not sent again: {reply:?}");
+        assert_eq!(world.ledger.account().confirmed, 1);
+    }
+}
+
+#[test]
+fn what_waits_for_another_transmission_and_is_heard_is_not_sent_again() {
+    let mut world = World::new();
+    world.push(1, b"{}", true);
+    world.sink.poll_transmit(world.now).expect("a request");
+    world.sink.handle_reply(&Reply::Unknown, world.now);
+    assert!(world.sink.handle_readback("user:1", "1", b"{}"), "late, and no less there");
+    world.run(|_| None);
+    assert_eq!((world.posts.len(), world.sink.counts().confirmed), (0, 1));
+}
+
+/// The world with one message that lives for so long, accepted by the server.
+fn taken(life: Duration, change: impl FnOnce(Parcel) -> Parcel) -> World {
+    let mut world = World::new();
+    let limits = Limits { rate: 1_000, bytes: 1 << 20, life: Some(life) };
+    let endpoint = Endpoint::parse("http://realtime-dev.localhost:4000").expect("a URL");
+    world.sink = BroadcastSink::new(endpoint, ApiKey::new(&good_key()), limits, 7, world.now);
+    let (topic, event) = ("user:1".to_owned(), "e".to_owned());
+    let id = Some("1".to_owned());
+    let message = Outgoing { topic, event, payload: Bytes::from_static(b"{}"), private: true, id };
+    let lease = world.budget.try_take(100).expect("room");
+    world.sink.push(change(Parcel::new(message, None, true, lease).until(world.now + life)));
+    world
+}
+
+#[test]
+fn what_was_taken_and_is_too_old_to_repeat_is_unconfirmed_and_not_stale() {
+    let mut world = taken(Duration::from_secs(10), |parcel| parcel);
+    world.run(|_| None);
+    let counts = world.sink.counts();
+    assert_eq!((world.posts.len(), counts.unconfirmed, counts.stale), (4, 1, 0), "all within its life");
+    let mut brief = taken(Duration::from_secs(1), |parcel| parcel);
+    brief.run(|_| None);
+    assert_eq!((brief.posts.len(), brief.sink.counts().unconfirmed, brief.sink.counts().stale), (2, 1, 0));
+    let mut never = taken(Duration::from_secs(1), |parcel| parcel);
+    never.run(|_| Some(Reply::Unknown));
+    assert_eq!((never.sink.counts().unconfirmed, never.sink.counts().stale), (0, 1), "nobody took it");
+}
+
+#[test]
+fn where_we_may_not_listen_nothing_is_confirmed_and_where_we_went_deaf_it_was_taken() {
+    let mut blind = taken(Duration::from_secs(10), Parcel::blind);
+    blind.run(|_| None);
+    assert_eq!((blind.posts.len(), blind.sink.counts().unconfirmed), (1, 1));
+    let mut deaf = taken(Duration::from_secs(10), |parcel| parcel);
+    let post = deaf.sink.poll_transmit(deaf.now).expect("a request");
+    let reply = deaf.ask(&post);
+    deaf.sink.handle_reply(&reply, deaf.now);
+    deaf.sink.handle_deaf("another");
+    assert_eq!(deaf.sink.counts().acked_only, 0);
+    deaf.sink.handle_deaf("user:1");
+    deaf.run(|_| None);
+    assert_eq!((deaf.posts.len(), deaf.sink.counts().acked_only), (0, 1), "taken, and nobody listened");
 }
 
 #[test]

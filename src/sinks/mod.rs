@@ -23,6 +23,7 @@
 pub mod answer;
 pub mod broadcast;
 pub mod pace;
+mod parcel;
 pub mod reconcile;
 pub mod row;
 pub mod table;

@@ -1,4 +1,4 @@
-# The official JavaScript client (supabase-js) against `crossfade emulator`.
+# The official JavaScript client (supabase-js) against `crossfade emulator`, and as a subscriber of events.
 binary=${CROSSFADE:-target/release/crossfade}
 [ -x "$binary" ] || binary=target/debug/crossfade
 if [ ! -x "$binary" ]; then
@@ -17,3 +17,4 @@ if ! (cd "$modules" && npm ci --no-audit --no-fund --prefer-offline --silent); t
   exit 77
 fi
 CROSSFADE=$binary MODULES=$modules/package.json node tests/interop/js/supabase.mjs
+CROSSFADE=$binary MODULES=$modules/package.json node tests/interop/js/events.mjs

@@ -22,7 +22,6 @@ mod http;
 mod inflate;
 mod kills;
 #[path = "../../src/proxy/tls/made.rs"]
-#[expect(dead_code, reason = "other tests need more of it")]
 mod made;
 mod memory;
 mod metrics;
@@ -34,6 +33,7 @@ mod raw;
 #[expect(clippy::too_many_arguments, unreachable_pub, reason = "a file to be copied, not our library")]
 mod reader;
 mod redis;
+mod replay;
 mod rotation;
 #[path = "../../src/proxy/tests/shim.rs"]
 #[expect(dead_code, reason = "only clients are secured here")]
@@ -45,4 +45,5 @@ mod stage;
 mod subscriber;
 mod table;
 mod tls;
+mod types;
 mod validator;

@@ -126,6 +126,14 @@ impl Drop for Process {
     }
 }
 
+/// Runs a command to its end: its exit code and both of its streams.
+pub(crate) async fn ran(args: &[&str], env: &[(&str, &str)]) -> (Option<i32>, String, String) {
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_crossfade"));
+    command.args(args).env_clear().envs(env.iter().copied()).kill_on_drop(true);
+    let ran = tokio::time::timeout(HANG, command.output()).await.unwrap().unwrap();
+    (ran.status.code(), String::from_utf8(ran.stdout).unwrap(), String::from_utf8(ran.stderr).unwrap())
+}
+
 fn follow(stream: impl Read + Send + 'static, lines: Arc<Lines>) {
     std::thread::spawn(move || {
         for line in BufReader::new(stream).lines().map_while(Result::ok) {

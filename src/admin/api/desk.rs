@@ -19,6 +19,8 @@ pub enum Ask {
     Quota,
     /// The disk queue; null without one.
     Spool,
+    /// The event types that were seen, with a proposed rule file; null without a classifier.
+    Types,
     /// The breaker alone.
     Breaker,
     /// The variables, without secrets.

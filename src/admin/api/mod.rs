@@ -102,6 +102,7 @@ impl Api {
             .route("/api/v1/events", get(events))
             .route("/api/v1/quota", get(quota))
             .route("/api/v1/spool", get(spool))
+            .route("/api/v1/types", get(types))
             .route("/api/v1/audit", get(audit))
             .route("/api/v1/sessions", get(sessions))
             .route("/api/v1/sessions/{id}", get(session))
@@ -166,6 +167,10 @@ async fn quota(State(api): State<Api>) -> Response {
 
 async fn spool(State(api): State<Api>) -> Response {
     answer(&api.desk, Ask::Spool).await
+}
+
+async fn types(State(api): State<Api>) -> Response {
+    answer(&api.desk, Ask::Types).await
 }
 
 async fn config(State(api): State<Api>) -> Response {

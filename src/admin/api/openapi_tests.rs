@@ -63,6 +63,18 @@ fn spool() -> Option<Spool> {
     Some(Spool { state: "ok", limit_bytes: Some(1), oldest_age_s: Some(1.5), ..Spool::default() })
 }
 
+fn types() -> Option<TypeList> {
+    let row = TypeRow {
+        share: 0.5,
+        class: Some("high"),
+        rule: Some(1),
+        proposed: Some("skip"),
+        ..TypeRow::default()
+    };
+    let proposed = "[[rule]]\nevent = \"price\"\nclass = \"high\"\n".to_owned();
+    Some(TypeList { types: vec![row, TypeRow::default()], proposed, ..TypeList::default() })
+}
+
 fn breaker() -> Breaker {
     Breaker {
         state: "half_open",
@@ -217,6 +229,12 @@ fn views() -> Vec<Row> {
         row("get", "/api/v1/rollout", "The rollout's settings; ETag is the version", of(rollout())),
         row("get", "/api/v1/breaker", "The breaker and what it looks at", of(breaker())),
         row("get", "/api/v1/quota", "The plan's budget and its use; null without Supabase", of(quota())),
+        row(
+            "get",
+            "/api/v1/types",
+            "Event types seen, their classes and a proposed rule file; null without Supabase",
+            of(types()),
+        ),
         row("get", "/api/v1/spool", "The disk queue; null without one", of(spool())),
     ]
 }

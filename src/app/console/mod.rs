@@ -16,6 +16,7 @@ mod pulse;
 mod rollout;
 mod sessions;
 mod status;
+mod types;
 mod why;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -117,6 +118,7 @@ impl Console {
             Ask::Status => json(&self.status().await?),
             Ask::Quota => json(&self.quota(&self.eyes.status(clock()))),
             Ask::Spool => json(&self.spool()),
+            Ask::Types => json(&self.types()),
             Ask::Breaker => json(&self.breaker().await?),
             Ask::Config => {
                 json(&self.names.settings).map(|settings| serde_json::json!({ "settings": settings }))

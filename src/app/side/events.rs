@@ -34,11 +34,11 @@ impl Publisher {
         }
     }
 
-    /// Hands over what the governor lets go; each event is a broadcast that nobody of ours reads back.
+    /// Hands over what the governor lets go; each event is a broadcast, delivered to us where events are read back.
     pub(super) fn drain(&mut self, governor: &mut Governor, now: Instant) {
         while !self.events.is_empty() && governor.verdict(now) == Verdict::Publish {
             let Some(event) = self.events.poll_transmit(now) else { break };
-            governor.spend(false, now);
+            governor.spend(self.offer.reads_back(), now);
             self.offer.offer(event);
         }
         self.offer.figures().note(self.events.counts());

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::shards::Queues;
+use crate::app::figures::Kinds;
 use crate::app::table::TableOffer;
 use crate::budget::{Budget, Payload};
 use crate::envelope::Class;
@@ -75,6 +76,12 @@ impl Intake {
     /// What differs between legacy sessions.
     pub(crate) fn learnt(&self) -> Vec<Natural> {
         self.naturals.learnt()
+    }
+
+    /// The event types seen lately.
+    pub(crate) fn kinds(&self, now: Instant) -> Kinds {
+        let frequencies = self.classifier.frequencies();
+        Kinds { seen: frequencies.snapshot(now).into(), untracked: frequencies.untracked() }
     }
 
     /// Also offers what it takes in to the table.

@@ -219,6 +219,7 @@ impl Side {
         }
         self.watch.turned = now;
         self.watch.natural = self.intake.learnt();
+        self.figures.note_kinds(self.intake.kinds(now));
         self.watch.turn(now);
         let (matched, mismatched) = self.watch.validator.take_evidence();
         if matched + mismatched > 0 && self.state.mode == Some(Publish::All) {

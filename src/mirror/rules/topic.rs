@@ -68,6 +68,15 @@ impl Topic {
         self.0.iter().any(|piece| matches!(piece, Piece::Value(_)))
     }
 
+    /// The topic, where it is the same for every message.
+    #[must_use]
+    pub fn fixed(&self) -> Option<&str> {
+        match self.0.as_slice() {
+            [Piece::Text(text)] => Some(text),
+            _ => None,
+        }
+    }
+
     /// The topic of one message. `None` = a value is missing or cannot be part of a topic.
     #[must_use]
     pub fn render(&self, kind: &str, path: &str, document: &[u8]) -> Option<String> {

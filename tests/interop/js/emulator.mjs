@@ -24,6 +24,7 @@ export class Emulator {
     if (!env.SUPABASE_SERVICE_ROLE_KEY) throw new Error("the emulator did not start");
     self.url = env.SUPABASE_URL;
     self.anon = env.SUPABASE_ANON_KEY;
+    self.service = env.SUPABASE_SERVICE_ROLE_KEY;
     self.authenticated = env.AUTHENTICATED_TOKEN;
     return self;
   }

@@ -4,12 +4,12 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { Emulator } from "./emulator.mjs";
+import { Inbox, within } from "./inbox.mjs";
 
 const installed = createRequire(process.env.MODULES);
 const { createClient } = installed("@supabase/supabase-js");
 const WebSocket = installed("ws");
 
-const HANG_MS = 30_000;
 const notes = readFileSync("tests/wire/recordings/12-official-js-client.jsonl", "utf8")
   .trim().split("\n").map((line) => JSON.parse(line))
   .filter((line) => line.kind === "note").map((line) => line.text);
@@ -19,35 +19,6 @@ async function test(name, body) {
   await within(body(), name);
   passed += 1;
   console.log(`ok: ${name}`);
-}
-
-// Fails instead of hanging.
-function within(promise, what) {
-  let timer;
-  const late = new Promise((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`nothing for ${HANG_MS} ms: ${what}`)), HANG_MS);
-  });
-  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
-}
-
-// Events in order, to be awaited one by one.
-class Inbox {
-  waiting = [];
-  events = [];
-  put = (event) => {
-    const next = this.waiting.shift();
-    next ? next(event) : this.events.push(event);
-  };
-  take(what) {
-    if (this.events.length > 0) return Promise.resolve(this.events.shift());
-    return within(new Promise((resolve) => this.waiting.push(resolve)), what);
-  }
-  async until(fits, what) {
-    for (;;) {
-      const event = await this.take(what);
-      if (fits(event)) return event;
-    }
-  }
 }
 
 function client(emulator, key = emulator.anon, realtime = {}) {

@@ -3,6 +3,7 @@
 
 mod manage;
 mod status;
+mod types;
 
 pub use manage::{
     Audit, Changed, Decision, Preview, Rollout, Rule, Session, SessionList, SessionMirror, SessionRow, Window,
@@ -11,3 +12,4 @@ pub use status::{
     Breaker, Counts, Flow, History, Latency, Mirror, Point, Quantiles, Quota, RolloutBrief, Sessions,
     Setting, Spool, Status, Tier, Trigger, Upstream,
 };
+pub use types::{TypeList, TypeRow};
