@@ -20,6 +20,7 @@ mod hostile;
 mod http;
 mod inflate;
 mod kills;
+mod large;
 #[path = "../../src/proxy/tls/made.rs"]
 #[expect(dead_code, reason = "other tests need more of it")]
 mod made;
