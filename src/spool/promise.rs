@@ -11,7 +11,7 @@ pub const SLOT_LEN: usize = 48;
 /// The last byte is the version.
 const MAGIC: [u8; 4] = [0xFF, b'C', b'P', 1];
 /// Messages that may be seen before the next promise, at least.
-const AHEAD_MIN: u64 = 512;
+const AHEAD_MIN: u64 = 2_048;
 /// The busiest span between two accounts (a quarter of a second) fits so often.
 const AHEAD_SPANS: u64 = 16;
 /// The busiest span is forgotten by this part at each account.
@@ -114,10 +114,10 @@ mod tests {
     #[test]
     fn it_reaches_farther_while_more_is_seen_and_comes_back() {
         let mut ahead = Ahead::default();
-        assert_eq!(ahead.account(0, 0), 512);
+        assert_eq!(ahead.account(0, 0), 2_048);
         assert_eq!(ahead.account(0, 10_000), 20_000, "one message to every session");
         assert_eq!(ahead.account(5_000, 1), 80_000, "four seconds of it");
         let after = (0..1_000).map(|_| ahead.account(5_000, 1)).last();
-        assert_eq!(after, Some(1_008), "all but forgotten");
+        assert_eq!(after, Some(2_048), "all but forgotten");
     }
 }

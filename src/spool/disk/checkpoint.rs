@@ -95,13 +95,21 @@ impl Store {
         if self.sabotage == Some(super::tests::Sabotage::NoPromise) {
             return;
         }
+        if next.seen > self.promised.seen_max {
+            let (seen, promised) = (next.seen, self.promised.seen_max);
+            tracing::warn!(seen, promised, "the disk was too slow: more was seen than was promised");
+        }
         let next = Promise { number: self.promised.number + 1, ..next };
         let (at, slot) = next.slot();
-        let written = self.promises.write_all_at(&slot, at).and_then(|()| self.promises.sync_data());
+        // Once it is written a kill leaves it behind; the sync is for the machine.
+        let written = self.promises.write_all_at(&slot, at);
+        if written.is_ok() {
+            self.figures.set_promise(&next);
+        }
+        let written = written.and_then(|()| self.promises.sync_data());
         match written {
             Ok(()) => {
                 (self.promised, self.promise_failed) = (next, false);
-                self.figures.set_promise(&next);
             }
             Err(error) if !self.promise_failed => {
                 self.promise_failed = true;

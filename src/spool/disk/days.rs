@@ -95,9 +95,9 @@ proptest! {
 
 #[test]
 fn without_a_promise_a_kill_takes_more_along_than_was_said() {
-    let steps = vec![Step::See(249); 4];
+    let steps = vec![Step::See(249); 20];
     let (lost, said) = killed(&steps, None);
-    assert!(lost == 996 && said.unwrap() >= lost && said.unwrap() < 10 * lost, "{said:?}");
+    assert!(lost == 4_980 && said.unwrap() >= lost && said.unwrap() < 10 * lost, "{said:?}");
     let (lost, said) = killed(&steps, Some(Sabotage::NoPromise));
     assert!(said.unwrap() < lost, "{lost} lost, {said:?} said");
 }
@@ -135,7 +135,7 @@ fn a_process_that_ends_in_order_declares_nothing() {
     turn(&mut store, vec![account(&Ledger::new()), Command::Close]);
     drop(store);
     let store = dir.open(100_000);
-    assert_eq!((store.figures.lost_at_most(), store.figures.at_risk()), (0, 512));
+    assert_eq!((store.figures.lost_at_most(), store.figures.at_risk()), (0, 2_048));
 }
 
 #[test]
