@@ -11,7 +11,8 @@
 //! **The equation.** `seen + inherited = confirmed + acked_only + in_flight + spooled + shed`, at rest exactly, live
 //! within the few counters that are being moved at that moment; `unconfirmed` is a reason of `shed`. What a disk has
 //! is *spooled* and needs no token: the disk's own records are counted. *Inherited* is what earlier processes left:
-//! messages on disk, and those that the last one took along when it was killed, which are shed as `crash` at once.
+//! messages on disk, and those that its last account knew to be in memory only when it was killed, which are shed as
+//! `crash` at once. What it saw after that account is in no figure, but in a bound: [`Account::lost_at_most`].
 //!
 //! **A second way.** A message that also goes into the table has a [`Second`] chance: shedding its token then waits
 //! for the table's answer, which confirms it ([`Proof::Table`]) or lets the first reason stand. Whichever ends first,
@@ -136,6 +137,7 @@ pub struct Ledger {
     by_table: AtomicU64,
     spooled: AtomicU64,
     inherited: AtomicU64,
+    lost_at_most: AtomicU64,
     shed: [AtomicU64; Shed::ALL.len()],
     open: AtomicU64,
 }
@@ -159,6 +161,18 @@ impl Ledger {
         self.spooled.fetch_add(spooled, Ordering::Relaxed);
         self.count_shed(Shed::Crash, crashed);
         self.inherited.fetch_add(spooled + crashed, Ordering::Relaxed);
+    }
+
+    /// The process before this one was killed, and took along at most so many messages. Outside the equation: a bound
+    /// counts messages that may never have been there.
+    pub fn declare(&self, lost_at_most: u64) {
+        self.lost_at_most.fetch_add(lost_at_most, Ordering::Relaxed);
+    }
+
+    /// Messages that the tap has seen.
+    #[must_use]
+    pub fn seen(&self) -> u64 {
+        self.seen.load(Ordering::Relaxed)
     }
 
     /// Spooled messages have arrived.
@@ -195,6 +209,7 @@ impl Ledger {
             in_flight: read(&self.open),
             spooled: read(&self.spooled),
             inherited: read(&self.inherited),
+            lost_at_most: read(&self.lost_at_most),
             shed: std::array::from_fn(|i| read(&self.shed[i])),
         }
     }
@@ -332,6 +347,8 @@ pub struct Account {
     pub spooled: u64,
     /// Messages that earlier processes left, on disk or lost.
     pub inherited: u64,
+    /// What the process before this one took along at most when it was killed. An upper bound, in no equation.
+    pub lost_at_most: u64,
     shed: [u64; Shed::ALL.len()],
 }
 

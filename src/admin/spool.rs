@@ -19,9 +19,13 @@ pub struct SpoolReadings {
     pub damaged: u64,
     /// Groups of appends that were synced.
     pub syncs: u64,
+    /// What the process before this one took along at most.
+    pub lost_at_most: u64,
+    /// What a kill of this one would take along at most.
+    pub at_risk: u64,
 }
 
-pub(super) static FAMILIES: [Family; 6] = [
+pub(super) static FAMILIES: [Family; 8] = [
     gauge("crossfade_spool_state", "state", "1 for the state that the spool is in.", |s| {
         let on = |spool: &SpoolReadings| {
             let is = |state: &&'static str| (*state, f64::from(u8::from(*state == spool.state)));
@@ -42,6 +46,18 @@ pub(super) static FAMILIES: [Family; 6] = [
     counter("crossfade_spool_syncs_total", "", "Groups of appends that the disk has synced.", |s| {
         spool(s, |one| float(one.syncs))
     }),
+    gauge(
+        "crossfade_spool_lost_at_most",
+        "",
+        "Upper bound of the messages that the process before this one took along when it was killed; 0 = it was not.",
+        |s| spool(s, |one| float(one.lost_at_most)),
+    ),
+    gauge(
+        "crossfade_spool_at_risk",
+        "",
+        "Upper bound of the messages that a kill of this process would take along.",
+        |s| spool(s, |one| float(one.at_risk)),
+    ),
 ];
 
 fn spool(scrape: &Scrape<'_>, read: fn(&SpoolReadings) -> f64) -> Samples {

@@ -104,13 +104,15 @@ impl Eyes {
         let disk = self.disk.as_ref()?;
         let classes = Class::ALL.map(Class::as_str);
         Some(SpoolReadings {
-            state: disk.state().as_str(),
+            state: disk.state(disk::unix_ms()).as_str(),
             states: disk::State::ALL.map(disk::State::as_str).to_vec(),
             bytes: disk.bytes(),
             messages: classes.into_iter().zip(disk.messages()).collect(),
             oldest_seconds: disk.oldest_age_ms(disk::unix_ms()) as f64 / 1000.0,
             damaged: disk.damaged(),
             syncs: disk.syncs(),
+            lost_at_most: disk.lost_at_most(),
+            at_risk: disk.at_risk(),
         })
     }
 

@@ -104,8 +104,18 @@ fn rows(found: &Inventory, now_ms: u64) -> Vec<Row> {
 
 fn list(found: &Inventory, json: bool, streams: &mut Streams<'_>) -> Exit {
     let rows = rows(found, unix_ms());
+    let promised = found.promise.map(|promise| promise.lost_at_most());
     if json {
-        let text = serde_json::to_string_pretty(&serde_json::json!({ "classes": rows })).unwrap_or_default();
+        let account = found.account.as_ref().map(|account| {
+            serde_json::json!({
+                "instance": account.instance,
+                "closed": account.closed,
+                "lost_at_most": if account.closed { Some(0) } else { promised },
+                "before": account.before,
+            })
+        });
+        let all = serde_json::json!({ "classes": rows, "account": account });
+        let text = serde_json::to_string_pretty(&all).unwrap_or_default();
         return streams.answer(&(text + "\n"));
     }
     let age = |age: Option<u64>| age.map_or("-".to_owned(), |ms| format!("{:.1}s", ms as f64 / 1000.0));
@@ -126,7 +136,27 @@ fn list(found: &Inventory, json: bool, streams: &mut Streams<'_>) -> Exit {
             row.damaged_ranges + row.torn
         ));
     }
+    text.push_str(&account(found));
     streams.answer(&text)
+}
+
+/// What is known of the process that has or had the directory, and of the one before it.
+fn account(found: &Inventory) -> String {
+    let Some(account) = &found.account else { return String::new() };
+    let most =
+        |most: Option<u64>| most.map_or("an unknown number of".to_owned(), |most| format!("at most {most}"));
+    let name = &account.instance;
+    let mut text = if account.closed {
+        format!("{name} has ended in order\n")
+    } else {
+        let promised = most(found.promise.map(|promise| promise.lost_at_most()));
+        format!("{name} runs, or was killed and has taken {promised} messages along\n")
+    };
+    if let Some(before) = &account.before {
+        let (name, most) = (&before.instance, most(before.lost_at_most));
+        text.push_str(&format!("before it {name} was killed and has taken {most} messages along\n"));
+    }
+    text
 }
 
 fn export(found: &Inventory, key: Option<&Seal>, streams: &mut Streams<'_>) -> Exit {

@@ -162,24 +162,39 @@ impl Batcher {
             return Err(Box::new(Refused { record, why: Shed::QueueFull }));
         }
         let room = self.batch_len_max.saturating_sub(ENVELOPE_OVERHEAD);
-        if record.could_fit(room) {
-            self.enqueue(record, now);
-            return Ok(());
+        if !record.could_fit(room) && !record.can_be_cut(room) {
+            return Err(Box::new(Refused { record, why: Shed::TooLarge }));
         }
-        let pieces = record.into_pieces(room);
-        let pieces = pieces.map_err(|record| Box::new(Refused { record: *record, why: Shed::TooLarge }))?;
-        self.counts.split += 1;
-        #[cfg(test)]
-        if self.sabotage == Some(super::Sabotage::TrustFirstPiece) {
-            pieces.iter().flat_map(|piece| &piece.to).for_each(super::recipient::Recipient::trust_next_piece);
-        }
-        for piece in pieces {
-            self.enqueue(piece, now);
-        }
+        // It is cut when its turn has come: until then it may go to the disk as a whole.
+        self.enqueue(record, now);
         Ok(())
     }
 
-    /// The limit of a batch before the first [`take`](Self::take) says it: larger messages are split by it.
+    /// Cuts the front of a lane into pieces that fit.
+    fn cut_front(&mut self, lane: usize, room: usize) {
+        let Some(lane) = self.lanes.get_mut(lane) else { return };
+        let Some((came, mut record)) = lane.front_came().zip(lane.pop()) else { return };
+        self.waiting = self.waiting.saturating_sub(cost(&record));
+        if let Some(rest) = record.split_repeated() {
+            self.waiting += cost(&rest);
+            lane.cut_front(vec![rest], came);
+        }
+        match record.into_pieces(room) {
+            Ok(pieces) => {
+                self.counts.split += 1;
+                #[cfg(test)]
+                if self.sabotage == Some(super::Sabotage::TrustFirstPiece) {
+                    let all = pieces.iter().flat_map(|piece| &piece.to);
+                    all.for_each(super::recipient::Recipient::trust_next_piece);
+                }
+                self.waiting += pieces.iter().map(cost).sum::<u64>();
+                lane.cut_front(pieces, came);
+            }
+            Err(record) => self.oversize.push_back(Refused { record: *record, why: Shed::TooLarge }),
+        }
+    }
+
+    /// The limit of a batch before the first [`take`](Self::take) says it: what cannot be cut to it is refused.
     pub fn expect_limit(&mut self, limit_bytes: u32) {
         self.batch_len_max = limit_bytes.min(BATCH_BYTES_MAX) as usize;
     }
@@ -311,12 +326,13 @@ impl Batcher {
         self.notes_since = None;
     }
 
-    pub(super) fn fill_from(&mut self, lane: usize, batch: &mut Batch, room: usize, now: Instant) {
-        let Some(lane) = self.lanes.get_mut(lane).filter(|lane| lane.due_at().is_some_and(|at| at <= now))
-        else {
+    pub(super) fn fill_from(&mut self, place: usize, batch: &mut Batch, room: usize, now: Instant) {
+        if self.lanes.get(place).and_then(Lane::due_at).is_none_or(|at| at > now) {
             return;
-        };
-        while let Some(front) = lane.front_mut() {
+        }
+        while let Some(lane) = self.lanes.get_mut(place)
+            && let Some(front) = lane.front_mut()
+        {
             if front.is_moot() {
                 self.waiting = self.waiting.saturating_sub(lane.pop().as_ref().map_or(0, cost));
             } else if batch.len + front.encoded_len() <= room {
@@ -337,9 +353,7 @@ impl Batcher {
                 }
                 return;
             } else {
-                let Some(record) = lane.pop() else { return };
-                self.waiting = self.waiting.saturating_sub(cost(&record));
-                self.oversize.push_back(Refused { record, why: Shed::TooLarge });
+                self.cut_front(place, room);
             }
         }
     }

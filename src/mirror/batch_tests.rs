@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::*;
 use crate::budget::{Budget, Payload};
 use crate::ledger::Ledger;
+use crate::mirror::divert::Divert;
 use crate::mirror::event_type::EventType;
 use crate::mirror::record::Facts;
 use crate::mirror::tests::start;
@@ -219,7 +220,7 @@ fn what_a_batch_cannot_hold_travels_in_pieces_and_collapses_like_the_rest() {
         desk.hot(Class::Critical, key(session, 1), &large, at(0));
     }
     desk.hot(Class::Critical, key(1, 2), "small", at(0));
-    assert_eq!(desk.batcher.counts().split, 3);
+    assert_eq!((desk.batcher.len(), desk.batcher.counts().split), (2, 0), "whole until its turn");
     let (mut whole, mut parts, mut ids) = (String::new(), Vec::new(), std::collections::BTreeSet::new());
     let mut taken = Vec::new();
     while let Some(batch) = desk.batcher.take(1, 4096, at(0)) {
@@ -234,17 +235,27 @@ fn what_a_batch_cannot_hold_travels_in_pieces_and_collapses_like_the_rest() {
             taken.push(record);
         }
     }
+    assert_eq!((desk.batcher.counts().split, desk.batcher.waiting_bytes()), (1, 0));
     let told: Vec<Key> = taken.into_iter().flat_map(|record| record.shed(Shed::Shutdown)).collect();
     assert_eq!((whole == large, parts, ids.len()), (true, (1..=5).map(|i| (i, 5)).collect(), 1));
     assert_eq!(told, [key(1, 1), key(2, 1), key(3, 1), key(1, 2)], "a window is told once");
 }
 
 #[test]
-fn too_large_is_what_cannot_be_cut_or_waited_while_the_limit_shrank() {
+fn what_waited_while_the_limit_shrank_is_cut_and_too_large_is_what_cannot_be() {
     let mut desk = Desk::new(8 << 20);
     desk.hot(Class::Critical, key(1, 2), &"x".repeat(5000), at(0));
+    let mut taken = Vec::new();
+    while let Some(batch) = desk.batcher.take(1, 4096, at(0)) {
+        taken.extend(batch.records);
+    }
+    assert_eq!(taken.iter().map(|record| record.payload().len()).sum::<usize>(), 5000);
+    assert!(taken.len() > 1 && desk.batcher.poll_refused().is_none());
+    taken.into_iter().for_each(|record| drop(record.shed(Shed::Shutdown)));
+    desk.batcher.expect_limit(MIB);
+    desk.hot(Class::Critical, key(1, 2), &"x".repeat(MIB as usize - 2_000), at(0));
     desk.hot(Class::Critical, key(1, 3), "small", at(0));
-    assert_eq!(desk.bodies(4096, at(0)).unwrap(), ["small"]);
+    assert_eq!(desk.bodies(1024, at(0)).unwrap(), ["small"]);
     let refused = desk.batcher.poll_refused().unwrap();
     assert_eq!((refused.why, refused.shed()), (Shed::TooLarge, vec![key(1, 2)]));
     desk.batcher.expect_limit(1024);
@@ -314,4 +325,53 @@ fn notes_ride_along_or_go_alone_and_are_bounded() {
     let first = desk.batcher.take(1, MIB, at(1200)).unwrap();
     assert_eq!(first.notes[0].session, SessionNo(3));
     assert!(first.encoded_len() < MIB as usize / 4);
+}
+
+#[test]
+fn what_is_larger_than_a_batch_goes_to_the_disk_as_a_whole() {
+    let mut desk = Desk::new(8 << 20);
+    desk.batcher.expect_limit(4096);
+    let large = "y".repeat(10_000);
+    for (seq, body) in [(1, "before"), (2, &large), (3, "after")] {
+        desk.push(Class::High, key(1, seq), body, at(0));
+    }
+    let mut went = Vec::new();
+    while let Some(batch) = desk.batcher.divert(4096, Divert::All, at(0)) {
+        let records = batch.records.into_iter();
+        went.extend(records.map(|record| {
+            let line = (record.payload().len(), record.part(), record.keys().next().unwrap().seq.0);
+            drop(record.shed(Shed::Shutdown));
+            line
+        }));
+    }
+    assert_eq!(went, [(6, None, 1), (10_000, None, 2), (5, None, 3)]);
+    assert_eq!(desk.batcher.waiting_bytes(), 0);
+    // Once it is cut, the rest of it is: its pieces are under way.
+    desk.push(Class::High, key(1, 4), &large, at(0));
+    let first = desk.batcher.take(1, 4096, at(200)).unwrap();
+    let rest = desk.batcher.divert(4096, Divert::All, at(200)).unwrap();
+    let parts: Vec<_> = first.records.iter().chain(&rest.records).filter_map(Record::part).collect();
+    assert!(parts.len() > 1 && parts[0].0 == 1 && !rest.records.is_empty(), "{parts:?}");
+    for record in first.records.into_iter().chain(rest.records) {
+        drop(record.shed(Shed::Shutdown));
+    }
+    drop(desk.batcher.shed_all(Shed::Shutdown));
+}
+
+#[test]
+fn one_session_that_gets_the_same_large_message_twice_gets_one_after_the_other() {
+    let mut desk = Desk::new(8 << 20);
+    desk.batcher.expect_limit(4096);
+    let large = "z".repeat(6_000);
+    for (session, seq) in [(1, 1), (2, 1), (1, 2)] {
+        desk.push(Class::High, key(session, seq), &large, at(0));
+    }
+    assert_eq!((desk.batcher.len(), desk.batcher.counts().collapsed), (1, 2));
+    let mut taken = Vec::new();
+    while let Some(batch) = desk.batcher.take(1, 4096, at(200)) {
+        taken.extend(batch.records);
+    }
+    let seqs: Vec<u64> = taken.iter().flat_map(Record::keys).map(|key| key.seq.0).collect();
+    assert!(seqs.is_sorted() && seqs.len() == taken.len() * 3 / 2, "{seqs:?}");
+    taken.into_iter().for_each(|record| drop(record.shed(Shed::Shutdown)));
 }

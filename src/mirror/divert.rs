@@ -10,6 +10,10 @@ use crate::session::Key;
 /// A batch for the spool is closed at this length: when it comes back, it must not hold up live traffic.
 const DIVERTED_LEN: usize = 128 << 10;
 
+/// A message that is larger than a broadcast goes to the disk as a whole, up to this length of its envelope; the disk
+/// takes 8 MiB.
+const WHOLE_MAX: usize = (8 << 20) - ENVELOPE_OVERHEAD;
+
 /// Which records go to the spool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Divert {
@@ -46,11 +50,26 @@ impl Batcher {
             self.waiting = self.waiting.saturating_sub(cost(&record));
             batch.add(record);
         }
-        if batch.records.is_empty() {
-            // Its list of recipients has to be continued, or it is too large.
+        if batch.records.is_empty() && !self.divert_whole(chosen, &mut batch, room) {
+            // Its list of recipients has to be continued.
             self.fill_from(chosen, &mut batch, room, due);
         }
         Some(batch)
+    }
+
+    /// Takes a message that is larger than a broadcast, uncut: it is cut when it comes back.
+    fn divert_whole(&mut self, chosen: usize, batch: &mut Batch, room: usize) -> bool {
+        let Some(lane) = self.lanes.get_mut(chosen) else { return false };
+        let is_whole = |front: &&mut super::record::Record| {
+            front.part().is_none() && !front.could_fit(room) && batch.len + front.encoded_len() <= WHOLE_MAX
+        };
+        if lane.front_mut().filter(is_whole).is_none() {
+            return false;
+        }
+        let Some(record) = lane.pop() else { return false };
+        self.waiting = self.waiting.saturating_sub(cost(&record));
+        batch.add(record);
+        true
     }
 
     /// No hot session waits for anything in here any more; the messages that were awaited.

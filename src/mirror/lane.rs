@@ -21,7 +21,7 @@ struct Content {
 pub(super) struct Lane {
     /// A record and when it came.
     queue: VecDeque<(Record, Instant)>,
-    /// Position of the front since the start; positions never repeat.
+    /// Position of the front; no two that wait share one.
     base: u64,
     newest: HashMap<Content, u64>,
     /// The last position at which a session's direction has a message waiting.
@@ -44,7 +44,7 @@ impl Lane {
     pub(super) fn new(count: usize, age: Duration) -> Self {
         Self {
             queue: VecDeque::new(),
-            base: 0,
+            base: 1 << 32, // there is room before it: see `cut_front`
             newest: HashMap::new(),
             last: HashMap::new(),
             count,
@@ -93,6 +93,20 @@ impl Lane {
         }
         self.forget(&record, at);
         Some(record)
+    }
+
+    /// Puts what was cut out of the record that was popped last in its place. Nothing joins it any more: what would have
+    /// joined has joined the whole.
+    pub(super) fn cut_front(&mut self, pieces: Vec<Record>, came: Instant) {
+        for piece in pieces.into_iter().rev() {
+            self.base -= 1;
+            self.queue.push_front((piece, came));
+        }
+    }
+
+    /// When the front came.
+    pub(super) fn front_came(&self) -> Option<Instant> {
+        self.queue.front().map(|(_, came)| *came)
     }
 
     /// Takes recipients off the front record; see [`Record::split_front`].

@@ -32,9 +32,9 @@
 //! **Limits.** Batcher: [`batch::Limits`], refusing the dull classes first; the caller settles the refused as
 //! `queue_full` or `too_large`. Publisher: [`publish::FLIGHTS_MAX`] unsettled batches, then it offers no slot and the
 //! batcher fills. Batches: [`batch::BATCH_BYTES_MAX`] or the plan's limit. A message that does not fit into a batch is
-//! split into at most 256 pieces that share its tokens (proved when all are back, lost with the first lost); only what
-//! cannot be cut so small is shed as `too_large`. Payload memory is paid for by the pod's budget until
-//! the last token is settled; encoded bytes live from encoding to the socket, four broadcasts at most.
+//! split, when its turn has come, into at most 256 pieces that share its tokens (proved when all are back, lost with
+//! the first lost); only what cannot be cut so small is shed as `too_large`. Payload memory is paid for by the pod's
+//! budget until the last token is settled; encoded bytes live from encoding to the socket, four broadcasts at most.
 //!
 //! **Spool.** With one, what would be shed because Realtime cannot be used is given away instead, and comes back as
 //! a batch of the backlog ([`stored`]).

@@ -1,6 +1,7 @@
 //! A message on its way into Realtime: bytes, what is known of them, and the ledger tokens they stand for.
 //! Collapsing adds tokens to a record, splitting takes them off its front; none is ever dropped.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -53,7 +54,7 @@ pub struct Record {
 }
 
 /// A piece leaves this part of a batch to the list of its recipients, so that a large message to many travels once.
-const LIST_SHARE: usize = 4;
+pub(super) const LIST_SHARE: usize = 4;
 
 /// A piece of a split message.
 #[derive(Clone, Debug)]
@@ -203,18 +204,44 @@ impl Record {
         }
         let rest = self.to.split_off(fit);
         let front = std::mem::replace(&mut self.to, rest);
-        let front_len = front.iter().map(|to| recipient_len(to.to())).sum();
-        self.to_len -= front_len;
-        Some(Self {
+        Some(self.same_for(front))
+    }
+
+    /// Takes off the end of the list what begins with a session that is in it already: pieces for both would come in
+    /// turn, the second message's first piece before the first one's last.
+    pub(super) fn split_repeated(&mut self) -> Option<Self> {
+        let mut sessions = HashSet::new();
+        let at = self.to.iter().position(|to| !sessions.insert(to.key.session))?;
+        let rest = self.to.split_off(at);
+        Some(self.same_for(rest))
+    }
+
+    /// The same message for recipients that were taken off the list.
+    fn same_for(&mut self, to: Vec<Recipient>) -> Self {
+        let to_len = to.iter().map(|to| recipient_len(to.to())).sum();
+        self.to_len -= to_len;
+        Self {
             payload: self.payload.clone(),
             facts: self.facts.clone(),
             dir: self.dir,
             crc: self.crc,
             piece: self.piece.clone(),
-            to: front,
+            to,
             base_len: self.base_len,
-            to_len: front_len,
-        })
+            to_len,
+        }
+    }
+
+    fn cuts(&self, room: usize) -> Option<Vec<Range<usize>>> {
+        let first = self.to.first().map_or(0, |to| recipient_len(to.to()));
+        let frame = self.base_len - carried_len(self.facts.op, &self.payload);
+        let room = (room - room / LIST_SHARE).checked_sub(frame + first).filter(|_| self.piece.is_none())?;
+        cut(self.facts.op, &self.payload, room)
+    }
+
+    /// Whether it can be cut into pieces that fit into `room` bytes each.
+    pub(super) fn can_be_cut(&self, room: usize) -> bool {
+        self.cuts(room).is_some()
     }
 
     /// The same message in pieces that fit into `room` bytes each, in order. They share its ledger tokens.
@@ -222,10 +249,8 @@ impl Record {
     /// # Errors
     /// The record itself, if it is a piece already or cannot be cut so small.
     pub(super) fn into_pieces(self, room: usize) -> Result<Vec<Self>, Box<Self>> {
-        let first = self.to.first().map_or(0, |to| recipient_len(to.to()));
         let frame = self.base_len - carried_len(self.facts.op, &self.payload);
-        let room = (room - room / LIST_SHARE).checked_sub(frame + first).filter(|_| self.piece.is_none());
-        let cuts = room.and_then(|room| cut(self.facts.op, &self.payload, room));
+        let cuts = self.cuts(room);
         let Some((cuts, count)) = cuts.and_then(|cuts| u16::try_from(cuts.len()).ok().map(|n| (cuts, n)))
         else {
             return Err(Box::new(self));

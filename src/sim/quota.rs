@@ -17,7 +17,7 @@ use crate::ledger::Shed;
 use crate::mirror::batch::{Batcher, Limits};
 use crate::mirror::classify::Classifier;
 use crate::mirror::flight::Epoch;
-use crate::mirror::governor::Sabotage;
+use crate::mirror::governor::{Plan, Sabotage};
 use crate::mirror::redact::{Redactor, Scope};
 use crate::mirror::rules::Rule;
 use crate::mirror::shard::Sampling;
@@ -39,10 +39,14 @@ struct Outcome {
 
 /// Four sessions that get a message every 25 ms each, which ungoverned are 320 messages/s; all of them hot or none.
 fn run(sampling: Sampling, hot: bool, governor: Option<Sabotage>) -> Result<Outcome, String> {
+    run_at(LIMIT, sampling, hot, governor)
+}
+
+fn run_at(limit: u32, sampling: Sampling, hot: bool, governor: Option<Sabotage>) -> Result<Outcome, String> {
     let mut dice = Dice::new(11);
     let length_ms = u64::try_from(LENGTH.as_millis()).expect("a short test");
     let scripts = (0..4).map(|session| Script::steady(session, 25, length_ms, &mut dice)).collect();
-    let scene = Scene { scripts, faults: Vec::new(), sampling, limit: LIMIT, governor, hot, role: SERVICE };
+    let scene = Scene { scripts, faults: Vec::new(), sampling, limit, governor, hot, role: SERVICE };
     let mut world = World::of(5, scene, start());
     let (end, mut was_joined) = (world.begin + LENGTH, false);
     while world.now < end {
@@ -75,6 +79,19 @@ fn the_free_plan_never_throws_the_read_back_out_and_hot_is_served() {
     assert!((60.0..=85.0).contains(&per_second), "{per_second} messages/s: the budget is 80 and is used");
     assert_eq!(outcome.confirmed, outcome.seen, "nothing is lost to the spacing");
     assert!(outcome.via_realtime * 10 > outcome.seen * 9, "{} of {}", outcome.via_realtime, outcome.seen);
+}
+
+#[test]
+fn every_preset_is_kept_as_realtime_counts() {
+    for plan in Plan::PRESETS {
+        let outcome = run_at(plan.messages_per_second, Sampling::All, true, None);
+        let outcome = outcome.unwrap_or_else(|what| panic!("{}: {what}", plan.name));
+        let (sends, deliveries) = outcome.counted;
+        let per_second = (sends + deliveries) as f64 / LENGTH.as_secs_f64();
+        let limit = f64::from(plan.messages_per_second);
+        assert!(per_second <= limit, "{}: {per_second} messages/s of {limit}", plan.name);
+        assert_eq!(outcome.confirmed, outcome.seen, "{}", plan.name);
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! One session: the service's socket, the tunnel's downward half as `proxy::tunnel` drives it, the client's socket.
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -35,6 +36,12 @@ pub(super) struct Session {
     room: Option<usize>,
     reads_at: Instant,
     pub(super) most_waiting: usize,
+    /// Ends of the service's writes in its stream, and when they were written, until the client has read them.
+    unread: VecDeque<(u64, Instant)>,
+    /// Bytes that the service has written and the client has read.
+    bytes: (u64, u64),
+    /// When the service wrote, and how long the client waited for it, while the session was hot.
+    pub(super) delays: Vec<(Instant, Duration)>,
 }
 
 impl Session {
@@ -68,6 +75,9 @@ impl Session {
             room: slow.then_some(0),
             reads_at: now,
             most_waiting: 0,
+            unread: VecDeque::new(),
+            bytes: (0, 0),
+            delays: Vec::new(),
         }
     }
 
@@ -97,6 +107,8 @@ impl Session {
         {
             self.socket.extend_from_slice(&write.bytes);
             self.written += 1;
+            self.bytes.0 += write.bytes.len() as u64;
+            self.unread.push_back((self.bytes.0, begin + Duration::from_millis(write.at_ms)));
         }
         if self.room.is_some() && self.reads_at <= now {
             self.room = Some(dice.between(1, 6_000) as usize);
@@ -108,6 +120,11 @@ impl Session {
         self.obey(sessions, now);
         while self.poll_down(sessions, dice, now)? {}
         self.most_waiting = self.most_waiting.max(self.outbox.len());
+        while let Some((_, at)) = self.unread.pop_front_if(|(end, _)| *end <= self.bytes.1) {
+            if self.cell.lane() == Lane::Hot {
+                self.delays.push((at, now - at));
+            }
+        }
         if let Some(relay) = self.cell.relay.borrow_mut().as_mut() {
             if relay.is_waiting() {
                 sessions.watch(&self.cell);
@@ -247,6 +264,7 @@ impl Session {
                 break;
             }
             self.reader.take(&front[..n], &self.script)?;
+            self.bytes.1 += n as u64;
             self.outbox.advance(n);
             self.room = self.room.map(|room| room - n);
         }

@@ -149,11 +149,15 @@ impl Index {
     /// What has to happen before `len` bytes of this class can be appended. Ask again after each step.
     #[must_use]
     pub fn room_for(&self, class: Class, len: u64, fresh: bool) -> Room {
+        if len > self.limits.total {
+            return Room::Refused; // nothing needs to give way for what will never fit
+        }
         if self.bytes() + len > self.limits.total {
             return self.victim(class);
         }
         match self.series(class).back() {
-            Some(last) if !fresh && last.len + len <= self.limits.segment => Room::Here,
+            // A record that is larger than a segment has one of its own.
+            Some(last) if !fresh && (last.len == 0 || last.len + len <= self.limits.segment) => Room::Here,
             _ => Room::NewSegment,
         }
     }

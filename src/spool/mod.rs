@@ -7,7 +7,8 @@
 //! **Decision.** A record is one batch as it will be published: the whole envelope with its name, its `src`, its
 //! (session, seq) pairs. So publishing it again needs nothing from the process that died, and a repetition carries
 //! the same name. Pure files decide: [`record`] (format, checksums), [`seal`] (encryption), [`scan`] (finds records in
-//! a damaged file), [`index`] (segments, what is settled, who gives way), [`share`] (how much of the sending is backlog).
+//! a damaged file), [`promise`] (what a kill takes along at most), [`index`] (segments, what is settled, who gives way),
+//! [`share`] (how much of the sending is backlog).
 //! One shell, [`disk`], on a thread of its own, does what they say; its caller only ever leaves a command in a bounded
 //! queue and reads reports.
 //!
@@ -42,6 +43,7 @@
 pub mod disk;
 pub mod export;
 pub mod index;
+pub mod promise;
 pub mod record;
 pub mod scan;
 pub mod seal;

@@ -9,8 +9,8 @@ use crate::envelope::{Class, crc32};
 
 /// Bytes of a header.
 pub const HEADER_LEN: usize = 56;
-/// The largest stored body, in bytes: an envelope is at most 1 MiB and sealing adds 28.
-pub const BODY_MAX: u32 = 2 << 20;
+/// The largest stored body, in bytes: the envelope of a message that is cut when it comes back, and 28 for sealing.
+pub const BODY_MAX: u32 = (8 << 20) + 28;
 /// No UTF-8 text contains 0xFF, so an unsealed body cannot look like a header. The last byte is the version.
 pub const MAGIC: [u8; 4] = [0xFF, b'C', b'F', 1];
 /// How much of a header the seal vouches for: all but lengths and checksums.

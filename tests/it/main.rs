@@ -21,6 +21,7 @@ mod hostile;
 mod http;
 mod inflate;
 mod kills;
+mod large;
 #[path = "../../src/proxy/tls/made.rs"]
 mod made;
 mod memory;

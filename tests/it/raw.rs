@@ -75,3 +75,12 @@ pub(crate) async fn session(proxy: SocketAddr, service: &TcpListener) -> (TcpStr
     assert!(head(&mut client).await.starts_with("HTTP/1.1 101 "));
     (client, upstream)
 }
+
+/// Reads to the end, whatever comes; how many bytes that were.
+pub(crate) async fn drained(mut socket: TcpStream) -> usize {
+    let (mut sum, mut window) = (0, vec![0; 64 << 10]);
+    while let Ok(got @ 1..) = tokio::io::AsyncReadExt::read(&mut socket, &mut window).await {
+        sum += got;
+    }
+    sum
+}

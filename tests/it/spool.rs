@@ -97,9 +97,15 @@ impl World {
         config.limits.joins_per_second = 100_000;
         let (_, run) = serve(listener, config, 1).unwrap();
         tokio::spawn(run);
-        let seen = Arc::clone(&self.seen);
-        let topic = "crossfade:spooled:test-0";
-        subscribe(self.realtime, &self.key, topic, move |said| note(&seen, &said["payload"])).await;
+        for topic in ["crossfade:spooled:test-0", "crossfade:spooled:test-0:acked"] {
+            let seen = Arc::clone(&self.seen);
+            self.subscribe(topic, move |envelope| note(&seen, envelope)).await;
+        }
+    }
+
+    /// Reads a topic of this Realtime.
+    pub(crate) async fn subscribe(&self, topic: &str, mut note: impl FnMut(&Value) + Send + 'static) {
+        subscribe(self.realtime, &self.key, topic, move |said| note(&said["payload"])).await;
     }
 
     pub(crate) fn numbers(&self) -> BTreeSet<u64> {
@@ -137,6 +143,9 @@ fn note(seen: &Seen, envelope: &Value) {
     let batch = envelope["batch"].as_str().unwrap_or_default().to_owned();
     let replay = envelope["replay"] == true;
     for message in envelope["messages"].as_array().into_iter().flatten() {
+        if message.get("part").is_some() {
+            continue; // a piece is no document
+        }
         let body: Value = serde_json::from_str(message["data"].as_str().unwrap()).unwrap();
         seen.lock().unwrap().push((body["n"].as_u64().unwrap(), batch.clone(), replay));
     }
@@ -150,12 +159,12 @@ pub(crate) async fn write(socket: &mut TcpStream, event: &str, number: u64) {
     socket.write_all(&frame).await.unwrap();
 }
 
-const SEEN: &str = "crossfade_mirror_messages_total{state=\"seen\"}";
+pub(crate) const SEEN: &str = "crossfade_mirror_messages_total{state=\"seen\"}";
 pub(crate) const SPOOLED: &str = "crossfade_mirror_spooled";
-const CONFIRMED: &str = "crossfade_mirror_messages_total{state=\"confirmed\"}";
+pub(crate) const CONFIRMED: &str = "crossfade_mirror_messages_total{state=\"confirmed\"}";
 pub(crate) const CRASHED: &str = "crossfade_mirror_shed_total{reason=\"crash\"}";
 
-async fn at_least(proxy: &Proxy, series: &str, least: f64) -> f64 {
+pub(crate) async fn at_least(proxy: &Proxy, series: &str, least: f64) -> f64 {
     until(series, async || Some(proxy.value(series).await).filter(|value| *value >= least)).await
 }
 

@@ -120,12 +120,14 @@ impl Console {
         let records = disk.messages().iter().sum();
         let age_ms = disk.oldest_age_ms(crate::spool::disk::unix_ms());
         Some(model::Spool {
-            state: disk.state().as_str(),
+            state: disk.state(crate::spool::disk::unix_ms()).as_str(),
             records,
             bytes: disk.bytes(),
             limit_bytes: self.names.spool,
             oldest_age_s: (records > 0).then(|| age_ms as f64 / 1000.0),
             damaged: disk.damaged(),
+            lost_at_most: disk.lost_at_most(),
+            at_risk: disk.at_risk(),
         })
     }
 

@@ -3,16 +3,20 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ulid::Ulid;
 
+use super::wholes::Wholes;
 use crate::ledger::{Entry, Ledger, Proof, Shed};
 use crate::mirror::report::StoredEnd;
-use crate::mirror::stored::{ForDisk, Given};
-use crate::spool::disk::{Backlog, Command, Port, Report, Ticket};
+use crate::mirror::stored::{ForDisk, Given, Stored};
+use crate::spool::disk::{Backlog, Command, Moment, Port, Report, Ticket};
 use crate::spool::record::Draft;
 use crate::spool::share::Share;
+
+/// How often the account goes to the disk.
+const ACCOUNT_EVERY: Duration = Duration::from_millis(250);
 
 /// A copy that is on its way to the disk or there, while its batch is being published.
 #[derive(Debug, Default)]
@@ -31,6 +35,8 @@ pub(crate) struct Spool {
     pub(super) pending: HashMap<Ulid, Vec<Entry>>,
     pub(super) twins: HashMap<Ulid, Twin>,
     pub(super) out: HashMap<Ulid, (Ticket, u64)>,
+    /// Batches of the backlog that are larger than a broadcast, while their pieces are published.
+    pub(super) wholes: Wholes,
     /// Small commands that found no room; they are never dropped.
     pub(super) outbox: VecDeque<Command>,
     pub(super) ready: Option<Backlog>,
@@ -43,6 +49,10 @@ pub(crate) struct Spool {
     pub(super) stopping: bool,
     pub(super) closed: Option<u64>,
     pub(super) account_at: Instant,
+    /// The promise that an account was sent for ahead of time, by the level of seen messages it is due at.
+    pub(super) promise_asked: u64,
+    /// Messages that the disk has reported as lost.
+    pub(super) lost_heard: u64,
     pub(super) blocked_since: Option<Instant>,
 }
 
@@ -55,6 +65,7 @@ impl Spool {
             pending: HashMap::new(),
             twins: HashMap::new(),
             out: HashMap::new(),
+            wholes: Wholes::default(),
             outbox: VecDeque::new(),
             ready: None,
             asked: false,
@@ -63,6 +74,8 @@ impl Spool {
             stopping: false,
             closed: None,
             account_at: now,
+            promise_asked: u64::MAX,
+            lost_heard: 0,
             blocked_since: None,
         }
     }
@@ -81,6 +94,26 @@ impl Spool {
     pub(super) fn send(&mut self, command: Command) {
         self.outbox.push_back(command);
         self.flush();
+    }
+
+    /// The account of this moment, for the disk.
+    pub(super) fn moment(&self, sessions: u64, urgent: bool) -> Command {
+        let (account, lost_heard) = (self.ledger.account(), self.lost_heard);
+        Command::Account(Box::new(Moment { account, sessions, lost_heard, urgent }))
+    }
+
+    /// Sends the account when it is due, or so much was seen that a promise has to be written ahead.
+    pub(super) fn keep_account(&mut self, sessions: u64, now: Instant) {
+        let due = self.port.figures().promise_due();
+        let is_short = self.ledger.seen() >= due && self.promise_asked != due;
+        if now < self.account_at && !is_short {
+            return;
+        }
+        self.account_at = now + ACCOUNT_EVERY;
+        // If there is no room, the next one is as good.
+        if self.port.try_send(self.moment(sessions, false)).is_ok() && is_short {
+            self.promise_asked = due;
+        }
     }
 
     pub(super) fn has_room(&mut self) -> bool {
@@ -128,12 +161,16 @@ impl Spool {
                 self.ledger.inherit(messages, crashed);
                 tracing::info!(messages, "the spool is open; this is what an earlier process left in it");
                 if let Some(crash) = crash {
+                    let lost_at_most = crash.lost_at_most.unwrap_or(crash.messages);
+                    self.ledger.declare(lost_at_most);
                     tracing::error!(
                         instance = crash.instance,
-                        at_most = crash.messages,
+                        in_memory = crash.messages,
+                        lost_at_most,
+                        has_promise = crash.lost_at_most.is_some(),
                         last_account_ms = crash.at_ms,
-                        "the process before this one ended without a word: of what it had seen at its last account, at \
-                         most so many messages were in memory only and are lost; what it saw later is in no account"
+                        "the process before this one ended without a word: so many messages were in memory only at its \
+                         last account, and with what it may have seen later so many are lost at most"
                     );
                 }
             }
@@ -147,7 +184,10 @@ impl Spool {
             }
             Report::Backlog(backlog) => (self.asked, self.ready) = (false, Some(backlog)),
             Report::Empty => (self.asked, self.more) = (false, false),
-            Report::Lost { messages, why } => self.ledger.shed_spooled(messages, why),
+            Report::Lost { messages, why } => {
+                self.ledger.shed_spooled(messages, why);
+                self.lost_heard += messages;
+            }
             Report::Closed { messages } => self.closed = Some(messages),
         }
     }
@@ -176,12 +216,48 @@ impl Spool {
         }
     }
 
-    /// A batch of the backlog has ended.
+    /// Whether there is something of the backlog to publish.
+    pub(super) fn is_ready(&self) -> bool {
+        self.ready.is_some() || !self.wholes.is_empty()
+    }
+
+    /// Whether a batch is backlog, or a piece of it.
+    pub(super) fn is_backlog(&self, batch: Ulid) -> bool {
+        self.out.contains_key(&batch) || self.wholes.contains(batch)
+    }
+
+    /// What is to be published next. What is larger than a broadcast is cut.
+    pub(super) fn next_stored(&mut self, limit_bytes: u32) -> Option<Stored> {
+        if let Some(piece) = self.wholes.next() {
+            return Some(piece);
+        }
+        let Backlog { ticket, batch, messages, body, .. } = self.ready.take()?;
+        let messages = u64::from(messages);
+        self.out.insert(batch, (ticket, messages));
+        let stored = Stored { batch, messages, body };
+        if stored.body.len() <= limit_bytes as usize {
+            return Some(stored);
+        }
+        let pieces = stored.cut(limit_bytes);
+        if pieces.is_empty() {
+            self.ended(batch, StoredEnd::Lost(Shed::TooLarge));
+            return None;
+        }
+        self.wholes.add(batch, pieces);
+        self.wholes.next()
+    }
+
+    /// A batch of the backlog has ended, or a piece of it.
     pub(super) fn ended(&mut self, batch: Ulid, end: StoredEnd) {
+        let Some((batch, end)) = self.wholes.ended(batch, end) else { return };
         let Some((ticket, messages)) = self.out.remove(&batch) else { return };
         match end {
             StoredEnd::Arrived => self.ledger.confirm_spooled(messages, Proof::ReadBack),
-            StoredEnd::Lost(why) => self.ledger.shed_spooled(messages, why),
+            StoredEnd::Lost(why) => {
+                self.ledger.shed_spooled(messages, why);
+                // Before the disk forgets it: a kill must not find it gone and in no account.
+                self.send(self.moment(0, true));
+            }
             StoredEnd::Back => {
                 self.more = true;
                 return self.send(Command::Return(ticket));

@@ -84,6 +84,11 @@ impl Intake {
         Kinds { seen: frequencies.snapshot(now).into(), untracked: frequencies.untracked() }
     }
 
+    /// Sessions that are open, as far as they are remembered.
+    pub(crate) fn sessions(&self) -> u64 {
+        self.sessions.len() as u64
+    }
+
     /// Also offers what it takes in to the table.
     pub(crate) fn with_table(mut self, table: Option<TableOffer>) -> Self {
         self.table = table;

@@ -14,6 +14,7 @@ mod outcome;
 mod proof;
 mod shards;
 mod spool;
+mod wholes;
 
 use std::collections::HashMap;
 use std::path::PathBuf;

@@ -179,7 +179,7 @@ impl Side {
             self.parts(shard).1.handle_link_down(now);
             return false;
         }
-        if self.spool.as_ref().is_some_and(|spool| spool.out.contains_key(&batch)) {
+        if self.spool.as_ref().is_some_and(|spool| spool.is_backlog(batch)) {
             self.governor.spend_backlog(shard == Shard::ReadBack, now);
         } else {
             self.governor.spend(shard == Shard::ReadBack, now);

@@ -15,18 +15,17 @@ use crate::mirror::batch::Batch;
 use crate::mirror::divert::Divert;
 use crate::mirror::governor::Relief;
 use crate::mirror::shard::Shard;
-use crate::mirror::stored::Stored;
 use crate::proxy::News;
-use crate::spool::disk::{Backlog, Command};
+use crate::spool::disk::Command;
 
 /// Publishing that has been impossible for so long sends what is due to the disk; a reconnect is usually shorter.
 const BLOCKED_MAX: Duration = Duration::from_secs(2);
 /// Batches that wait for the disk in the publisher; more stay in the batcher, where they collapse.
 const GIVEN_MAX: usize = 8;
+/// Messages without room in the batcher that wait for a disk that is behind.
+const OVERFLOW_MAX: usize = 1_024;
 /// Unsettled batches of the backlog.
 const STORED_MAX: usize = 8;
-/// How often the account goes to the disk.
-const ACCOUNT_EVERY: Duration = Duration::from_millis(250);
 /// How often an empty backlog is looked at again.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// The longest wait for the disk at the end.
@@ -51,12 +50,7 @@ impl Side {
             spool.look_at = now + LOOK_EVERY;
             spool.more = true;
         }
-        if now >= spool.account_at {
-            spool.account_at = now + ACCOUNT_EVERY;
-            let account = Box::new(spool.ledger.account());
-            // The next one is as good.
-            drop(spool.port.try_send(Command::Account(account)));
-        }
+        spool.keep_account(self.intake.sessions(), now);
     }
 
     fn hear_disk(&mut self) {
@@ -96,6 +90,11 @@ impl Side {
         let blocked = (!can_publish).then(|| *spool.blocked_since.get_or_insert(now));
         let is_long = blocked.is_some_and(|since| now.saturating_duration_since(since) >= BLOCKED_MAX);
         for record in self.intake.take_overflow() {
+            if self.publisher.given() >= OVERFLOW_MAX {
+                // Whoever waited for it was told when it found no room.
+                record.shed(Shed::SpoolBusy);
+                continue;
+            }
             let batch = Batch::of(record);
             self.events.iter_mut().for_each(|events| events.divert(&batch));
             self.publisher.divert(batch, Shed::QueueFull, now);
@@ -194,15 +193,14 @@ impl Side {
         let Some(spool) = &mut self.spool else { return };
         if may
             && !spool.stopping
-            && spool.ready.is_some()
+            && spool.is_ready()
             && spool.share.may_send(live_due, now)
-            && let Some(Backlog { ticket, batch, messages, body, .. }) = spool.ready.take()
+            && let Some(stored) = spool.next_stored(self.limit_bytes)
         {
             spool.share.sent(now);
-            spool.out.insert(batch, (ticket, u64::from(messages)));
-            self.publisher.submit_stored(Stored { batch, messages: u64::from(messages), body }, now);
+            self.publisher.submit_stored(stored, now);
         }
-        if may && spool.ready.is_none() && spool.more && !spool.asked && !spool.stopping {
+        if may && !spool.is_ready() && spool.more && !spool.asked && !spool.stopping {
             spool.asked = true;
             spool.send(Command::Next);
         }
@@ -210,7 +208,7 @@ impl Side {
 
     /// When the backlog has something to send.
     pub(super) fn backlog_at(&self) -> Option<Instant> {
-        let spool = self.spool.as_ref().filter(|spool| spool.ready.is_some())?;
+        let spool = self.spool.as_ref().filter(|spool| spool.is_ready())?;
         let may = self.may_fill() && self.publisher.stored() < STORED_MAX;
         spool.share.poll_timeout().filter(|_| may).map(|at| at.max(self.governor.free_at()))
     }
@@ -256,7 +254,7 @@ impl Side {
             tracing::error!(messages = late, "the disk was too slow at the end: these messages are lost");
         }
         // What is handed out stays on disk for the next process.
-        spool.send(Command::Account(Box::new(spool.ledger.account())));
+        spool.send(spool.moment(0, true));
         spool.send(Command::Close);
         while spool.closed.is_none() {
             match tokio::time::timeout_at(until.into(), spool.port.next_report()).await {

@@ -293,3 +293,21 @@ fn figures_count_as_realtime_does() {
     assert!((figures.used - 0.1).abs() < 1e-9, "two pods alike: 10 of 100");
     assert_eq!(governor.figures(now + secs(300)).per_second, 0.0);
 }
+
+#[test]
+fn presets_are_the_documented_numbers() {
+    // The table of Supabase's limits page (free, pro with cap, pro without, team), its payload limits in thousands of
+    // bytes, and the included messages and price of its page about usage; as of 2026-08.
+    let documented = [
+        ("free", [100, 100, 100], 256_000, 2_000_000, None),
+        ("pro", [500, 500, 100], 3_000_000, 5_000_000, None),
+        ("pro-no-cap", [2_500, 2_500, 100], 3_000_000, 5_000_000, Some(250)),
+        ("team", [2_500, 2_500, 100], 3_000_000, 5_000_000, Some(250)),
+    ];
+    let of = |plan: Plan| {
+        let limits = [plan.messages_per_second, plan.joins_per_second, plan.channels_per_connection];
+        (plan.name, limits, plan.payload_bytes, plan.included_per_month, plan.cents_per_million)
+    };
+    assert_eq!(Plan::PRESETS.map(of), documented);
+    assert_eq!(Plan { name: "team", ..Plan::CUSTOM }, Plan::TEAM, "where a number is not told, it is Team's");
+}

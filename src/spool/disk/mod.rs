@@ -5,7 +5,7 @@
 //!
 //! **Decision.** [`Port`] is what the side thread holds: it leaves a [`Command`] if there is room and polls [`Report`]s.
 //! [`Worker`] is the other end: each turn takes what waits, writes it, syncs once, and only then reports it as synced.
-//! [`spawn`] gives it a thread; a simulation calls its turns itself. Files are `store.rs`, `upkeep.rs`, `recover.rs`,
+//! [`spawn`] gives it a thread (`life.rs`); a simulation calls its turns itself. Files are `store.rs`, `upkeep.rs`, `recover.rs`,
 //! `reader.rs` and `checkpoint.rs`.
 //!
 //! **Limits.** [`QUEUE_MAX`] commands and [`QUEUE_BYTES`] of bodies wait; beyond it an append is refused and the caller
@@ -13,19 +13,21 @@
 
 mod checkpoint;
 mod figures;
+mod life;
 mod reader;
 mod recover;
 mod store;
 mod upkeep;
 
 #[cfg(test)]
+mod days;
+#[cfg(test)]
 mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::thread::JoinHandle;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -40,6 +42,7 @@ use crate::ledger::{Account, Shed};
 
 pub use checkpoint::{Checkpoint, Crash};
 pub use figures::{Figures, State};
+pub use life::spawn;
 pub use recover::{Inventory, SegmentFacts, inspect};
 pub use store::{OpenError, Store};
 
@@ -49,9 +52,6 @@ pub const QUEUE_MAX: usize = 4096;
 pub const QUEUE_BYTES: u64 = 16 << 20;
 /// Commands of one turn, and of one sync.
 const TURN_MAX: usize = 512;
-/// How often and how long the lock of another process is waited for.
-const LOCK_TRIES: u32 = 120;
-const LOCK_PAUSE: Duration = Duration::from_millis(500);
 /// How old the account on disk may be.
 pub const CHECKPOINT_EVERY: Duration = Duration::from_millis(500);
 
@@ -99,9 +99,22 @@ pub enum Command {
     /// A batch that was handed out could not be published now.
     Return(Ticket),
     /// The account of this moment.
-    Account(Box<Account>),
+    Account(Box<Moment>),
     /// Nothing more will come; write down what remains.
     Close,
+}
+
+/// What the disk is told from time to time.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// The account.
+    pub account: Account,
+    /// Sessions that are open.
+    pub sessions: u64,
+    /// Of the messages that [`Report::Lost`] has named, those that the account knows of.
+    pub lost_heard: u64,
+    /// Something was given up that is still on the disk: to be written before the disk forgets it.
+    pub urgent: bool,
 }
 
 /// A batch of the backlog.
@@ -164,6 +177,7 @@ pub struct Port {
     commands: SyncSender<Command>,
     reports: mpsc::Receiver<Report>,
     waiting: Arc<AtomicU64>,
+    figures: Arc<Figures>,
 }
 
 impl Port {
@@ -183,6 +197,12 @@ impl Port {
             | std::sync::mpsc::TrySendError::Disconnected(command)) = error;
             Box::new(command)
         })
+    }
+
+    /// What the disk shows.
+    #[must_use]
+    pub fn figures(&self) -> &Figures {
+        &self.figures
     }
 
     /// Whether the disk keeps up.
@@ -230,7 +250,8 @@ pub fn connect(figures: Arc<Figures>) -> (Port, Plug) {
     let (commands, taken) = sync_channel(QUEUE_MAX);
     let (reports, heard) = mpsc::channel(QUEUE_MAX);
     let waiting = Arc::new(AtomicU64::new(0));
-    let port = Port { commands, reports: heard, waiting: Arc::clone(&waiting) };
+    let port =
+        Port { commands, reports: heard, waiting: Arc::clone(&waiting), figures: Arc::clone(&figures) };
     (port, Plug { commands: taken, reports, waiting, figures })
 }
 
@@ -257,74 +278,21 @@ impl Worker {
     pub fn turn(&mut self, first: Option<Command>, now_ms: u64) -> bool {
         let mut bytes = 0;
         let mut next = first;
+        self.plug.figures.set_busy(now_ms);
         for _ in 0..TURN_MAX {
             let Some(command) = next.take().or_else(|| self.plug.commands.try_recv().ok()) else { break };
             bytes += body_len(&command);
             self.store.apply(command, now_ms);
         }
         self.store.finish_turn(now_ms);
+        self.plug.figures.set_busy(0);
         self.plug.waiting.fetch_sub(bytes, Ordering::Relaxed);
         let mut heard = !self.plug.reports.is_closed();
         for report in self.store.take_reports() {
-            heard &= self.report(report);
+            heard &= self.plug.report(report);
         }
         heard
     }
-
-    fn report(&self, report: Report) -> bool {
-        match self.plug.reports.try_send(report) {
-            Ok(()) => true,
-            Err(mpsc::error::TrySendError::Closed(_)) => false,
-            Err(mpsc::error::TrySendError::Full(report)) => self.plug.reports.blocking_send(report).is_ok(),
-        }
-    }
-
-    fn run(mut self) {
-        loop {
-            match self.plug.commands.recv_timeout(CHECKPOINT_EVERY) {
-                Ok(command) => {
-                    self.turn(Some(command), unix_ms());
-                }
-                Err(RecvTimeoutError::Timeout) => {
-                    self.turn(None, unix_ms());
-                }
-                Err(RecvTimeoutError::Disconnected) => return,
-            }
-        }
-    }
-}
-
-/// Opens the spool on a thread of its own; it ends when the port is dropped, or at once if there is no opening it. A
-/// directory that another process has is waited for: that one may be stopping.
-///
-/// # Errors
-/// The thread cannot be made.
-pub fn spawn(settings: Settings, mut plug: Plug) -> std::io::Result<JoinHandle<()>> {
-    let copy = move || Settings {
-        dir: settings.dir.clone(),
-        seal: settings.seal.clone(),
-        instance: settings.instance.clone(),
-        ..settings
-    };
-    let life = move || {
-        for tries in 1.. {
-            match Worker::open(copy(), plug) {
-                Ok(worker) => return worker.run(),
-                Err((OpenError::Locked { dir }, back)) if tries < LOCK_TRIES && !back.reports.is_closed() => {
-                    tracing::warn!(dir, "another process has the spool; waiting for it");
-                    plug = back;
-                    std::thread::sleep(LOCK_PAUSE);
-                }
-                Err((error, plug)) => {
-                    plug.figures.set_state(State::Broken);
-                    let cause =
-                        std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-                    return tracing::error!(%error, cause, "no spool: what cannot be published is lost");
-                }
-            }
-        }
-    };
-    std::thread::Builder::new().name("disk".to_owned()).spawn(life)
 }
 
 #[expect(clippy::disallowed_methods, reason = "the disk thread is a shell: its clock is the real one")]

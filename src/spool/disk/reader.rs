@@ -137,7 +137,7 @@ impl Store {
             "a record of the spool is damaged; what was in it is lost"
         );
         self.settle(place);
-        self.reports.push(Report::Lost { messages: u64::from(place.messages), why: Shed::SpoolDamaged });
+        self.lose(u64::from(place.messages), Shed::SpoolDamaged);
     }
 
     fn step(&mut self, class: Class) -> io::Result<Step> {
@@ -196,7 +196,7 @@ impl Store {
                 messages,
                 "records of the spool cannot be found any more"
             );
-            self.reports.push(Report::Lost { messages, why: Shed::SpoolDamaged });
+            self.lose(messages, Shed::SpoolDamaged);
         }
     }
 
@@ -207,7 +207,7 @@ impl Store {
             self.returned.insert(ticket, place);
         } else {
             let messages = u64::from(place.messages);
-            self.reports.push(Report::Lost { messages, why: Shed::SpoolFull });
+            self.lose(messages, Shed::SpoolFull);
         }
     }
 }

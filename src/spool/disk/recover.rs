@@ -6,10 +6,15 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
+use super::checkpoint::{self, Checkpoint};
 use crate::envelope::Class;
 use crate::spool::index::{Segment, settled_by};
+use crate::spool::promise::Promise;
 use crate::spool::record::{HEADER_LEN, Header};
 use crate::spool::scan::{Found, Scanner};
+
+/// The file of promises.
+pub(super) const PROMISE: &str = "promise";
 
 pub(super) fn segment_path(dir: &Path, class: Class, base: u64) -> PathBuf {
     dir.join(format!("{}-{base:016x}.seg", class.as_str()))
@@ -51,6 +56,10 @@ pub struct SegmentFacts {
 pub struct Inventory {
     /// The segments, by class and age.
     pub segments: Vec<SegmentFacts>,
+    /// The last account, if there is one that can be read.
+    pub account: Option<Checkpoint>,
+    /// The newest promise.
+    pub promise: Option<Promise>,
 }
 
 /// Walks over all segments of a directory without changing anything.
@@ -63,8 +72,10 @@ pub fn inspect(dir: &Path) -> io::Result<Inventory> {
         names.extend(entry?.file_name().to_str().and_then(parse_name));
     }
     names.sort_unstable();
-    let segments = names.into_iter().map(|(class, base)| walk(dir, class, base));
-    Ok(Inventory { segments: segments.collect::<io::Result<_>>()? })
+    let segments =
+        names.into_iter().map(|(class, base)| walk(dir, class, base)).collect::<io::Result<_>>()?;
+    let promise = fs::read(dir.join(PROMISE)).ok().and_then(|bytes| Promise::newest(&bytes));
+    Ok(Inventory { segments, account: checkpoint::read(dir).ok().flatten(), promise })
 }
 
 fn walk(dir: &Path, class: Class, base: u64) -> io::Result<SegmentFacts> {

@@ -9,14 +9,15 @@ use std::sync::atomic::Ordering;
 
 use ulid::Ulid;
 
-use super::checkpoint::{self, Checkpoint};
+use super::checkpoint::{self, Checkpoint, Crash};
 use super::figures::{Figures, State};
 use super::reader::Cursor;
 use super::recover::{Inventory, inspect, segment_path};
-use super::{Command, Report, Settings, Ticket};
+use super::{Command, Moment, Report, Settings, Ticket};
 use crate::envelope::Class;
 use crate::ledger::Shed;
 use crate::spool::index::{Index, Room};
+use crate::spool::promise::{Ahead, Promise};
 use crate::spool::record::{Draft, HEADER_LEN, write};
 
 const LOCK: &str = "lock";
@@ -89,6 +90,15 @@ pub struct Store {
     pub(super) lists: Vec<(Class, u64, u64)>,
     pub(super) account: Option<Checkpoint>,
     pub(super) written_ms: u64,
+    pub(super) before: Option<Crash>,
+    pub(super) promises: File,
+    pub(super) promised: Promise,
+    pub(super) promise_failed: bool,
+    pub(super) ahead: Ahead,
+    /// The last word about the moment, until it is written.
+    pub(super) moment: Option<Moment>,
+    /// Messages of [`Report::Lost`] since the start.
+    pub(super) lost: u64,
     /// Held for as long as the store lives.
     _lock: File,
     #[cfg(test)]
@@ -113,6 +123,7 @@ impl Store {
             Err(fs::TryLockError::Error(source)) => return Err(failed(source)),
         }
         let inventory = inspect(&settings.dir).map_err(failed)?;
+        let promises = checkpoint::promises(&settings.dir).map_err(failed)?;
         let mut store = Self {
             index: Index::new(settings.limits),
             cursors: Default::default(),
@@ -128,6 +139,13 @@ impl Store {
             lists: Vec::new(),
             account: None,
             written_ms: 0,
+            before: None,
+            promises,
+            promised: Promise::default(),
+            promise_failed: false,
+            ahead: Ahead::default(),
+            moment: None,
+            lost: 0,
             _lock: lock,
             settings,
             #[cfg(test)]
@@ -141,6 +159,7 @@ impl Store {
     }
 
     fn adopt(&mut self, inventory: Inventory) -> io::Result<()> {
+        let promise = inventory.promise;
         for facts in inventory.segments {
             for (from, to) in &facts.damaged {
                 self.figures.damaged.fetch_add(1, Ordering::Relaxed);
@@ -162,10 +181,24 @@ impl Store {
             None
         });
         let messages = Class::ALL.into_iter().map(|class| self.index.open(class).1).sum();
-        let crash = last.as_ref().and_then(checkpoint::crash_of);
+        let crash = last.as_ref().and_then(|last| checkpoint::crash_of(last, promise));
+        self.figures.set_crash(crash.as_ref());
+        self.before.clone_from(&crash);
         self.reports.push(Report::Opened { messages, crash });
         self.account = Some(Checkpoint::default());
-        self.write_account(0).inspect_err(|_| self.account = None)
+        self.set_state(State::Ok);
+        if let Err(error) = self.write_account(0) {
+            // A full disk does not keep anybody from reading it.
+            if State::of(&error) != State::Full {
+                return Err(error);
+            }
+            self.write_failed(&error);
+        }
+        // After the account: until then the older promise belongs to the older account.
+        let seen_max = self.ahead.account(0, 0);
+        self.promised.number = promise.map_or(0, |last| last.number);
+        self.promise(Promise { seen_max, ..Promise::default() });
+        Ok(())
     }
 
     /// Does what a command says; results are reported after [`finish_turn`](Self::finish_turn).
@@ -180,7 +213,7 @@ impl Store {
             Command::Release(batch, messages) => match self.held.remove(&batch) {
                 Some(Held { place, passed: true }) => drop(self.returned.insert(place.ticket, place)),
                 Some(_) => {}
-                None => self.reports.push(Report::Lost { messages, why: Shed::SpoolFull }),
+                None => self.lose(messages, Shed::SpoolFull),
             },
             Command::Next => self.hand_out(),
             Command::Done(ticket) => {
@@ -189,7 +222,11 @@ impl Store {
                 }
             }
             Command::Return(ticket) => self.take_back(ticket),
-            Command::Account(account) => self.account = Some(Checkpoint::of(&account)),
+            Command::Account(moment) => {
+                self.account = Some(Checkpoint::of(&moment.account));
+                let urgent = moment.urgent || self.moment.is_some_and(|one| one.urgent);
+                self.moment = Some(Moment { urgent, ..*moment });
+            }
             Command::Close => self.close(now_ms),
         }
     }
@@ -237,24 +274,26 @@ impl Store {
             let place = Place { ticket, base, at, messages: draft.messages };
             self.held.insert(draft.batch, Held { place, passed: false });
         }
-        if self.state == State::Full {
+        if matches!(self.state, State::Full | State::ReadOnly) {
+            tracing::info!("the spool's disk takes what it is given again");
             self.set_state(State::Ok);
         }
         Ok(())
     }
 
-    /// A full disk may have room again; anything else is final.
+    /// A full or read-only disk may take something again; anything else is final.
     fn write_failed(&mut self, error: &io::Error) -> Shed {
-        use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
-        if matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge) {
-            if self.state != State::Full {
-                tracing::error!(%error, "the spool's disk is full: what cannot be published is lost until there is room");
-                self.set_state(State::Full);
-            }
-            return Shed::SpoolFull;
+        let state = State::of(error);
+        if state == State::Broken {
+            self.fail(error);
+            return Shed::SpoolBroken;
         }
-        self.fail(error);
-        Shed::SpoolBroken
+        if self.state != state {
+            let state = state.as_str();
+            tracing::error!(%error, state, "the spool's disk takes nothing: what cannot be published is lost until it does");
+        }
+        self.set_state(state);
+        if state == State::Full { Shed::SpoolFull } else { Shed::SpoolBroken }
     }
 
     fn fail(&mut self, error: &io::Error) {
@@ -304,34 +343,6 @@ impl Store {
                 self.index.forget_newest(class);
                 Err(self.write_failed(&error))
             }
-        }
-    }
-
-    /// The oldest segment of a class goes, with everything in it.
-    fn evict(&mut self, class: Class) {
-        self.sync(); // what is reported as lost must have been reported as synced before
-        let Some(gone) = self.index.evict(class) else { return };
-        self.forget_writer(class, gone.base);
-        self.remove_files(class, gone.base);
-        let inside = |place: &Place| place.ticket.class == class && place.base == gone.base;
-        let held: u64 = self
-            .held
-            .values()
-            .filter(|one| inside(&one.place))
-            .map(|one| u64::from(one.place.messages))
-            .sum();
-        // What is handed out is accounted for when it comes back.
-        let out: u64 = self.out.values().filter(|one| inside(one)).map(|one| u64::from(one.messages)).sum();
-        self.held.retain(|_, one| !inside(&one.place));
-        self.returned.retain(|_, one| !inside(one));
-        let messages = gone.messages.saturating_sub(held + out);
-        tracing::warn!(
-            class = class.as_str(),
-            messages,
-            "the spool is full: the oldest of this class gives way"
-        );
-        if messages > 0 {
-            self.reports.push(Report::Lost { messages, why: Shed::SpoolFull });
         }
     }
 

@@ -12,7 +12,7 @@ use ulid::Ulid;
 
 use super::figures::State;
 use super::store::{OpenError, Store};
-use super::{Command, Report, Settings, Ticket, Worker, connect};
+use super::{Command, Moment, Report, Settings, Ticket, Worker, connect};
 use crate::envelope::Class;
 use crate::ledger::{Ledger, Shed};
 use crate::spool::index::Limits;
@@ -26,29 +26,31 @@ pub(crate) enum Sabotage {
     SyncFails,
     /// What was handed out counts as settled at once.
     SettleOnHandOut,
+    /// No promise is written ahead.
+    NoPromise,
 }
 
 /// A directory of its own, deleted at the end.
-struct Dir(PathBuf);
+pub(super) struct Dir(pub(super) PathBuf);
 
 impl Dir {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let name =
             format!("crossfade-spool-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         Self(std::env::temp_dir().join(name))
     }
 
-    fn settings(&self, total: u64) -> Settings {
+    pub(super) fn settings(&self, total: u64) -> Settings {
         let limits = Limits { total, segment: 2_000 };
         Settings { dir: self.0.clone(), limits, seal: None, instance: "test".to_owned() }
     }
 
-    fn open(&self, total: u64) -> Store {
+    pub(super) fn open(&self, total: u64) -> Store {
         Store::open(self.settings(total), Arc::default()).unwrap()
     }
 
-    fn segments(&self) -> Vec<PathBuf> {
+    pub(super) fn segments(&self) -> Vec<PathBuf> {
         let all = fs::read_dir(&self.0).unwrap().map(|entry| entry.unwrap().path());
         let mut all: Vec<_> = all.filter(|path| path.extension().is_some_and(|ext| ext == "seg")).collect();
         all.sort();
@@ -62,7 +64,7 @@ impl Drop for Dir {
     }
 }
 
-fn draft(number: u64, class: Class) -> Draft {
+pub(super) fn draft(number: u64, class: Class) -> Draft {
     let body = format!("body {number} {}", "x".repeat(usize::try_from(number * 37 % 300).unwrap()));
     Draft {
         batch: Ulid(u128::from(number)),
@@ -73,7 +75,12 @@ fn draft(number: u64, class: Class) -> Draft {
     }
 }
 
-fn turn(store: &mut Store, commands: Vec<Command>) -> Vec<Report> {
+pub(super) fn account(ledger: &Ledger) -> Command {
+    let account = ledger.account();
+    Command::Account(Box::new(Moment { account, sessions: 1, lost_heard: 0, urgent: false }))
+}
+
+pub(super) fn turn(store: &mut Store, commands: Vec<Command>) -> Vec<Report> {
     for command in commands {
         store.apply(command, 5_000);
     }
@@ -290,7 +297,7 @@ fn a_failed_sync_is_final_and_nothing_is_called_spooled() {
     store.sabotage = Some(Sabotage::SyncFails);
     let reports = turn(&mut store, vec![Command::Append { draft: draft(2, Class::High), held: false }]);
     assert_eq!(reports, [Report::Failed(vec![Ulid(2)], Shed::SpoolBroken)]);
-    assert_eq!(store.figures.state(), State::Broken);
+    assert_eq!(store.figures.state(0), State::Broken);
     store.sabotage = None;
     let reports = turn(&mut store, vec![Command::Append { draft: draft(3, Class::High), held: false }]);
     assert_eq!(reports, [Report::Failed(vec![Ulid(3)], Shed::SpoolBroken)], "it stays broken");
@@ -349,7 +356,7 @@ fn another_key_hands_nothing_out_and_deletes_nothing() {
     for digit in ["2", "not a key"] {
         let mut store = sealed(digit);
         assert!(turn(&mut store, vec![Command::Next]).contains(&Report::Empty));
-        assert_eq!(store.figures.state(), State::Sealed);
+        assert_eq!(store.figures.state(0), State::Sealed);
     }
     let reports = turn(&mut sealed("1"), vec![Command::Next]);
     assert!(reports.iter().any(|one| matches!(one, Report::Backlog(_))), "{reports:?}");
@@ -367,14 +374,14 @@ fn a_process_that_ended_without_a_word_is_declared() {
     let entries: Vec<_> = (1..=9).map(|seq| ledger.open(key(seq))).collect();
     let mut store = dir.open(1_000_000);
     let held = Command::Append { draft: draft(3, Class::Critical), held: true }; // 4 messages
-    turn(&mut store, vec![held, Command::Account(Box::new(ledger.account()))]);
+    turn(&mut store, vec![held, account(&ledger)]);
     drop(store);
     let mut store = dir.open(1_000_000);
     match &store.take_reports()[..] {
         [Report::Opened { messages: 4, crash: Some(crash) }] => assert_eq!(crash.messages, 5),
         other => panic!("{other:?}"),
     }
-    let reports = turn(&mut store, vec![Command::Account(Box::new(ledger.account())), Command::Close]);
+    let reports = turn(&mut store, vec![account(&ledger), Command::Close]);
     assert_eq!(reports, [Report::Closed { messages: 4 }]);
     drop(store);
     assert!(matches!(dir.open(1_000_000).take_reports()[..], [Report::Opened { messages: 4, crash: None }]));

@@ -309,7 +309,7 @@ pub struct Quota {
 /// See [`Status::spool`] and `GET /api/v1/spool`.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Spool {
-    /// `ok`, `full`, `broken` or `sealed`.
+    /// `ok`, `full`, `read_only`, `slow`, `broken` or `sealed`.
     pub state: &'static str,
     /// Messages on disk.
     pub records: u64,
@@ -321,4 +321,8 @@ pub struct Spool {
     pub oldest_age_s: Option<f64>,
     /// Records skipped as damaged.
     pub damaged: u64,
+    /// Upper bound of what the process before this one took along when it was killed; 0 = it was not.
+    pub lost_at_most: u64,
+    /// Upper bound of what a kill of this process would take along.
+    pub at_risk: u64,
 }
