@@ -286,6 +286,7 @@ fn the_drain_command_ends_sessions_in_order_and_waits_for_the_end() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "a hang is ended by the real clock")]
 fn a_log_that_nobody_reads_costs_no_session() {
     // Standard error is full before the first line, and stays full.
     let (reader, mut log) = std::os::unix::net::UnixStream::pair().unwrap();

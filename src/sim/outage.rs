@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::script::{Dice, Script};
 use super::spooled::Dir;
 use super::start;
-use super::world::{Scene, World};
+use super::world::{SERVICE, Scene, World};
 use crate::emulator::{Fault, FaultKind};
 use crate::mirror::governor::Plan;
 use crate::mirror::shard::Sampling;
@@ -59,8 +59,11 @@ fn small(dir: &Dir) -> World {
     fault.after_ms = 8_000;
     let limit = Plan::FREE.messages_per_second;
     let (faults, sampling) = (vec![fault], Sampling::All);
-    let mut world =
-        World::of(5, Scene { scripts, faults, sampling, limit, governor: None, hot: true }, start());
+    let mut world = World::of(
+        5,
+        Scene { scripts, faults, sampling, limit, governor: None, hot: true, role: SERVICE },
+        start(),
+    );
     world.attach_spool(dir, 64 << 20);
     world.sessions.iter_mut().for_each(super::session::Session::read_freely);
     world
