@@ -160,6 +160,39 @@ fn a_disk_that_takes_nothing_now_may_do_so_later() {
     assert_eq!(state(ErrorKind::Other), State::Broken);
 }
 
+#[test]
+fn a_full_or_read_only_disk_refuses_keeps_what_it_has_and_is_used_again() {
+    use std::io::ErrorKind::{ReadOnlyFilesystem, StorageFull};
+    let days = [
+        (StorageFull, State::Full, Shed::SpoolFull),
+        (ReadOnlyFilesystem, State::ReadOnly, Shed::SpoolBroken),
+    ];
+    for (kind, state, why) in days {
+        let dir = Dir::new();
+        let mut store = dir.open(100_000);
+        let append = |number| Command::Append { draft: draft(number, Class::High), held: false };
+        turn(&mut store, vec![append(1)]);
+        store.sabotage = Some(Sabotage::DiskSays(kind));
+        assert_eq!(turn(&mut store, vec![append(2)]), [Report::Failed(vec![Ulid(2)], why)]);
+        assert_eq!(store.figures.state(0), state);
+        let reports = turn(&mut store, vec![Command::Next]);
+        assert!(matches!(&reports[..], [Report::Backlog(one)] if one.batch == Ulid(1)), "{reports:?}");
+        store.sabotage = None;
+        assert_eq!(turn(&mut store, vec![append(3)]), [Report::Synced(vec![Ulid(3)])]);
+        assert_eq!(store.figures.state(0), State::Ok);
+        drop(store);
+        // The half-written record is overwritten by the next, and what was refused is not there.
+        let mut store = dir.open(100_000);
+        let mut found = Vec::new();
+        for _ in 0..3 {
+            for report in turn(&mut store, vec![Command::Next]) {
+                found.extend(if let Report::Backlog(one) = report { Some(one.batch.0) } else { None });
+            }
+        }
+        assert_eq!(found, [1, 3]);
+    }
+}
+
 #[tokio::test]
 async fn a_directory_that_cannot_be_used_is_tried_again_and_everything_is_refused_meanwhile() {
     let dir = Dir::new();

@@ -264,7 +264,10 @@ impl Store {
         let Some(Some(writer)) = self.writers.get_mut(draft.class as usize) else {
             return Err(Shed::SpoolBroken);
         };
-        if let Err(error) = writer.file.write_all_at(&self.scratch, at) {
+        let written = writer.file.write_all_at(&self.scratch, at);
+        #[cfg(test)]
+        let written = written.and(super::tests::Sabotage::spoil(self.sabotage));
+        if let Err(error) = written {
             return Err(self.write_failed(&error));
         }
         writer.dirty = true;

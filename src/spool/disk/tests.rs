@@ -28,6 +28,18 @@ pub(crate) enum Sabotage {
     SettleOnHandOut,
     /// No promise is written ahead.
     NoPromise,
+    /// The disk says that it is full, or read-only.
+    DiskSays(std::io::ErrorKind),
+}
+
+impl Sabotage {
+    /// What the disk says to a write.
+    pub(super) fn spoil(chosen: Option<Self>) -> std::io::Result<()> {
+        match chosen {
+            Some(Self::DiskSays(kind)) => Err(kind.into()),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// A directory of its own, deleted at the end.
