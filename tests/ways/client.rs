@@ -250,6 +250,7 @@ pub(crate) fn talk(to: SocketAddr, talk: &Talk) -> (Vec<u8>, End) {
     socket.read_exact(&mut got).unwrap();
     drop(writing.join().unwrap());
     if talk.reset == Reset::Client {
+        socket.read_exact(&mut [0]).unwrap();
         reset(socket);
         return (got, End::Reset);
     }

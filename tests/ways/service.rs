@@ -104,13 +104,15 @@ fn session(mut socket: TcpStream, head: &[u8], talk: &Talk) -> (Vec<u8>, End) {
     }
     let mut got = vec![0; expect];
     socket.read_exact(&mut got).unwrap();
-    drop(writing.join().unwrap());
+    let mut writer = writing.join().unwrap();
     if talk.reset == Reset::Client {
+        // Each side says that it has read everything: a reset may overtake bytes.
+        writer.write_all(b"!").unwrap();
         let (more, end) = client::rest(&mut socket);
         return ([got, more].concat(), end);
     }
-    // The client says that it has read everything: a reset may overtake bytes.
     socket.read_exact(&mut [0]).unwrap();
+    drop(writer);
     client::reset(socket);
     (got, End::Reset)
 }
