@@ -77,7 +77,7 @@ def ask(port):
         while piece := caller.recv(4096):
             said += piece
     if not said.startswith(b"HTTP/1.1 200 ") or not said.endswith(b"ok\n"):
-        raise OSError(f"answered {said[:80]}")
+        raise OSError(f"answered {said[:400]}")
 
 
 def messages(log):
