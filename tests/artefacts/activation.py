@@ -33,6 +33,11 @@ def setting(unit, name):
     return found[0] if found else fail(f"{unit} says nothing of {name}")
 
 
+class Service(http.server.ThreadingHTTPServer):
+    # Five, Python's own, is fewer than there are callers: the sixth waits a second for its SYN to be sent again.
+    request_queue_size = 128
+
+
 class Answer(http.server.BaseHTTPRequestHandler):
     """The service behind."""
 
@@ -187,7 +192,7 @@ def restarts(made):
 def main():
     shutil.rmtree(out, ignore_errors=True)
     pathlib.Path(out).mkdir(parents=True)
-    service = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+    service = Service(("127.0.0.1", 0), Answer)
     threading.Thread(target=service.serve_forever, daemon=True).start()
     made = environment(f"ws://127.0.0.1:{service.server_address[1]}")
     by_systemd(made)
