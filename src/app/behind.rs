@@ -12,7 +12,7 @@ use super::ops::{Links, View, Word};
 use super::reports;
 use super::side::{self, Book, EventPublisher, Side};
 use super::table::{self, TableFigures, TableOffer};
-use super::{StartError, Tuning, seed, settings};
+use super::{StartError, Tuning, ending, seed, settings};
 use crate::budget::Budget;
 use crate::config::{Config, MirrorFormat, Readback};
 use crate::ledger::Ledger;
@@ -66,7 +66,7 @@ impl Behind<'_> {
         let (spool, disk) = self.start_spool(&instance, epoch)?.unzip();
         publisher.spools = spool.is_some();
         let topic = settings::topic(config);
-        let flush = self.tuning.flush.unwrap_or(Duration::from_secs(5));
+        let flush = self.tuning.flush.unwrap_or_else(|| ending::flush(config.drain.grace));
         let workers = running.workers().to_vec();
         let key_file = config.supabase.as_ref().and_then(|supabase| supabase.key.file.clone());
         let limits = batch::Limits { bytes: config.mirror.buffer };

@@ -28,6 +28,7 @@ mod console;
 mod control;
 mod decide;
 mod ear;
+mod ending;
 pub(crate) mod events;
 pub(crate) mod figures;
 pub(crate) mod flags;
@@ -345,26 +346,25 @@ impl App {
         answered.await.map_err(|_| "the process is stopping".to_owned())?
     }
 
-    /// Stops everything in order. What the drain could not end in time is cut off.
+    /// Stops everything in order, within `plan.grace`. What the drain could not end in time is cut off.
     pub async fn drain(self, plan: DrainPlan) -> DrainReport {
-        let report = self.running.drain(plan).await;
+        let end = tokio::time::Instant::now() + plan.grace;
+        let report = self.running.drain(DrainPlan { grace: ending::clients(plan.grace), ..plan }).await;
         self.stop_side.notify_one();
         let Self { side, ops, stop_ops, words, running, admin, stores, .. } = self;
         drop((words, stores));
-        let ended = tokio::task::spawn_blocking(move || {
-            if side.is_some_and(|side| side.join().is_err()) {
-                tracing::error!("the side thread had panicked");
-            }
-            stop_ops.notify_one();
-            if ops.join().is_err() {
-                tracing::error!("the ops thread had panicked");
-            }
-            drop(running);
-            drop(admin); // last: who waits at `POST /drain` hears now that all is over
-        });
-        if ended.await.is_err() {
-            tracing::error!("stopping was interrupted");
+        if let Some(side) = side {
+            ending::done_by(end - plan.grace / 50, "side", move || side.join()).await;
         }
+        stop_ops.notify_one();
+        ending::done_by(end, "ops", move || ops.join()).await;
+        drop(running);
+        // Last: who waits at `POST /drain` hears now that all is over.
+        ending::done_by(end, "admin", move || {
+            drop(admin);
+            Ok(())
+        })
+        .await;
         report
     }
 }
