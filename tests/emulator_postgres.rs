@@ -21,11 +21,26 @@ const HANG: Duration = Duration::from_secs(60);
 const SECRET: &str = "only for tests";
 const EVENTS: &str = "events(id uuid primary key default gen_random_uuid(), kind text not null, n int, data jsonb, \
                       at timestamptz, ok boolean default true, big bigint, unique (kind, n))";
+const LISTED: &str = "listed(id int primary key, words text[], numbers int[] default '{7}', big bigint[], ok boolean[], \
+                      data jsonb[], at timestamptz[], part uuid[])";
+/// Rows of that table: NULL elements and columns, quotes, words that look like NULL and like arrays, nested, empty.
+const LISTS: &str = r#"[
+    {"id":1,"words":["a","b c",null,"NULL","","say \"hi\"","back\\slash","{x,y}","é, ü","line\nbreak"],"numbers":[1,null,-3],
+     "big":[9007199254740993],"ok":[true,false,null],"data":[{"a":1,"b":[1,{"c":null}]},"s",2.5,true,null],
+     "at":["2026-01-02T03:04:05.5+00:00",null],"part":["00000000-0000-4000-8000-000000000001"]},
+    {"id":2,"words":[["a","b"],[null,"d\"e"]],"numbers":[[[1,2],[3,4]],[[5,6],[7,null]]],"big":[],"ok":[[true],[false]],
+     "data":[{"z":1,"aa":[]},[1,2]],"at":[],"part":[]},
+    {"id":3,"words":null,"numbers":null,"big":null,"ok":null,"data":null,"at":null,"part":null},
+    {"id":4,"words":[],"numbers":[],"big":[null],"ok":[],"data":[],"at":[null],"part":[null]}
+]"#;
+/// Names as in `pg_type`, in the order of the table.
+const COLUMNS: &str = r#"[{"name":"id","type":"int4"},{"name":"words","type":"_text"},{"name":"numbers","type":"_int4"},{"name":"big","type":"_int8"},{"name":"ok","type":"_bool"},{"name":"data","type":"_jsonb"},{"name":"at","type":"_timestamptz"},{"name":"part","type":"_uuid"}]"#;
 
 fn config() -> Config {
     Config {
         tables: vec![
             Table::parse(EVENTS).unwrap(),
+            Table::parse(LISTED).unwrap(),
             Table::parse("closed(id int primary key)").unwrap(),
             Table::parse("inbox(id int primary key)").unwrap(),
         ],
@@ -183,6 +198,7 @@ fn requests() -> Vec<(&'static str, &'static str, String, &'static str, String)>
     ] {
         all.push((service, "POST", "events".into(), "", bad.to_owned()));
     }
+    all.extend(array_requests());
     for query in [
         "n=in.(1,5)",
         "n=not.in.(1,5)",
@@ -225,6 +241,43 @@ fn requests() -> Vec<(&'static str, &'static str, String, &'static str, String)>
     all
 }
 
+/// Rows with arrays: those that go in, those that do not, and how they are found again.
+fn array_requests() -> Vec<(&'static str, &'static str, String, &'static str, String)> {
+    let service = "service_role";
+    let mut all = vec![(service, "POST", "listed".to_owned(), "return=representation", LISTS.to_owned())];
+    for body in [
+        r#"{"id":11,"words":["a",["b"],{"c":1},2]}"#,
+        r#"{"id":12,"words":"{a, \"b,c\",NULL,\"\"}","numbers":"{{1,2},{3,4}}"}"#,
+        r#"{"id":13,"numbers":[["1"],[null]],"ok":["t",false],"data":[{"b":[1,2],"a":null},[3,4],"s",null]}"#,
+        r#"{"id":14,"numbers":[[],[]]}"#,
+        r#"{"id":16,"numbers":[1,2]}"#,
+        r#"{"id":17,"numbers":[[1],[2]]}"#,
+        r#"{"id":18,"numbers":[[1,2]]}"#,
+        r#"{"id":19,"numbers":[1,null]}"#,
+        r#"{"id":20,"numbers":[null]}"#,
+        r#"{"id":15,"numbers":[[1],2]}"#,
+        r#"{"id":15,"numbers":[[1],[2,3]]}"#,
+        r#"{"id":15,"numbers":[1,"x"]}"#,
+        r#"{"id":15,"numbers":[9999999999]}"#,
+        r#"{"id":15,"numbers":5}"#,
+        r#"{"id":15,"numbers":{"a":1}}"#,
+        r#"{"id":15,"numbers":"1,2"}"#,
+        r#"{"id":15,"numbers":"{1,}"}"#,
+        r#"{"id":15,"numbers":"{{1},{2,3}}"}"#,
+        r#"{"id":15,"numbers":[[[[[[[1]]]]]]]}"#,
+        r#"{"id":15,"words":["a\u0000"]}"#,
+        r#"{"id":15,"part":["no"]}"#,
+    ] {
+        all.push((service, "POST", "listed".to_owned(), "return=representation", body.to_owned()));
+    }
+    let patch = r#"{"words":["x"],"numbers":[],"at":null}"#;
+    all.push((service, "PATCH", "listed?id=eq.1".to_owned(), "return=representation", patch.to_owned()));
+    for query in ["numbers=eq.{7}", "numbers=gt.{9}", "words=is.null", "order=numbers,id", "words=eq.a"] {
+        all.push((service, "GET", format!("listed?{query}"), "count=exact", String::new()));
+    }
+    all
+}
+
 /// What cannot be the same: made-up ids, details that PostgreSQL words more fully, hints.
 fn comparable(mut answer: Answer) -> Answer {
     if let Ok(serde_json::Value::Object(mut error)) = serde_json::from_str(&answer.body)
@@ -245,7 +298,7 @@ fn comparable(mut answer: Answer) -> Answer {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_memory_answers_as_postgresql_does() {
     let Some(cluster) = Cluster::start() else { return println!("skip: no PostgreSQL here") };
-    cluster.sql(&format!("CREATE TABLE {EVENTS}; CREATE TABLE closed(id int primary key); ALTER TABLE closed ENABLE ROW LEVEL SECURITY; \
+    cluster.sql(&format!("CREATE TABLE {EVENTS}; CREATE TABLE {LISTED}; CREATE TABLE closed(id int primary key); ALTER TABLE closed ENABLE ROW LEVEL SECURITY; \
         CREATE TABLE inbox(id int primary key); ALTER TABLE inbox ENABLE ROW LEVEL SECURITY; \
         CREATE POLICY puts ON inbox FOR INSERT TO authenticated WITH CHECK (true)"));
     let (memory, real) = (in_memory().await, on(&cluster).await);
@@ -345,6 +398,58 @@ async fn row_changes_come_from_the_log_to_those_who_may_see_them() {
     }
     let refused = subscribe(&real, &key("service_role"), "unpublished").await.1;
     assert!(refused.contains("Please check Realtime is enabled"), "{refused}");
+}
+
+/// Real Realtime has a column's value from `to_jsonb` of its text cast to its type, and the type's name from `pg_type`.
+/// So PostgreSQL's own `to_jsonb` is the oracle of both backends, besides what is written here.
+#[tokio::test(flavor = "multi_thread")]
+async fn arrays_in_row_changes_are_json_arrays_from_the_log_and_from_memory() {
+    let Some(cluster) = Cluster::start() else { return println!("skip: no PostgreSQL here") };
+    cluster.sql(&format!(
+        "CREATE TABLE {LISTED}; ALTER PUBLICATION supabase_realtime ADD TABLE listed; CREATE FUNCTION shown(i int) RETURNS jsonb \
+         LANGUAGE sql AS $$ SELECT to_jsonb(listed) FROM listed WHERE id = i $$"
+    ));
+    let real = on(&cluster).await;
+    let rows: Vec<serde_json::Value> = serde_json::from_str(LISTS).unwrap();
+    let mut all = Vec::new();
+    for handle in [in_memory().await, real.clone()] {
+        let mut socket = subscribed(&handle, &key("service_role"), "listed").await;
+        assert_eq!(ask(&handle, "service_role", ("POST", "listed"), "", LISTS).await.status, 201);
+        let mut told = Vec::new();
+        for _ in &rows {
+            told.push(next(&mut socket).await);
+        }
+        let patch = r#"{"words":["x",null],"numbers":[[5]],"big":[]}"#;
+        assert_eq!(ask(&handle, "service_role", ("PATCH", "listed?id=eq.1"), "", patch).await.status, 204);
+        told.push(next(&mut socket).await);
+        let shown = ask(&handle, "service_role", ("GET", "listed?id=eq.2"), "", "").await.body;
+        assert_eq!(serde_json::from_str::<Vec<serde_json::Value>>(&shown).unwrap(), rows[1..2], "{shown}");
+        all.push(told);
+    }
+    let mut records = Vec::new();
+    for (memory, log) in all[0].iter().zip(&all[1]) {
+        assert_eq!(timeless(memory), timeless(log));
+        let data = timeless(log)["data"].clone();
+        assert_eq!(data["columns"].to_string(), COLUMNS);
+        records.push(data["record"].clone());
+    }
+    assert_eq!(records[..rows.len()], rows, "JSON arrays went in, the same come out");
+    assert_eq!(timeless(&all[1][rows.len()])["data"]["type"], "UPDATE");
+    let updated = &records[rows.len()];
+    assert_eq!(updated["words"].to_string(), r#"["x",null]"#);
+    assert_eq!((updated["numbers"].to_string(), updated["big"].to_string()), ("[[5]]".into(), "[]".into()));
+    for (told, id) in [(&all[1][rows.len()], 1), (&all[1][1], 2), (&all[1][2], 3)] {
+        let call = ask(&real, "service_role", ("POST", "rpc/shown"), "", &format!("{{\"i\":{id}}}")).await;
+        assert!(told.contains(&format!("\"record\":{},", call.body)), "{told}\n{}", call.body);
+    }
+}
+
+/// A message of a row without the time of the commit.
+fn timeless(told: &str) -> serde_json::Value {
+    let mut message: serde_json::Value = serde_json::from_str(told).unwrap();
+    let payload = message.get_mut(4).expect("five elements");
+    payload["data"]["commit_timestamp"].take();
+    payload.take()
 }
 
 #[tokio::test]

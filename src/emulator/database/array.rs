@@ -4,7 +4,7 @@
 const DEPTH_MAX: usize = 6;
 
 /// `{1,NULL,"a b",{2}}` as a JSON array, each element by `show`, which gets nothing for NULL. `None` if it is none.
-pub(super) fn show_array(text: &str, show: &dyn Fn(Option<&str>) -> String) -> Option<String> {
+pub(in super::super) fn show_array(text: &str, show: &dyn Fn(Option<&str>) -> String) -> Option<String> {
     // Bounds stand before an array that does not begin at one: `[0:1]={a,b}`.
     let body = match text.strip_prefix('[') {
         Some(rest) => rest.split_once('=')?.1,
@@ -31,14 +31,16 @@ fn list(
         return Some(());
     }
     loop {
+        blanks(rest);
         match rest.peek()? {
             '{' => list(rest, show, out, depth - 1)?,
             '"' => out.push_str(&show(Some(&quoted(rest)?))),
             _ => {
-                let word = plain(rest);
+                let word = plain(rest)?;
                 out.push_str(&show(Some(word.as_str()).filter(|word| !word.eq_ignore_ascii_case("null"))));
             }
         }
+        blanks(rest);
         match rest.next()? {
             ',' => out.push_str(", "),
             '}' => {
@@ -48,6 +50,11 @@ fn list(
             _ => return None,
         }
     }
+}
+
+/// Outside of quotes they mean nothing; PostgreSQL itself writes none.
+fn blanks(rest: &mut Chars<'_>) {
+    while rest.next_if(|next| next.is_ascii_whitespace()).is_some() {}
 }
 
 fn quoted(rest: &mut Chars<'_>) -> Option<String> {
@@ -62,12 +69,13 @@ fn quoted(rest: &mut Chars<'_>) -> Option<String> {
     }
 }
 
-fn plain(rest: &mut Chars<'_>) -> String {
+fn plain(rest: &mut Chars<'_>) -> Option<String> {
     let mut text = String::new();
     while let Some(next) = rest.next_if(|next| !matches!(next, ',' | '}')) {
         text.push(if next == '\\' { rest.next().unwrap_or(next) } else { next });
     }
-    text
+    text.truncate(text.trim_end().len());
+    Some(text).filter(|text| !text.is_empty())
 }
 
 #[cfg(test)]
@@ -87,10 +95,11 @@ mod tests {
             ("{NULL,\"NULL\",\"a \\\"b\\\\\"}", "[null, <NULL>, <a \"b\\>]"),
             ("{{a,b},{c,d}}", "[[<a>, <b>], [<c>, <d>]]"),
             ("[0:1]={a,b}", "[<a>, <b>]"),
+            ("{ a b , \" c \" }", "[<a b>, < c >]"),
         ] {
             assert_eq!(shown(text).as_deref(), Some(list), "{text}");
         }
-        for text in ["", "{", "{1", "1", "{1}}", "{\"a}", "{{{{{{{1}}}}}}}"] {
+        for text in ["", "{", "{1", "1", "{1}}", "{1,}", "{,1}", "{\"a}", "{{{{{{{1}}}}}}}"] {
             assert_eq!(shown(text), None, "{text}");
         }
     }

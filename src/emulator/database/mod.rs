@@ -16,6 +16,7 @@ mod array;
 mod changes;
 mod decoded;
 
+pub(super) use array::show_array;
 pub use changes::{ChangeKind, DatabaseChange};
 pub(super) use decoded::{Decoder, Row};
 

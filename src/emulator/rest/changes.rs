@@ -91,3 +91,32 @@ fn shown(value: &Json) -> String {
     write_jsonb(value, &mut out);
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::value;
+    use super::*;
+    use crate::emulator::database::ChangeKind;
+
+    #[test]
+    fn arrays_are_told_as_json_arrays() {
+        let table = Table::parse("t(id int primary key, words text[], n int[])").unwrap();
+        let given = ["1", r#"["a","{b}",null,"say \"hi\""]"#, "[[1,null],[3,4]]"];
+        let read = |(column, text): (&super::super::Column, &&str)| {
+            value::read(column.kind, &Json::parse(text).unwrap()).unwrap()
+        };
+        let row: Row = table.columns.iter().zip(&given).map(read).collect();
+        let change =
+            told(&table, Changed { kind: ChangeKind::Update, old: Some(row.clone()), new: Some(row) }, 0);
+        assert_eq!(
+            change.record.as_deref(),
+            Some(r#"{"n": [[1, null], [3, 4]], "id": 1, "words": ["a", "{b}", null, "say \"hi\""]}"#)
+        );
+        assert_eq!(change.old_record.as_deref(), Some(r#"{"id": 1}"#));
+        assert!(
+            change
+                .columns
+                .ends_with(r#"{"name": "words", "type": "_text"}, {"name": "n", "type": "_int4"}]"#)
+        );
+    }
+}

@@ -34,6 +34,7 @@ pub(super) mod error;
 mod filter;
 pub(super) mod function;
 mod gate;
+mod list;
 pub(super) mod memory;
 mod read;
 mod schema;

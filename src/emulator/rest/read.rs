@@ -6,7 +6,7 @@ use super::call::{Call, Order};
 use super::error::RestError;
 use super::memory::{Row, Store, Terms};
 use super::schema::{Kind, Table};
-use super::value;
+use super::{list, value};
 use std::cmp::Ordering;
 
 type Result<T> = std::result::Result<T, RestError>;
@@ -89,11 +89,14 @@ pub(super) fn show(table: &Table, call: &Call, row: &Row) -> Result<String> {
         members.extend(all(table, row));
     }
     let mut out = "{".to_owned();
-    for (index, (name, _, value)) in members.iter().enumerate() {
+    for (index, (name, kind, value)) in members.iter().enumerate() {
         out.push_str(if index > 0 { "," } else { "" });
         write_text(name, &mut out);
         out.push(':');
-        value::write_jsonb(value, &mut out);
+        match kind {
+            Kind::Array(_) => list::write(value, &mut out),
+            _ => value::write_jsonb(value, &mut out),
+        }
     }
     out.push('}');
     Ok(out)

@@ -80,10 +80,12 @@ pub enum Kind {
     Jsonb,
     /// `timestamptz`.
     Timestamptz,
+    /// An array of these, of whatever dimensions: PostgreSQL does not hold a column to those declared.
+    Array(&'static Kind),
 }
 
 /// Words that declare a type; longer ones first where one begins another.
-const TYPES: &[(&str, Kind)] = &[
+static TYPES: &[(&str, Kind)] = &[
     ("timestamp with time zone", Kind::Timestamptz),
     ("timestamptz", Kind::Timestamptz),
     ("double precision", Kind::Float8),
@@ -112,21 +114,29 @@ const EXAMPLE: &str =
     "such as \"events(id uuid primary key, data jsonb, created_at timestamptz default now())\"";
 
 impl Kind {
-    /// The name in `pg_type`: what `postgres_changes` shows.
+    /// The name in `pg_type`: what `postgres_changes` shows. That of an array is its elements' after a `_`.
     #[must_use]
     pub fn type_name(self) -> &'static str {
         match self {
-            Kind::Text => "text",
-            Kind::Uuid => "uuid",
-            Kind::Int2 => "int2",
-            Kind::Int4 => "int4",
-            Kind::Int8 => "int8",
-            Kind::Numeric => "numeric",
-            Kind::Float8 => "float8",
-            Kind::Bool => "bool",
-            Kind::Json => "json",
-            Kind::Jsonb => "jsonb",
-            Kind::Timestamptz => "timestamptz",
+            Kind::Array(of) => of.array_name(),
+            other => other.array_name().trim_start_matches('_'),
+        }
+    }
+
+    fn array_name(self) -> &'static str {
+        match self {
+            Kind::Text => "_text",
+            Kind::Uuid => "_uuid",
+            Kind::Int2 => "_int2",
+            Kind::Int4 => "_int4",
+            Kind::Int8 => "_int8",
+            Kind::Numeric => "_numeric",
+            Kind::Float8 => "_float8",
+            Kind::Bool => "_bool",
+            Kind::Json => "_json",
+            Kind::Jsonb => "_jsonb",
+            Kind::Timestamptz => "_timestamptz",
+            Kind::Array(of) => of.array_name(),
         }
     }
 
@@ -213,8 +223,14 @@ impl Table {
             .ok_or_else(|| format!("column {name} has a type that is not known here, {EXAMPLE}"))?;
         let default = if word.ends_with("serial") { Default::Serial } else { Default::Null };
         let not_null = default == Default::Serial;
-        self.columns.push(Column { name: name.to_owned(), kind: *kind, not_null, default });
-        self.modifiers(name, rest.get(word.len()..).unwrap_or_default().trim())
+        let rest = rest.get(word.len()..).unwrap_or_default().trim();
+        let after = after_brackets(rest);
+        if not_null && after.is_some() {
+            return Err(format!("column {name}: an array of {word} is not implemented"));
+        }
+        let kind = if after.is_some() { Kind::Array(kind) } else { *kind };
+        self.columns.push(Column { name: name.to_owned(), kind, not_null, default });
+        self.modifiers(name, after.unwrap_or(rest))
     }
 
     fn modifiers(&mut self, name: &str, mut rest: &str) -> Result<(), String> {
@@ -283,6 +299,13 @@ impl Table {
     }
 }
 
+/// What stands behind `[]`, `[3]` or `[][]`; nothing when no such thing stands there.
+fn after_brackets(text: &str) -> Option<&str> {
+    let digits = text.strip_prefix('[')?.trim_start_matches(|letter: char| letter.is_ascii_digit());
+    let rest = digits.strip_prefix(']')?.trim_start();
+    Some(after_brackets(rest).unwrap_or(rest))
+}
+
 fn default_of(value: &str) -> Default {
     let value = value.split_once("::").map_or(value, |(value, _)| value);
     match value.to_ascii_lowercase().as_str() {
@@ -324,12 +347,14 @@ mod tests {
     fn a_table_reads_like_sql() {
         let table = Table::parse(
             "app.events(id bigint generated always as identity primary key, kind text not null default 'a, b', \
-             n double precision, at timestamptz default now(), unique (kind, n)) unpublished",
+             n double precision, at timestamptz default now(), tags text[] not null default '{a, b}', m int[3] [], \
+             unique (kind, n)) unpublished",
         )
         .unwrap();
         assert_eq!((table.schema.as_str(), table.name.as_str(), table.published), ("app", "events", false));
         let names: Vec<&str> = table.columns.iter().map(|column| column.kind.type_name()).collect();
-        assert_eq!(names, ["int8", "text", "float8", "timestamptz"]);
+        assert_eq!(names, ["int8", "text", "float8", "timestamptz", "_text", "_int4"]);
+        assert!(table.columns[4].not_null && table.columns[4].default == Default::Given("{a, b}".to_owned()));
         assert_eq!(table.columns[0].default, Default::Serial);
         assert_eq!(table.columns[1].default, Default::Given("a, b".to_owned()));
         assert!(table.columns[1].not_null && table.columns[0].not_null && !table.columns[2].not_null);
@@ -344,6 +369,8 @@ mod tests {
             ("events(id)", "has no type"),
             ("events(id money)", "type that is not known"),
             ("events(id uuid check)", "check"),
+            ("events(id serial[])", "array of serial"),
+            ("events(id int[x])", "[x] is not known"),
             ("events(id uuid, id text)", "twice"),
             ("events(id uuid, primary key (no))", "no column"),
             ("events(id uuid) published", "unpublished"),

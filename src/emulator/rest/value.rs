@@ -4,7 +4,7 @@
 use super::super::json::{Json, write_text};
 use super::error::RestError;
 use super::schema::Kind;
-use super::time;
+use super::{list, time};
 use std::cmp::Ordering;
 
 /// Reads a value for a column. Null stays null.
@@ -18,9 +18,10 @@ pub(super) fn read(kind: Kind, value: &Json) -> Result<Json, RestError> {
     if matches!(kind, Kind::Json | Kind::Jsonb) {
         return if holds_nul(value) { Err(nul()) } else { Ok(value.clone()) };
     }
-    let text = match value {
-        Json::Text(text) => text.clone(),
-        other => other.encode(),
+    let text = match (kind, value) {
+        (_, Json::Text(text)) => text.clone(),
+        (Kind::Array(of), other) => return list::read(*of, other),
+        (_, other) => other.encode(),
     };
     if text.contains('\0') {
         return Err(nul());
@@ -84,6 +85,7 @@ pub(in super::super) fn read_text(kind: Kind, text: &str) -> Result<Json, RestEr
             time::read(trimmed).map(|micros| Json::Text(time::show(micros))).ok_or_else(|| invalid("22007"))
         }
         Kind::Json | Kind::Jsonb => Json::parse(text).map_err(|_| invalid("22P02")),
+        Kind::Array(of) => list::read_literal(*of, text),
     }
 }
 
@@ -138,6 +140,7 @@ pub(super) fn compare(left: &Json, right: &Json) -> Option<Ordering> {
         (Json::Int(left), Json::Float(right)) => float(left).partial_cmp(right),
         (Json::Float(left), Json::Int(right)) => left.partial_cmp(&float(right)),
         (Json::Float(left), Json::Float(right)) => left.partial_cmp(right),
+        (Json::List(left), Json::List(right)) => Some(list::compare(left, right)),
         (left, right) => Some(text(left).cmp(&text(right))),
     }
 }
@@ -211,5 +214,8 @@ mod tests {
         assert_eq!(compare(&of("9"), &of("12")), Some(Ordering::Less));
         assert_eq!(compare(&of("9.5"), &of("9")), Some(Ordering::Greater));
         assert_eq!(compare(&of("null"), &of("9")), None);
+        assert_eq!(compare(&of("[9,null]"), &of("[12]")), Some(Ordering::Less));
+        assert_eq!(compare(&of("[9,null]"), &of("[9,1]")), Some(Ordering::Greater));
+        assert_eq!(compare(&of("[9]"), &of("[9,null]")), Some(Ordering::Less));
     }
 }
