@@ -297,3 +297,48 @@ fn a_wrong_key_is_the_emulators_to_refuse_and_a_new_one_goes_on() {
     assert!(world.run(|_| None).is_empty());
     assert_eq!(world.sink.counts().acked_only, 1);
 }
+
+/// When the events in this request were born, in seconds.
+fn births(post: &Post) -> Vec<u64> {
+    let body = String::from_utf8_lossy(&post.body).into_owned();
+    let digits = |rest: &str| rest.chars().take_while(char::is_ascii_digit).collect::<String>();
+    body.split("\"born\":").skip(1).map(|rest| digits(rest).parse().expect("a number")).collect()
+}
+
+#[test]
+fn after_ten_minutes_of_outage_nothing_old_reaches_a_live_topic() {
+    let (life, outage, begin) = (Duration::from_secs(30), 60..660, Instant::now());
+    let mut world = taken(life, |parcel| parcel);
+    world.now = begin;
+    let (mut arrived, mut refused) = (Vec::new(), 0_u64);
+    for second in 0..720 {
+        let (id, now) = (Some(second.to_string()), begin + Duration::from_secs(second));
+        let payload = Bytes::from(format!("{{\"born\":{second}}}"));
+        let message =
+            Outgoing { topic: "user:1".to_owned(), event: "e".to_owned(), payload, private: true, id };
+        let lease = world.budget.try_take(100).expect("what is too old gives its bytes back");
+        world.sink.push(Parcel::new(message, None, false, lease).until(now + life));
+        world.now = now;
+        while world.now < now + Duration::from_secs(1) {
+            world.sink.handle_timeout(world.now);
+            if let Some(post) = world.sink.poll_transmit(world.now) {
+                let reply = if outage.contains(&second) { Reply::Unknown } else { world.ask(&post) };
+                if outage.contains(&second) {
+                    refused += 1;
+                } else {
+                    arrived.extend(births(&post).into_iter().map(|born| (born, second)));
+                }
+                world.sink.handle_reply(&reply, world.now);
+            } else {
+                let soon = world.now + Duration::from_millis(1);
+                world.now = world.sink.poll_timeout().unwrap_or(now + Duration::from_secs(1)).max(soon);
+            }
+        }
+    }
+    let late = arrived.iter().filter(|(born, second)| second - born > life.as_secs());
+    assert_eq!(late.collect::<Vec<_>>(), Vec::<&(u64, u64)>::new(), "born, and sent at");
+    assert!(refused > 10, "it was tried");
+    let live = arrived.iter().filter(|(born, _)| !(60..660).contains(born)).count();
+    assert_eq!(live, 120, "what was born before and after it arrives, and once");
+    assert!(world.sink.counts().stale > 500, "{:?}", world.sink.counts());
+}
