@@ -11,7 +11,7 @@ use ulid::Ulid;
 use super::figures::{Figures, State};
 use super::store::Store;
 use super::tests::{Dir, Sabotage, account, draft, turn};
-use super::{Command, Report, connect, spawn};
+use super::{Command, Moment, Report, connect, spawn};
 use crate::envelope::Class;
 use crate::ledger::{Entry, Ledger, Shed};
 use crate::session::{Direction, Key, Seq, SessionNo};
@@ -136,6 +136,18 @@ fn a_process_that_ends_in_order_declares_nothing() {
     drop(store);
     let store = dir.open(100_000);
     assert_eq!((store.figures.lost_at_most(), store.figures.at_risk()), (0, 2_048));
+}
+
+#[test]
+fn the_last_account_is_whole_also_when_the_end_comes_in_a_turn_of_its_own() {
+    let (dir, ledger) = (Dir::new(), Ledger::new());
+    let mut store = dir.open(100_000);
+    ledger.open(Key { session: SessionNo(1), dir: Direction::Down, seq: Seq(1) }).spool();
+    let moment = Moment { account: ledger.account(), sessions: 0, lost_heard: 0, urgent: true };
+    turn(&mut store, vec![Command::Account(Box::new(moment))]);
+    turn(&mut store, vec![Command::Close]);
+    let last = super::checkpoint::read(&dir.0).unwrap().unwrap();
+    assert_eq!((last.closed, last.seen, last.spooled), (true, 1, 1));
 }
 
 #[test]

@@ -133,23 +133,22 @@ impl Store {
     }
 
     pub(super) fn write_account(&mut self, now_ms: u64) -> io::Result<()> {
-        let Some(mut account) = self.account.take() else { return Ok(()) };
+        // It stays: the last word at the end may come in a turn of its own, and says the same with `closed`.
+        let Some(account) = &mut self.account else { return Ok(()) };
         account.at_ms = now_ms;
         account.v = 1;
         account.instance.clone_from(&self.settings.instance);
         account.before.clone_from(&self.before);
         account.held = self.held.values().map(|one| u64::from(one.place.messages)).sum();
         self.written_ms = now_ms;
-        checkpoint::write(&self.settings.dir, &account)
+        checkpoint::write(&self.settings.dir, account)
     }
 
     pub(super) fn close(&mut self, now_ms: u64) {
         self.sync();
         let remains = Class::ALL.map(|class| self.index.open(class).1);
         let messages = remains.into_iter().sum();
-        let mut account = self.account.take().unwrap_or_default();
-        account.closed = true;
-        self.account = Some(account);
+        self.account.get_or_insert_default().closed = true;
         if let Err(error) = self.write_account(now_ms) {
             tracing::error!(%error, "the last account cannot be written to the spool's directory");
         }
