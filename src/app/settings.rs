@@ -77,12 +77,14 @@ fn rule_set(rules: Option<&config::TextOrFile>) -> Result<RuleSet, String> {
 }
 
 fn noise_of(path: &std::path::Path) -> Result<validator::noise::Noise, String> {
-    super::tuning::noise(Some(path))
+    super::tuning::fine(Some(path)).map(|fine| fine.noise)
 }
 
 /// The validator's noise rules.
 pub(super) fn noise(config: &config::Config) -> Result<validator::noise::Noise, SettingError> {
-    super::tuning::noise(config.ops.tuning.as_deref()).map_err(|e| wrong("CROSSFADE_TUNING")(&e))
+    super::tuning::fine(config.ops.tuning.as_deref())
+        .map(|fine| fine.noise)
+        .map_err(|e| wrong("CROSSFADE_TUNING")(&e))
 }
 
 /// The proxy's settings.

@@ -9,11 +9,18 @@ use crate::validator::noise::{Noise, Rule};
 /// The longest file that is read, in bytes.
 const BYTES_MAX: u64 = 256 << 10;
 
-/// The whole file.
+/// The whole file. A section here is a section of `docs/tuning.schema.json`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct File {
     validator: Validator,
+}
+
+/// What the file says, checked.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Fine {
+    /// What may differ between two deliveries.
+    pub noise: Noise,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -22,12 +29,12 @@ struct Validator {
     noise: Vec<Rule>,
 }
 
-/// The noise rules of a file; none without one.
+/// The settings of a file; the defaults without one.
 ///
 /// # Errors
 /// A sentence that says what is wrong with it.
-pub(super) fn noise(path: Option<&Path>) -> Result<Noise, String> {
-    let Some(path) = path else { return Ok(Noise::default()) };
+pub(super) fn fine(path: Option<&Path>) -> Result<Fine, String> {
+    let Some(path) = path else { return Ok(Fine::default()) };
     let at = |why: &dyn std::fmt::Display| format!("{}: {why}", path.display());
     let length = std::fs::metadata(path).map_err(|error| at(&error))?.len();
     if length > BYTES_MAX {
@@ -37,9 +44,9 @@ pub(super) fn noise(path: Option<&Path>) -> Result<Noise, String> {
     parse(&text).map_err(|why| at(&why))
 }
 
-fn parse(text: &str) -> Result<Noise, String> {
+fn parse(text: &str) -> Result<Fine, String> {
     let file: File = toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
-    Noise::new(file.validator.noise)
+    Ok(Fine { noise: Noise::new(file.validator.noise)? })
 }
 
 #[cfg(test)]
@@ -50,7 +57,7 @@ mod tests {
     fn the_example_of_the_documentation_is_read() {
         let page = include_str!("../../docs/validator.md");
         let example = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
-        let rules = parse(example).unwrap().uses();
+        let rules = parse(example).unwrap().noise.uses();
         assert_eq!(rules.len(), 3, "{example}");
     }
 
@@ -61,11 +68,24 @@ mod tests {
             ("[[validator.noise]]\npointer = \"/a\"", "allow"),
             ("[[validator.noise]]\npointer = \"/a\"\nallow = \"forget\"", "forget"),
             ("[[validator.noise]]\npointer = \"a\"\nallow = \"ignore\"", "rule 1"),
-            ("[breaker]\nx = 1", "breaker"),
+            ("[braker]\nx = 1", "braker"),
         ] {
             let error = parse(text).unwrap_err();
             assert!(error.contains(word), "{error}");
         }
-        assert!(noise(Some(Path::new("/nowhere/tuning.toml"))).unwrap_err().contains("/nowhere/tuning.toml"));
+        assert!(fine(Some(Path::new("/nowhere/tuning.toml"))).unwrap_err().contains("/nowhere/tuning.toml"));
+    }
+
+    /// The schema knows the same sections as the file that is read: what refuses a name lists those it knows.
+    #[test]
+    fn the_schema_has_every_section() {
+        let schema: serde_json::Value =
+            serde_json::from_str(include_str!("../../docs/tuning.schema.json")).unwrap();
+        let told: Vec<_> = schema["properties"].as_object().unwrap().keys().cloned().collect();
+        let refusal = parse("no_such_section = 1").unwrap_err();
+        let (_, known) = refusal.split_once("expected ").unwrap();
+        let mut known: Vec<_> = known.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+        known.sort();
+        assert_eq!(told, known, "{refusal}");
     }
 }

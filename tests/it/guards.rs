@@ -158,5 +158,14 @@ async fn an_echo_is_two_reads_and_two_writes() {
     let empty = own.iter().filter(|line| line.contains("EAGAIN")).count();
     let sample = own.iter().take(8).copied().collect::<Vec<_>>().join("\n");
     println!("{reads} reads, {writes} writes, {empty} EAGAIN in {ECHOES} echoes");
-    assert_eq!((reads, writes, empty), (2 * ECHOES, 2 * ECHOES, 0), "{sample}");
+    assert!(owed(reads, 2 * ECHOES), "{reads} reads: {sample}");
+    assert!(owed(writes, 2 * ECHOES), "{writes} writes: {sample}");
+    assert!(owed(empty, 0), "{empty} EAGAIN: {sample}");
+}
+
+/// What the echoes need, and at most a few calls of the thread itself beside them: a wake-up, a line of the log. One
+/// call too many in each echo would be [`ECHOES`] of them.
+fn owed(counted: usize, needed: usize) -> bool {
+    const STRAYS_MAX: usize = ECHOES / 20;
+    (needed..=needed + STRAYS_MAX).contains(&counted)
 }
