@@ -31,8 +31,8 @@ RUN --mount=type=cache,id=crossfade-registry,target=/usr/local/cargo/registry \
       RUSTFLAGS='' cargo install --locked --root /build/tools --version '^0.7' cargo-auditable; \
       export PATH="/build/tools/bin:${PATH}"; set -- cargo auditable; \
     fi; \
-    "$@" build --locked --release --bin crossfade --target "${triple}"; \
-    install -D -m 0555 "/build/${triple}/release/crossfade" /out/crossfade
+    "$@" build --locked --profile image --bin crossfade --target "${triple}"; \
+    install -D -m 0555 "/build/${triple}/image/crossfade" /out/crossfade
 
 FROM gcr.io/distroless/static-debian12:nonroot
 
