@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::http::value_in;
-use super::process::{Emulator, HANG, Process, until};
+use super::admin::OPERATE;
+use super::http::{ask, value_in};
+use super::process::{Emulator, HANG, Process, Proxy, until};
 use super::stage::Stage;
 use super::table::{TABLE, bytes, rows};
 
@@ -136,6 +137,35 @@ async fn faults_come_out_under_their_names_and_in_the_reports() {
     assert!(page.contains("Coverage") && !page.contains("<script"), "{page}");
     assert_eq!(command(&["report", "show", "nothing", "--dir", state], &[]).await.0, Some(69));
     assert_eq!(command(&["report"], &[]).await.0, Some(64));
+    the_api_shows_them(&dir, id).await;
+}
+
+/// Reports of an earlier process, by API; a disk that hangs costs two questions and nothing else.
+async fn the_api_shows_them(dir: &Dir, id: &str) {
+    let nowhere = "127.0.0.1:9".parse().unwrap();
+    let state = ("CROSSFADE_STATE_DIR", dir.0.to_str().unwrap());
+    let mut proxy = Proxy::start(nowhere, None, &[state, OPERATE]);
+    let listed = proxy.shows("/api/v1/reports").await;
+    let of_id = listed["reports"].as_array().unwrap().iter().find(|one| one["id"] == id);
+    assert!(of_id.unwrap()["match"]["kinds"]["altered"].as_u64() > Some(0), "{listed}");
+    let path = format!("/api/v1/reports/{id}");
+    assert!(!proxy.shows(&path).await["samples"].as_array().unwrap().is_empty());
+    let unnamed = async |path: &str| ask(proxy.admin, ("GET", path), &[], "").await;
+    let (status, _, report) = unnamed(&path).await;
+    assert_eq!((status, &report["id"], &report["samples"]), (200, &json!(id), &json!([])), "no payloads");
+    assert_eq!(unnamed("/api/v1/discrepancies").await.0, 401);
+    assert_eq!(unnamed("/api/v1/reports/..%2f..%2fsecret").await.0, 404);
+    assert_eq!(unnamed("/api/v1/reports/nothing").await.0, 404);
+
+    let hangs = dir.0.join("reports/step-99990101T000000Z.json");
+    assert!(std::process::Command::new("mkfifo").arg(&hangs).status().unwrap().success());
+    for _ in 0..3 {
+        let (status, _, refused) = unnamed("/api/v1/reports").await;
+        assert_eq!((status, &refused["error"]["code"]), (503, &json!("busy")));
+    }
+    assert_eq!(unnamed("/api/v1/status").await.0, 200, "all else is answered");
+    proxy.process.signal("TERM");
+    assert_eq!(proxy.process.ended().await.code(), Some(0), "the end does not wait for the disk");
 }
 
 /// As `crossfade spool export` writes them.

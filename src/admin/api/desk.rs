@@ -21,6 +21,17 @@ pub enum Ask {
     Spool,
     /// The event types that were seen, with a proposed rule file; null without a classifier.
     Types,
+    /// The validator's reports, one a line; null without CROSSFADE_STATE_DIR.
+    Reports,
+    /// One report.
+    Report {
+        /// Its name.
+        id: String,
+        /// Whoever asks may see samples of payloads.
+        with_samples: bool,
+    },
+    /// Samples of what did not match; null without a validator.
+    Discrepancies,
     /// The breaker alone.
     Breaker,
     /// The variables, without secrets.

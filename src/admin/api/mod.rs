@@ -103,6 +103,9 @@ impl Api {
             .route("/api/v1/quota", get(quota))
             .route("/api/v1/spool", get(spool))
             .route("/api/v1/types", get(types))
+            .route("/api/v1/reports", get(reports))
+            .route("/api/v1/reports/{id}", get(report))
+            .route("/api/v1/discrepancies", get(discrepancies))
             .route("/api/v1/audit", get(audit))
             .route("/api/v1/sessions", get(sessions))
             .route("/api/v1/sessions/{id}", get(session))
@@ -171,6 +174,28 @@ async fn spool(State(api): State<Api>) -> Response {
 
 async fn types(State(api): State<Api>) -> Response {
     answer(&api.desk, Ask::Types).await
+}
+
+async fn reports(State(api): State<Api>) -> Response {
+    answer(&api.desk, Ask::Reports).await
+}
+
+async fn report(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Response {
+    answer(&api.desk, Ask::Report { id, with_samples: caller.role > Role::Anonymous }).await
+}
+
+/// Payloads, though without secrets: never for somebody unnamed.
+async fn discrepancies(State(api): State<Api>, Extension(caller): Extension<Caller>) -> Response {
+    if caller.role > Role::Anonymous {
+        return answer(&api.desk, Ask::Discrepancies).await;
+    }
+    let message = "samples show parts of messages, so they need a token also on loopback: CROSSFADE_ADMIN_VIEW_TOKEN or \
+                   CROSSFADE_ADMIN_TOKEN, as `Authorization: Bearer …`";
+    Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", message).into_response()
 }
 
 async fn config(State(api): State<Api>) -> Response {

@@ -196,6 +196,23 @@ fn list<T: serde::Serialize + Default>(name: &str, one: T) -> Value {
     json!({ "schema": schema(&[&full]), "example": full })
 }
 
+/// Written out: the structs are the validator's, a room that this one does not know.
+fn reports() -> Value {
+    let matching = json!({ "ratio": 0.9999, "pairs": 3000, "needed": 2995, "verdict": "proved" });
+    let of = |percent| json!({ "id": "rolling", "span": "rolling", "from_ms": 0, "to_ms": 3_600_000, "percent": percent, "match": matching });
+    let full = json!({ "reports": [of(json!(12.5)), of(Value::Null)] });
+    json!({ "schema": schema(&[&full, &Value::Null]), "example": full })
+}
+
+fn discrepancies() -> Value {
+    let one = json!({
+        "at_ms": 0, "kind": "altered", "session": 1, "dir": "down", "seq": 17, "type": "price", "class": "high",
+        "messages": 1, "len": [12, 12], "differs": ["/price"], "sent": "{\"price\":1}", "got": "{\"price\":2}",
+    });
+    let full = json!({ "at_ms": 0, "discrepancies": [one] });
+    json!({ "schema": schema(&[&full, &Value::Null]), "example": full })
+}
+
 fn rows() -> Vec<Row> {
     let mut rows = views();
     rows.extend(changes());
@@ -236,6 +253,24 @@ fn views() -> Vec<Row> {
             of(types()),
         ),
         row("get", "/api/v1/spool", "The disk queue; null without one", of(spool())),
+        row(
+            "get",
+            "/api/v1/reports",
+            "The validator's reports, oldest first; null without CROSSFADE_STATE_DIR",
+            reports(),
+        ),
+        row(
+            "get",
+            "/api/v1/reports/{id}",
+            "One report (docs/validator.md), for example `rolling`; samples need a token",
+            json!({ "schema": { "type": "object" } }),
+        ),
+        row(
+            "get",
+            "/api/v1/discrepancies",
+            "Samples of what did not match, without secrets; always needs a token",
+            discrepancies(),
+        ),
     ]
 }
 

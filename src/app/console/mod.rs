@@ -13,6 +13,7 @@
 
 mod breaker;
 mod pulse;
+mod reports;
 mod rollout;
 mod sessions;
 mod status;
@@ -47,6 +48,8 @@ struct Names {
     buffer: u64,
     /// The spool's limit, where there is one.
     spool: Option<u64>,
+    /// Where the validator's reports are, if anywhere.
+    reports: Option<std::path::PathBuf>,
     /// The plan as it was configured.
     plan: String,
     began: Epoch,
@@ -70,6 +73,7 @@ impl Names {
             upstream: config.proxy.upstream.to_string(),
             buffer: config.mirror.buffer,
             spool: config.spool.as_ref().map(|spool| spool.max),
+            reports: config.ops.state_dir.as_ref().map(|state| state.join(super::reports::FOLDER)),
             plan: config
                 .shown
                 .iter()
@@ -91,6 +95,7 @@ pub(super) struct Console {
     workers: Vec<WorkerHandle>,
     drain: Drain,
     pulse: Mutex<Pulse>,
+    reading: Arc<tokio::sync::Semaphore>,
 }
 
 impl Console {
@@ -109,6 +114,7 @@ impl Console {
             workers: running.workers().to_vec(),
             drain: running.drain_signal(),
             pulse: Mutex::default(),
+            reading: Arc::new(tokio::sync::Semaphore::new(reports::READERS_MAX)),
         }
     }
 
@@ -119,6 +125,9 @@ impl Console {
             Ask::Quota => json(&self.quota(&self.eyes.status(clock()))),
             Ask::Spool => json(&self.spool()),
             Ask::Types => json(&self.types()),
+            Ask::Reports => self.reports().await,
+            Ask::Report { id, with_samples } => self.report(id, with_samples).await,
+            Ask::Discrepancies => Ok(self.discrepancies()),
             Ask::Breaker => json(&self.breaker().await?),
             Ask::Config => {
                 json(&self.names.settings).map(|settings| serde_json::json!({ "settings": settings }))
