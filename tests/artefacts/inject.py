@@ -68,10 +68,11 @@ class Authority:
         if got.returncode != 0:
             fail(got.stderr)
 
-    def issue(self, host, folder):
+    def issue(self, host, folder, address=None):
         folder.mkdir(parents=True)
         extensions = folder / "extensions"
-        extensions.write_text(f"subjectAltName=DNS:{host}\nbasicConstraints=critical,CA:FALSE\nextendedKeyUsage=serverAuth\n")
+        names = f"DNS:{host}" + (f",IP:{address}" if address else "")
+        extensions.write_text(f"subjectAltName={names}\nbasicConstraints=critical,CA:FALSE\nextendedKeyUsage=serverAuth\n")
         self.openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", f"/CN={host}",
                      "-keyout", folder / "tls.key", "-out", folder / "csr")
         self.openssl("x509", "-req", "-in", folder / "csr", "-CA", self.file, "-CAkey", self.folder / f"{self.name}.key",
@@ -190,7 +191,8 @@ def valid(pods, version):
         # The API server gives the name after admission, and its empty time and status are in no manifest.
         named = [{**pod, "metadata": {**pod["metadata"], "name": f"pod-{i}"}} for i, pod in enumerate(pods)]
         for pod in named:
-            del pod["status"], pod["metadata"]["creationTimestamp"]
+            # Up to 1.34 the time is sent as null; later it is left out.
+            pod.pop("status", None), pod["metadata"].pop("creationTimestamp", None)
         yaml.dump_all(named, file, Dumper=Plain)
         file.flush()
         got = run(validate, "-k", version, "--strict", file.name)

@@ -32,6 +32,8 @@ pub enum Ask {
     },
     /// Samples of what did not match; null without a validator.
     Discrepancies,
+    /// The validator's noise rules and what each has done; null without a validator.
+    Noise,
     /// The breaker alone.
     Breaker,
     /// The variables, without secrets.

@@ -106,6 +106,7 @@ impl Api {
             .route("/api/v1/reports", get(reports))
             .route("/api/v1/reports/{id}", get(report))
             .route("/api/v1/discrepancies", get(discrepancies))
+            .route("/api/v1/noise", get(noise))
             .route("/api/v1/audit", get(audit))
             .route("/api/v1/sessions", get(sessions))
             .route("/api/v1/sessions/{id}", get(session))
@@ -196,6 +197,8 @@ async fn discrepancies(State(api): State<Api>, Extension(caller): Extension<Call
     let message = "samples show parts of messages, so they need a token also on loopback: CROSSFADE_ADMIN_VIEW_TOKEN or \
                    CROSSFADE_ADMIN_TOKEN, as `Authorization: Bearer …`";
     Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", message).into_response()
+async fn noise(State(api): State<Api>) -> Response {
+    answer(&api.desk, Ask::Noise).await
 }
 
 async fn config(State(api): State<Api>) -> Response {

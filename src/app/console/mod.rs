@@ -12,6 +12,7 @@
 //! in steps of five seconds. What no room measures is null.
 
 mod breaker;
+mod noise;
 mod pulse;
 mod reports;
 mod rollout;
@@ -128,6 +129,7 @@ impl Console {
             Ask::Reports => self.reports().await,
             Ask::Report { id, with_samples } => self.report(id, with_samples).await,
             Ask::Discrepancies => Ok(self.discrepancies()),
+            Ask::Noise => json(&self.noise()),
             Ask::Breaker => json(&self.breaker().await?),
             Ask::Config => {
                 json(&self.names.settings).map(|settings| serde_json::json!({ "settings": settings }))
