@@ -41,6 +41,7 @@ pub(crate) mod side;
 mod status;
 mod stores;
 pub(crate) mod table;
+mod times;
 mod tls;
 mod tuning;
 
@@ -122,6 +123,8 @@ pub struct Eyes {
     reachable: Arc<AtomicBool>,
     /// Where there is a spool.
     disk: Option<Arc<crate::spool::disk::Figures>>,
+    /// What it may hold, in bytes.
+    spool_limit: Option<u64>,
     proofs: Arc<reports::ProofFigures>,
 }
 
@@ -232,6 +235,7 @@ impl App {
             table: Arc::default(),
             events: Arc::default(),
             disk: config.spool.is_some().then(|| Arc::clone(&disk)),
+            spool_limit: config.spool.as_ref().map(|spool| spool.max),
             ledger: Arc::clone(&parts.ledger),
             budget: Arc::clone(&parts.budget),
             returned_us: Arc::clone(&returned_us),
