@@ -99,6 +99,71 @@ fn every_link_resolves() {
     assert!(broken.is_empty(), "{broken:#?}");
 }
 
+/// What an alert awaits and no room shows yet: without it the alert is silent.
+const AWAITED: [&str; 1] = ["crossfade_drill_age_seconds"];
+
+/// What an entry of the runbook answers.
+const ANSWERS: [&str; 4] = ["- **Users.** ", "- **First.** ", "- **Then.** ", "- **Wake.** "];
+
+/// Alerts with the page that they point to.
+fn alerts() -> Vec<(String, String)> {
+    let rules = fs::read_to_string(root().join("charts/crossfade/files/rules/crossfade.yaml")).unwrap();
+    let blocks = rules.split("      - alert: ").skip(1);
+    let url = |block: &str| {
+        let (_, rest) = block.split_once("runbook_url: \"").unwrap_or_default();
+        rest.split('"').next().unwrap_or_default().to_owned()
+    };
+    blocks.map(|block| (block.lines().next().unwrap().to_owned(), url(block))).collect()
+}
+
+#[test]
+fn every_alert_has_an_entry_and_every_entry_an_alert() {
+    let page = fs::read_to_string(root().join("docs/runbook.md")).unwrap();
+    let entries: Vec<(&str, &str)> =
+        page.split("\n## ").skip(1).filter_map(|entry| entry.split_once('\n')).collect();
+    let alerts = alerts();
+    assert!(alerts.len() >= 40, "{} alerts were found", alerts.len());
+    for (alert, url) in &alerts {
+        assert_eq!(*url, format!("docs/runbook.md#{}", alert.to_lowercase()), "{alert}");
+        let found: Vec<&str> =
+            entries.iter().filter(|(name, _)| name == alert).map(|(_, text)| *text).collect();
+        let [entry] = found[..] else { panic!("{alert} has {} entries", found.len()) };
+        for answer in ANSWERS {
+            assert_eq!(entry.matches(answer).count(), 1, "{alert}: {answer}");
+        }
+    }
+    let old = |name: &str| name.starts_with("Crossfade") && !alerts.iter().any(|(alert, _)| alert == name);
+    assert_eq!(entries.iter().map(|(name, _)| *name).find(|name| old(name)), None, "no such alert");
+}
+
+/// Our metrics that a text names, without what Prometheus adds to a histogram's name.
+fn metrics_in(text: &str) -> BTreeSet<&str> {
+    let words = text.split(|c: char| !(c.is_ascii_lowercase() || c.is_ascii_digit() || "_:".contains(c)));
+    let ours = words.filter(|word| word.starts_with("crossfade_") && !word.ends_with('_'));
+    ours.map(|word| {
+        ["_bucket", "_sum", "_count"].iter().find_map(|end| word.strip_suffix(end)).unwrap_or(word)
+    })
+    .collect()
+}
+
+#[test]
+fn every_metric_that_alerts_dashboard_and_runbook_name_exists() {
+    let known = crossfade::admin::markdown();
+    let mut unknown = BTreeSet::new();
+    for name in [
+        "charts/crossfade/files/rules/crossfade.yaml",
+        "charts/crossfade/files/dashboards/crossfade.json",
+        "docs/runbook.md",
+    ] {
+        let text = fs::read_to_string(root().join(name)).unwrap();
+        let missing = metrics_in(&text)
+            .into_iter()
+            .filter(|metric| !known.contains(&format!("| `{metric}` |")) && !AWAITED.contains(metric));
+        unknown.extend(missing.map(|metric| format!("{name}: {metric}")));
+    }
+    assert!(unknown.is_empty(), "{unknown:#?}");
+}
+
 #[test]
 fn every_decision_is_listed_and_decides() {
     let list = fs::read_to_string(root().join("docs/decisions/README.md")).unwrap();

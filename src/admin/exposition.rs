@@ -7,7 +7,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::{self, MetricFamily, MetricType};
 use prometheus::{Error, Registry};
 
-use super::histogram::{EDGES, Readings};
+use super::histogram::Spread;
 use super::metrics::{Family, LABELS_MAX, Samples, Scrape, Snapshot, families};
 use super::process;
 
@@ -70,7 +70,8 @@ impl Family {
                 .take(LABELS_MAX)
                 .map(|(label, value)| self.metric(Some(label), value))
                 .collect(),
-            Samples::Latency(readings) => vec![latency(&readings)],
+            Samples::Latency(readings) => vec![histogram(&readings.into())],
+            Samples::Spread(spread) => vec![histogram(&spread)],
         };
         let mut family = MetricFamily::default();
         family.set_name(self.name.to_owned());
@@ -101,20 +102,17 @@ impl Family {
     }
 }
 
-fn latency(readings: &Readings) -> proto::Metric {
-    let mut total = 0;
-    let mut buckets = Vec::with_capacity(EDGES.len());
-    for (edge, count) in EDGES.into_iter().zip(readings.counts) {
-        total += count;
+fn histogram(spread: &Spread) -> proto::Metric {
+    let bucket = |(edge, below)| {
         let mut bucket = proto::Bucket::default();
         bucket.set_upper_bound(edge);
-        bucket.set_cumulative_count(total);
-        buckets.push(bucket);
-    }
+        bucket.set_cumulative_count(below);
+        bucket
+    };
     let mut histogram = proto::Histogram::default();
-    histogram.set_bucket(buckets);
-    histogram.set_sample_count(readings.counts.iter().sum());
-    histogram.set_sample_sum(readings.seconds);
+    histogram.set_bucket(spread.cumulative().map(bucket).collect());
+    histogram.set_sample_count(spread.count());
+    histogram.set_sample_sum(spread.sum());
     let mut metric = proto::Metric::default();
     metric.set_histogram(histogram);
     metric
@@ -142,8 +140,8 @@ const MARKDOWN_HEAD: &str = "# Metrics
 
 `GET /metrics` on `CROSSFADE_METRICS_LISTEN` answers in the Prometheus text format. Units are base units (seconds,
 bytes); counters end in `_total`. Label values are words of closed lists: never a user, a session, a topic, an
-address or a path. One process shows at most 1,000 series. The edges of the latency histogram include 0.1 s and
-0.5 s.
+address or a path. One process shows at most 1,000 series. Every histogram of seconds has edges at 0.1 s and 0.5 s.
+Alerts, what to do about them, and what we promise: [runbook.md](runbook.md).
 
 | metric | type | label | meaning |
 | --- | --- | --- | --- |

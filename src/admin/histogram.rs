@@ -45,9 +45,82 @@ impl Histogram {
     }
 }
 
+/// A distribution over edges of its own: for what is not a latency in milliseconds, and for one that a single thread
+/// counts.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Spread {
+    edges: &'static [f64],
+    counts: Vec<u64>,
+    sum: f64,
+}
+
+impl Spread {
+    /// Nothing counted yet.
+    #[must_use]
+    pub fn over(edges: &'static [f64]) -> Self {
+        Self { edges, counts: vec![0; edges.len() + 1], sum: 0.0 }
+    }
+
+    /// What was counted elsewhere: per bucket, not cumulative, the last beyond the last edge.
+    #[must_use]
+    pub fn of(edges: &'static [f64], counts: &[u64], sum: f64) -> Self {
+        let mut counts = counts.to_vec();
+        counts.resize(edges.len() + 1, 0);
+        Self { edges, counts, sum }
+    }
+
+    /// Counts one value.
+    pub fn observe(&mut self, value: f64) {
+        let bucket = self.edges.partition_point(|edge| *edge < value);
+        if let Some(count) = self.counts.get_mut(bucket) {
+            *count += 1;
+            self.sum += value;
+        }
+    }
+
+    /// Upper edges with the counts below them, cumulative.
+    pub fn cumulative(&self) -> impl Iterator<Item = (f64, u64)> {
+        self.edges.iter().zip(&self.counts).scan(0, |total, (edge, count)| {
+            *total += count;
+            Some((*edge, *total))
+        })
+    }
+
+    /// How many were counted.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    /// Their sum.
+    #[must_use]
+    pub const fn sum(&self) -> f64 {
+        self.sum
+    }
+}
+
+impl From<Readings> for Spread {
+    fn from(readings: Readings) -> Self {
+        Self::of(&EDGES, &readings.counts, readings.seconds)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_spread_counts_below_its_edges_and_keeps_what_is_beyond_them() {
+        let mut sizes = Spread::over(&[1.0, 10.0]);
+        for value in [0.5, 1.0, 2.0, 10.0, 11.0] {
+            sizes.observe(value);
+        }
+        assert_eq!(sizes.cumulative().collect::<Vec<_>>(), [(1.0, 2), (10.0, 4)]);
+        assert_eq!((sizes.count(), sizes.sum()), (5, 24.5));
+        // Too few counts, as from a thread of another build: nothing is made up.
+        assert_eq!(Spread::of(&[1.0, 10.0], &[3], 1.5).count(), 3);
+        assert_eq!(Spread::default().count(), 0);
+    }
 
     #[test]
     fn an_edge_belongs_to_the_bucket_below_it() {

@@ -85,6 +85,8 @@ pub struct Snapshot {
     pub breaker_trips: Vec<(&'static str, u64)>,
     /// From publish to read-back.
     pub readback: Readings,
+    /// How long things take and how large they are.
+    pub times: super::Times,
     /// The `events` format.
     pub events: super::EventReadings,
     /// Rows of the table by what became of them.
@@ -148,6 +150,7 @@ pub(super) enum Samples {
     One(Option<f64>),
     Labelled(Vec<(&'static str, f64)>),
     Latency(Readings),
+    Spread(super::Spread),
 }
 
 pub(super) const fn counter(
@@ -172,6 +175,7 @@ pub(super) const fn gauge(
 pub(super) fn families() -> impl Iterator<Item = &'static Family> {
     FAMILIES
         .iter()
+        .chain(&super::times::FAMILIES)
         .chain(&super::quota::FAMILIES)
         .chain(&super::spool::FAMILIES)
         .chain(&super::published::FAMILIES)
@@ -311,13 +315,6 @@ static FAMILIES: &[Family] = &[
     counter("crossfade_breaker_trips_total", "trigger", "Trips of the breaker.", |s| {
         counts(&s.snapshot.breaker_trips)
     }),
-    Family {
-        name: "crossfade_readback_seconds",
-        kind: MetricType::HISTOGRAM,
-        label: "",
-        help: "From publishing a batch to reading it back.",
-        read: |s| Samples::Latency(s.snapshot.readback),
-    },
     gauge("crossfade_realtime_connected", "", "1 while the link to Realtime is joined.", |s| {
         one(f64::from(u8::from(s.snapshot.realtime_connected)))
     }),

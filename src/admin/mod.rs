@@ -31,6 +31,7 @@ mod quota;
 mod server;
 mod spool;
 mod table;
+mod times;
 pub mod ui;
 
 #[cfg(test)]
@@ -41,10 +42,11 @@ pub use events::EventReadings;
 pub use exposition::{SnapshotCollector, markdown, registry};
 pub use flags::Tiers;
 pub use health::{Health, Status};
-pub use histogram::{EDGES, Histogram, Readings};
+pub use histogram::{EDGES, Histogram, Readings, Spread};
 pub use matching::MatchReadings;
 pub use metrics::{LABELS_MAX, SERIES_MAX, Snapshot};
 pub use published::Published;
 pub use quota::Quota;
 pub use server::{CONNECTIONS_MAX, Ops, REQUEST_TIMEOUT, serve};
 pub use spool::SpoolReadings;
+pub use times::{MirrorTimes, Times};

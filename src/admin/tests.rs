@@ -46,6 +46,15 @@ fn full() -> Snapshot {
             ..SpoolReadings::default()
         }),
         readback: histogram.readings(),
+        times: Times {
+            overhead: Spread::of(&[0.1, 0.5], &[4, 2, 1], 3.5),
+            backpressure: vec![("down", 1.5)],
+            held: vec![("down", 1)],
+            mirror: Some(MirrorTimes::default()),
+            returned: Some(0.25),
+            spool_limit: Some(1 << 30),
+            ..Times::default()
+        },
         realtime_connected: true,
         realtime_write_denied: true,
         rollout_percent: 12.5,
@@ -108,6 +117,10 @@ fn a_snapshot_becomes_prometheus_text() {
     assert_eq!(value(&text, "crossfade_readback_seconds_bucket{le=\"0.1\"}"), 0.0);
     assert_eq!(value(&text, "crossfade_readback_seconds_bucket{le=\"0.15\"}"), 1.0);
     assert_eq!(value(&text, "crossfade_readback_seconds_bucket{le=\"+Inf\"}"), 1.0);
+    for (le, below) in [("0.1", 4.0), ("0.5", 6.0), ("+Inf", 7.0)] {
+        assert_eq!(value(&text, &format!("crossfade_overhead_seconds_bucket{{le=\"{le}\"}}")), below);
+    }
+    assert_eq!(value(&text, "crossfade_overhead_seconds_count"), 7.0);
     assert_eq!(
         value(&text, "crossfade_mirror_shed_total{reason=\"internal\"}"),
         0.0,

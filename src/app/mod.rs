@@ -43,6 +43,7 @@ mod status;
 mod stores;
 pub(crate) mod table;
 pub(crate) mod table_account;
+mod times;
 mod tls;
 mod tuning;
 
@@ -124,6 +125,8 @@ pub struct Eyes {
     reachable: Arc<AtomicBool>,
     /// Where there is a spool.
     disk: Option<Arc<crate::spool::disk::Figures>>,
+    /// What it may hold, in bytes.
+    spool_limit: Option<u64>,
     proofs: Arc<reports::ProofFigures>,
 }
 
@@ -234,6 +237,7 @@ impl App {
             table: Arc::default(),
             events: Arc::default(),
             disk: config.spool.is_some().then(|| Arc::clone(&disk)),
+            spool_limit: config.spool.as_ref().map(|spool| spool.max),
             ledger: Arc::clone(&parts.ledger),
             budget: Arc::clone(&parts.budget),
             returned_us: Arc::clone(&returned_us),

@@ -169,6 +169,7 @@ impl Eyes {
             tiers: self.tiers(now),
             spool: self.spool(),
             matching: self.proofs().map(|proofs| matching(&proofs, self.proofs.reports_lost())),
+            times: self.times(now),
             ..super::tls::figures(&self.shared)
         }
         .with_account(&status.ledger)
@@ -226,7 +227,7 @@ fn hot_messages(hot: &HotFigures) -> Vec<(&'static str, u64)> {
 }
 
 /// The tally's buckets are among the exposition's, so that no observation moves across an edge.
-fn readings(latency: &Histogram) -> crate::admin::Readings {
+pub(super) fn readings(latency: &Histogram) -> crate::admin::Readings {
     let mut readings = crate::admin::Readings::default();
     for (place, count) in latency.counts().iter().enumerate() {
         let edge = EDGES_MS.get(place).map_or(f64::INFINITY, |ms| *ms as f64 / 1000.0);

@@ -82,6 +82,10 @@ fn bucket_answers_for_the_environment_or_for_what_is_typed() {
     assert!(typed(&edge(bucket)).ends_with("out\n"), "a bucket equal to the share is outside");
     assert!(typed(&edge(bucket + 1)).ends_with("in\n"));
     assert_ne!(crossfade(&["bucket", "0", "--salt", "other"], &[]).out, out);
+    let json = crossfade(&["bucket", "0", "a \"b", "--percent", "100", "--json"], &[]).out;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json[0], serde_json::json!({ "key": "0", "bucket": bucket, "verdict": "in" }));
+    assert_eq!(json[1]["key"], "a \"b");
     let wrong = crossfade(&["bucket", "0"], &[("CROSSFADE_ROLLOUT_PERCENT", "101")]);
     assert_eq!(wrong.exit, Exit::Config);
 }

@@ -273,6 +273,12 @@ impl Batcher {
         awaited
     }
 
+    /// When the oldest record that waits came.
+    #[must_use]
+    pub fn oldest(&self) -> Option<Instant> {
+        self.lanes.iter().filter_map(Lane::front_came).min()
+    }
+
     /// What waits, by the measure of [`Limits::bytes`].
     #[must_use]
     pub const fn waiting_bytes(&self) -> u64 {

@@ -375,3 +375,18 @@ fn one_session_that_gets_the_same_large_message_twice_gets_one_after_the_other()
     assert!(seqs.is_sorted() && seqs.len() == taken.len() * 3 / 2, "{seqs:?}");
     taken.into_iter().for_each(|record| drop(record.shed(Shed::Shutdown)));
 }
+
+#[test]
+fn the_oldest_is_the_one_that_came_first_in_any_lane() {
+    let mut desk = Desk::new(1 << 20);
+    assert_eq!(desk.batcher.oldest(), None);
+    let (low, critical) = (
+        desk.record(Class::Low, key(1, 1), "one", false),
+        desk.record(Class::Critical, key(2, 1), "two", false),
+    );
+    desk.batcher.push(low, at(10)).unwrap();
+    desk.batcher.push(critical, at(20)).unwrap();
+    assert_eq!(desk.batcher.oldest(), Some(at(10)));
+    desk.batcher.shed_all(Shed::Shutdown);
+    assert_eq!(desk.batcher.oldest(), None);
+}

@@ -59,6 +59,8 @@ pub(super) struct Flight {
     /// Transmissions so far.
     pub(super) attempt: u8,
     pub(super) first_sent: Option<Instant>,
+    /// When the oldest of its messages passed the tap; none in a sentinel or in what comes from the disk.
+    pub(super) oldest: Option<Instant>,
     /// When the current state began.
     pub(super) since: Instant,
     /// Whether the breaker has had its one sample.
@@ -79,8 +81,9 @@ pub(super) struct Compared {
 }
 
 impl Flight {
-    pub(super) const fn new(id: Ulid, content: Content, at_ms: u64, now: Instant) -> Self {
+    pub(super) fn new(id: Ulid, content: Content, at_ms: u64, now: Instant) -> Self {
         Self {
+            oldest: ages(&content).min(),
             id,
             state: State::Queued,
             attempt: 0,
@@ -164,6 +167,11 @@ impl Flight {
         (awaited, count)
     }
 
+    /// When each of its records passed the tap.
+    pub(super) fn passed(&self) -> impl Iterator<Item = Instant> {
+        ages(&self.content)
+    }
+
     pub(super) fn is_settled(&self) -> bool {
         !self.recipients().any(super::recipient::Recipient::is_open)
     }
@@ -229,6 +237,14 @@ impl Flight {
         let open = self.recipients_mut().filter(|to| to.is_open());
         open.filter_map(|to| to.take_awaited().then_some(to.key)).collect()
     }
+}
+
+fn ages(content: &Content) -> impl Iterator<Item = Instant> {
+    let records = match content {
+        Content::Live(batch) => &batch.records[..],
+        Content::Stored(_) => &[],
+    };
+    records.iter().map(|record| record.facts().at)
 }
 
 fn message<'a>(record: &'a Record, to: &'a [To], epoch: &Epoch) -> Message<'a> {

@@ -303,6 +303,7 @@ impl Publisher {
         }
         let rtt = flight.first_sent.map_or(Duration::ZERO, |sent| now.saturating_duration_since(sent));
         self.tally.latency.record(rtt);
+        flight.passed().for_each(|at| self.tally.leg.record(now.saturating_duration_since(at)));
         let late = rtt > self.settings.deadline;
         if flight.sampled || late || flight.attempt > 1 {
             self.tally.late += 1;

@@ -309,3 +309,24 @@ fn spurious_calls_are_harmless() {
     desk.publisher.abandon(Shed::Shutdown);
     assert!(desk.publisher.poll_transmit(at(0)).is_none() && desk.events().is_empty());
 }
+
+#[test]
+fn the_leg_counts_from_the_tap_and_the_oldest_is_what_waits_longest() {
+    let mut desk = Desk::new();
+    assert_eq!(desk.publisher.oldest(), None);
+    desk.submit(at(0));
+    desk.submit(at(100));
+    assert_eq!(desk.publisher.oldest(), Some(at(0)));
+    let first = desk.push(at(150));
+    let second = desk.push(at(150));
+    desk.publisher.handle_readback(&second.body, at(160));
+    assert_eq!(desk.publisher.oldest(), Some(at(0)), "the first is still on its way");
+    desk.publisher.handle_readback(&first.body, at(230));
+    assert_eq!(desk.publisher.oldest(), None);
+    let tally = *desk.publisher.tally();
+    assert_eq!((tally.leg.count(), tally.leg.sum()), (2, Duration::from_millis(60 + 230)), "from the tap on");
+    assert_eq!(tally.latency.sum(), Duration::from_millis(10 + 80), "from the publish on");
+    // A sentinel carries nothing that could wait.
+    desk.publisher.submit(Batch::sentinel(), at(300));
+    assert_eq!(desk.publisher.oldest(), None);
+}

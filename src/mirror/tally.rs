@@ -27,6 +27,8 @@ pub struct Tally {
     pub republished: u64,
     /// Time from first transmission to read-back, per batch.
     pub latency: Histogram,
+    /// Time from the tap to the read-back, per record.
+    pub leg: Histogram,
 }
 
 /// A histogram with fixed buckets.

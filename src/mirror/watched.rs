@@ -10,6 +10,12 @@ use super::record::Record;
 use crate::envelope::decode;
 
 impl Publisher {
+    /// When the oldest message that is not settled passed the tap.
+    #[must_use]
+    pub fn oldest(&self) -> Option<Instant> {
+        self.flights.iter().filter_map(|flight| flight.oldest).min()
+    }
+
     /// A broadcast of event `messages` on our own topic.
     pub fn handle_readback(&mut self, bytes: &[u8], now: Instant) {
         match decode(bytes) {

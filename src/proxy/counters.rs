@@ -4,6 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::error::Fault;
+use super::timing::Timing;
 use super::tls::TlsCounters;
 use super::verdict::Lane;
 
@@ -78,6 +79,8 @@ pub struct Counters {
     pub plain_requests: Count,
     /// Upgrades by outcome, in the order of [`UpgradeOutcome::ALL`].
     upgrades: [Count; 4],
+    /// From their heads to the heads of their answers.
+    pub upgrade_times: Timing,
     /// Faults by reason, in the order of [`Fault::ALL`].
     faults: [Count; Fault::ALL.len()],
     /// TLS with clients.

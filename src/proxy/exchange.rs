@@ -40,7 +40,9 @@ pub(super) async fn exchange(
         }
         (Ok(()), asks) => {
             let request = Request::from_parts(parts, body);
+            let began = client.worker.now();
             let answered = Box::pin(upgrade::forward(client, request, asks)).await;
+            counters.upgrade_times.observe(client.worker.now().saturating_duration_since(began));
             if answered.is_err() {
                 counters.upgrades(UpgradeOutcome::Failed).add();
             }

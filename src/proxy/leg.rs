@@ -10,8 +10,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Io;
 use super::taps::{CloseAt, DirectionTap};
+use super::timing::Held;
 use super::worker::Worker;
 use crate::hot::Outbox;
+use crate::session::Direction;
 
 /// Reads and writes in one wake-up before other sessions get their turn.
 pub(super) const ROUNDS_MAX: u32 = 32;
@@ -25,6 +27,8 @@ pub(super) struct Leg {
     pub(super) bytes: u64,
     /// What of `bytes` and of the tap's messages the worker's counters know.
     pub(super) counted: (u64, u64),
+    /// Since when the outbox waits for the writer's socket.
+    pub(super) held: Held,
     /// The reader's side has sent FIN.
     pub(super) eof: bool,
     /// It did so under TLS without a close_notify: the stream may have been cut short (RFC 8446 section 6.1).
@@ -44,6 +48,7 @@ impl Leg {
             tap,
             bytes: 0,
             counted: (0, 0),
+            held: Held::default(),
             eof: false,
             cut: false,
             unflushed: false,
@@ -55,6 +60,11 @@ impl Leg {
     /// Nothing is left to be written, neither here nor in TLS.
     pub(super) fn is_flushed(&self) -> bool {
         self.outbox.is_empty() && (!self.unflushed || self.dead)
+    }
+
+    /// Something has passed that the worker's counters do not know.
+    pub(super) fn has_moved(&self) -> bool {
+        (self.bytes, self.tap.messages) != self.counted
     }
 
     pub(super) fn is_done(&self) -> bool {
@@ -91,6 +101,20 @@ pub(super) fn guarded(
         worker.sessions().tap_panicked();
         None
     })
+}
+
+/// A turn that began then is over: notes what waits for its peer, and of a turn that passed everything on, now and then,
+/// how long it took.
+pub(super) fn turned(legs: [&mut Leg; 2], (timed, ended): (bool, bool), worker: &Worker, began: Instant) {
+    let counters = worker.sessions().counters();
+    let mut waits = false;
+    for (dir, leg) in Direction::ALL.into_iter().zip(legs) {
+        waits |= !leg.is_flushed();
+        leg.held.note(!ended && !leg.outbox.is_empty(), dir, counters, began);
+    }
+    if timed && !waits {
+        counters.turned(|| worker.now().saturating_duration_since(began));
+    }
 }
 
 /// Reads what is there; nothing is the end. A TLS stream that ends without its close_notify ends all the same: its

@@ -80,6 +80,7 @@ pub(crate) mod taps;
 mod target;
 #[cfg(test)]
 mod tests;
+mod timing;
 pub mod tls;
 mod trace;
 pub mod tunnel;
@@ -107,6 +108,7 @@ pub use server::{Running, Server, StartError};
 pub use session_counters::SessionCounters;
 pub use sessions::{News, Notice, Sessions};
 pub use target::{Target, TargetError};
+pub use timing::{TIMING_EDGES, Timing};
 pub use tls::{TlsSetupError, client_tls};
 pub use trace::TraceId;
 pub use tunnel::{EndCause, Ended, SessionHead, Upgraded};

@@ -24,7 +24,7 @@ use bytes::Bytes;
 use super::cell::{Order, SessionCell};
 use super::leg::{
     Closing, FULL_HOLD_OFF, Leg, ROUNDS_MAX, end_before_close, guarded, poll_chunk, poll_end, poll_flush,
-    write_on,
+    turned, write_on,
 };
 use super::taps::DirectionTap;
 use super::tunnel::{EndCause, Ended};
@@ -350,12 +350,10 @@ impl Future for Tunnel {
                 break;
             }
             if up.is_pending() && down.is_pending() {
-                this.account();
-                return this.finish(cx).map_or(Poll::Pending, Poll::Ready);
+                return this.turn_over(cx, now).map_or(Poll::Pending, Poll::Ready);
             }
         }
-        this.account();
-        if let Some(ended) = this.finish(cx) {
+        if let Some(ended) = this.turn_over(cx, now) {
             return Poll::Ready(ended);
         }
         if this.reset.is_none() {
@@ -366,6 +364,15 @@ impl Future for Tunnel {
 }
 
 impl Tunnel {
+    /// The end of a turn that began then, and perhaps of the session.
+    fn turn_over(&mut self, cx: &mut Context<'_>, began: Instant) -> Option<Ended> {
+        let timed = self.cell.lane() == Lane::Legacy && (self.up.has_moved() || self.down.has_moved());
+        self.account();
+        let ended = self.finish(cx);
+        turned([&mut self.up, &mut self.down], (timed, ended.is_some()), &self.worker, began);
+        ended
+    }
+
     /// Before the task sleeps: counts what has passed, and asks the worker to look after the clocks while
     /// messages wait.
     fn account(&mut self) {

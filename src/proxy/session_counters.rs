@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicI64, AtomicU64};
 
 use super::Lane;
+use super::timing::Timing;
 use super::tunnel::EndCause;
 use crate::hot::{Direct, Fallback};
 
@@ -24,6 +25,14 @@ pub struct SessionCounters {
     pub bytes: [AtomicU64; 2],
     /// Data messages up and down, counted while they pass.
     pub messages: [AtomicU64; 2],
+    /// Microseconds in which bytes waited for a peer that took none, up and down.
+    pub held_us: [AtomicU64; 2],
+    /// Sessions whose bytes do so now.
+    pub held: [AtomicI64; 2],
+    /// Turns of legacy sessions …
+    pub(super) turns: AtomicU64,
+    /// … and what some of them took.
+    pub overhead: Timing,
     /// Moves to the hot lane.
     pub moved_to_hot: AtomicU64,
     /// Moves back, by [`Fallback::ALL`].

@@ -363,6 +363,11 @@ impl Sessions {
         add(&self.counters.tap_panics, 1);
     }
 
+    /// The worker's figures of its sessions.
+    pub(super) fn counters(&self) -> &SessionCounters {
+        &self.counters
+    }
+
     /// Counts what has passed: bytes and messages, before and now.
     pub(super) fn count(&self, cell: &SessionCell, dir: Direction, then: (u64, u64), now: (u64, u64)) {
         cell.pass(dir, now);

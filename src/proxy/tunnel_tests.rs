@@ -634,3 +634,74 @@ fn a_stream_that_ends_inside_a_control_frame_of_a_hot_session_ends_for_the_clien
         });
     }
 }
+
+#[test]
+fn a_client_that_does_not_read_is_counted_as_held_up_until_it_reads() {
+    use std::sync::atomic::Ordering::Relaxed;
+
+    /// More than both sockets take.
+    const MANY: usize = 64 << 20;
+    local(async {
+        let World { mut client, mut service, worker, task, .. } = World::new(None, false).await;
+        let held = |dir: usize| worker.sessions().counters().held[dir].load(Relaxed);
+        let writer = tokio::task::spawn_local(async move {
+            service.write_all(&vec![b'x'; MANY]).await.unwrap();
+            service.shutdown().await.unwrap();
+        });
+        let is_held = async {
+            while held(1) == 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(HANG, is_held).await.expect("nobody is held up");
+        assert_eq!((held(0), held(1)), (0, 1));
+        assert_eq!(worker.sessions().counters().held_us[1].load(Relaxed), 0, "added when the wait is over");
+
+        let mut got = Vec::new();
+        tokio::time::timeout(HANG, client.read_to_end(&mut got)).await.unwrap().unwrap();
+        assert_eq!(got.len(), MANY);
+        writer.await.unwrap();
+        drop(client);
+        tokio::time::timeout(HANG, task).await.unwrap().unwrap();
+        assert_eq!((held(0), held(1)), (0, 0));
+        assert!(worker.sessions().counters().held_us[1].load(Relaxed) > 0);
+    });
+}
+
+#[test]
+fn a_session_that_ends_while_it_is_held_up_is_held_up_no_more() {
+    use std::sync::atomic::Ordering::Relaxed;
+
+    local(async {
+        let World { client, mut service, worker, task, .. } = World::new(None, false).await;
+        let held = || worker.sessions().counters().held[1].load(Relaxed);
+        let writer = tokio::task::spawn_local(async move {
+            // Until it is told that nobody reads.
+            while service.write_all(&[b'x'; 65_536]).await.is_ok() {}
+        });
+        let is_held = async {
+            while held() == 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(HANG, is_held).await.expect("nobody is held up");
+        drop(client);
+        tokio::time::timeout(HANG, task).await.unwrap().unwrap();
+        tokio::time::timeout(HANG, writer).await.unwrap().unwrap();
+        assert_eq!(held(), 0);
+    });
+}
+
+#[test]
+fn a_turn_that_passed_everything_on_is_timed() {
+    local(async {
+        let World { mut client, mut service, worker, .. } = World::new(None, false).await;
+        let mut counts = [0; crate::proxy::TIMING_EDGES.len() + 1];
+        assert_eq!(worker.sessions().counters().overhead.add_to(&mut counts), 0.0);
+        service.write_all(&text("one")).await.unwrap();
+        read_exactly(&mut client, &text("one")).await;
+        let seconds = worker.sessions().counters().overhead.add_to(&mut counts);
+        assert_eq!(counts.iter().sum::<u64>(), 1, "the first of 64");
+        assert!(seconds > 0.0, "{seconds}");
+    });
+}

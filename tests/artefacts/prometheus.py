@@ -18,6 +18,15 @@ import yaml
 binary, out = sys.argv[1], pathlib.Path(sys.argv[2])
 HANG_S = 90
 LABELS = re.compile(r"\bby \(([^)]*)\)")
+# What an alert awaits and no room shows yet; see tests/docs.rs.
+AWAITED = {"crossfade_drill_age_seconds"}
+# What may be pending over a healthy demo, and why.
+MAY_BE_PENDING = {
+    "CrossfadeReadbackSlow": "how fast the read-back is depends on the machine",
+    "CrossfadeMatchUnproved": "2,995 pairs take longer than the demo is watched",
+    "CrossfadeOverheadHigh": "how long a turn takes depends on the machine",
+    "CrossfadeMirrorLagging": "how far the mirror lags depends on the machine",
+}
 NAMES = re.compile(r"\b((?:crossfade|process)_[a-z0-9_]+)")
 
 
@@ -80,7 +89,7 @@ def judge(api):
             silent.append(where)
         for name in NAMES.findall(query):
             plain = re.sub(r"_(bucket|sum|count)$", "", name)
-            known = plain in base or plain in described
+            known = plain in base or plain in described or plain in AWAITED
             assert known, f"{where} names {name}, which neither the demo shows nor docs/metrics.md describes"
         for listed in LABELS.findall(query):
             for label in filter(None, (part.strip() for part in listed.split(","))):
@@ -121,9 +130,9 @@ def main():
         groups = until("the rules were evaluated", lambda: evaluated(api))
         broken = [rule["name"] + ": " + rule["lastError"] for rule in groups if rule["health"] != "ok"]
         assert not broken, broken
-        # How fast the read-back is depends on the machine.
-        states = {rule["name"]: rule["state"] for rule in groups if rule["name"] != "CrossfadeReadbackSlow"}
-        raised = [name for name, state in states.items() if state != "inactive"]
+        alerts = {rule["name"]: rule["state"] for rule in groups if rule["type"] == "alerting"}
+        raised = [name for name, state in alerts.items() if state != "inactive" and name not in MAY_BE_PENDING]
+        raised += [name for name in MAY_BE_PENDING if alerts[name] == "firing"]
         assert not raised, f"alerts pending or firing over a healthy demo: {raised}"
         print(f"ok  {len(groups)} rules are loaded and healthy; none is pending over a healthy demo")
     finally:

@@ -25,10 +25,14 @@ text = (out / "gateway-minimal-values-1.34-1.yaml").read_text()
 (rule,) = [d for d in yaml.safe_load_all(text) if d and d["kind"] == "PrometheusRule"]
 source = yaml.safe_load(pathlib.Path("deploy/prometheus/rules/crossfade.yaml").read_text())
 assert rule["spec"] == source, "the PrometheusRule is not deploy/prometheus/rules"
+full = (out / "gateway-full-values-1.34-1.yaml").read_text()
+(rule,) = [d for d in yaml.safe_load_all(full) if d and d["kind"] == "PrometheusRule"]
+links = [r["annotations"]["runbook_url"] for g in rule["spec"]["groups"] for r in g["rules"] if "alert" in r]
+assert links and all(link.startswith("https://wiki.example.com/crossfade#crossfade") for link in links), links
 (out / "rules/rules.yaml").write_text(yaml.safe_dump(rule["spec"]))
 tests = yaml.safe_load(pathlib.Path("tests/artefacts/rules_test.yaml").read_text())
 tested = {t["alertname"] for test in tests["tests"] for t in test["alert_rule_test"] if t["exp_alerts"]}
-alerts = {r["alert"] for g in source["groups"] for r in g["rules"]}
+alerts = {r["alert"] for g in source["groups"] for r in g["rules"] if "alert" in r}
 assert tested == alerts, f"alerts without a case that fires: {alerts ^ tested}"
 PYTHON
 cp tests/artefacts/rules_test.yaml "$out/rules/"

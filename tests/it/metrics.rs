@@ -72,3 +72,40 @@ async fn the_ledger_balances_at_rest_and_health_outlives_realtime() {
     assert_eq!(get(stage.proxy.metrics, "/readyz").await.0, 200);
     stage.close_clean().await;
 }
+
+#[tokio::test]
+async fn times_and_sizes_are_counted_on_the_way_of_the_messages() {
+    let emulator = Emulator::start(&[]);
+    // Nobody is hot: the legacy leg is what is timed, and the mirror works all the same.
+    let stage = Stage::open(5, Some(&emulator), &[("CROSSFADE_BREAKER", "forced_closed")]).await;
+    stage.written(1_000).await;
+    stage.rest().await;
+    // The figures of one scrape are read one after the other, and a sentinel may go out in between.
+    let scrape = until("both legs are counted, and sizes as the counters say", async || {
+        let text = stage.proxy.scrape().await;
+        let value = |series: &str| value_in(&text, series);
+        let published = value("crossfade_mirror_batch_bytes_count");
+        let agree = published == value("crossfade_mirror_batches_total")
+            && published >= value("crossfade_mirror_batch_messages_count")
+            && value("crossfade_mirror_batch_bytes_sum") == value("crossfade_mirror_published_bytes_total")
+            && value("crossfade_mirror_batch_messages_sum")
+                == value("crossfade_mirror_published_recipients_total");
+        let counted = value("crossfade_mirror_batch_messages_sum") >= 1_000.0
+            && value("crossfade_realtime_leg_seconds_count") > 0.0
+            && value("crossfade_publish_seconds_count") > 0.0;
+        (agree && counted).then_some(text)
+    })
+    .await;
+    let value = |series: &str| value_in(&scrape, series);
+    assert!(value("crossfade_upgrade_seconds_count") >= 5.0, "{scrape}");
+    assert!(value("crossfade_overhead_seconds_count") > 0.0, "{scrape}");
+    assert!(value("crossfade_overhead_seconds_sum") > 0.0, "{scrape}");
+    assert!(value("crossfade_mirror_buffer_limit_bytes") > 0.0, "{scrape}");
+    for edge in ["0.1", "0.5"] {
+        for family in ["upgrade", "overhead", "publish", "realtime_leg", "readback"] {
+            let bucket = format!("crossfade_{family}_seconds_bucket{{le=\"{edge}\"}} ");
+            assert!(scrape.contains(&bucket), "{bucket} in {scrape}");
+        }
+    }
+    stage.close_clean().await;
+}

@@ -197,6 +197,8 @@ async fn discrepancies(State(api): State<Api>, Extension(caller): Extension<Call
     let message = "samples show parts of messages, so they need a token also on loopback: CROSSFADE_ADMIN_VIEW_TOKEN or \
                    CROSSFADE_ADMIN_TOKEN, as `Authorization: Bearer …`";
     Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", message).into_response()
+}
+
 async fn noise(State(api): State<Api>) -> Response {
     answer(&api.desk, Ask::Noise).await
 }

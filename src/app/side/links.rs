@@ -147,7 +147,7 @@ impl Side {
     }
 
     fn acked(&mut self, push: PushRef, outcome: Outcome, now: Instant) {
-        let Some((shard, batch)) = self.state.pushes.remove(&push) else { return };
+        let Some((shard, batch, sent)) = self.state.pushes.remove(&push) else { return };
         let ack = match outcome {
             Outcome::Accepted => {
                 self.figures.acknowledged(self.state.unacked.remove(&batch).unwrap_or(0));
@@ -161,6 +161,9 @@ impl Side {
             Outcome::TimedOut => Ack::Timeout,
             Outcome::Lost(_) => return, // the end of the channel is told by an event of its own
         };
+        if !matches!(outcome, Outcome::NotSent(_)) {
+            self.figures.answered(now.saturating_duration_since(sent));
+        }
         if matches!(ack, Ack::Refused(Refusal::TooLarge | Refusal::Other)) {
             self.watch.refused(batch);
         }

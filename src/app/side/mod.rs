@@ -98,7 +98,7 @@ pub(crate) struct Book {
     notices: Vec<Vec<Notice>>,
     /// Messages in batches that were not acknowledged yet.
     unacked: HashMap<Ulid, u64>,
-    pushes: HashMap<PushRef, (Shard, Ulid)>,
+    pushes: HashMap<PushRef, (Shard, Ulid, Instant)>,
     next_push: u64,
     probes: HashMap<Ulid, Probe>,
     samples: Samples,
@@ -300,6 +300,9 @@ impl Side {
     fn note(&mut self, now: Instant) {
         let (links, quota) = ((self.links, self.state.denial.is_denied()), self.governor.figures(now));
         self.figures.note(&self.publisher, links, quota);
+        let acked = self.acked.iter().flat_map(|one| [one.batcher.oldest(), one.publisher.oldest()]);
+        let oldest = acked.chain([self.batcher.oldest(), self.publisher.oldest()]).flatten().min();
+        self.figures.note_oldest(oldest.map_or(Duration::ZERO, |at| now.saturating_duration_since(at)));
     }
 
     /// Leaves news for the worker that owns the session.

@@ -184,7 +184,7 @@ impl Side {
         } else {
             self.governor.spend(shard == Shard::ReadBack, now);
         }
-        self.state.pushes.insert(reference, (shard, batch));
+        self.state.pushes.insert(reference, (shard, batch, now));
         self.parts(shard).1.handle_sent(batch);
         self.watch_sent(shard, (batch, attempt), now);
         true
