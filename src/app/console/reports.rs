@@ -40,9 +40,10 @@ impl Console {
     /// Samples as of the last second; null without a validator.
     pub(super) fn discrepancies(&self) -> serde_json::Value {
         let proofs = self.eyes.proofs.read();
-        proofs.map_or(serde_json::Value::Null, |proofs| {
-            serde_json::json!({ "at_ms": proofs.at_ms, "discrepancies": proofs.discrepancies })
-        })
+        proofs.map_or(
+            serde_json::Value::Null,
+            |proofs| serde_json::json!({ "at_ms": proofs.at_ms, "discrepancies": proofs.discrepancies }),
+        )
     }
 
     async fn read(&self, work: impl FnOnce() -> Reply + Send + 'static) -> Reply {
