@@ -26,8 +26,8 @@ text = (out / "gateway-minimal-values-1.34-1.yaml").read_text()
 source = yaml.safe_load(pathlib.Path("deploy/prometheus/rules/crossfade.yaml").read_text())
 assert rule["spec"] == source, "the PrometheusRule is not deploy/prometheus/rules"
 full = (out / "gateway-full-values-1.34-1.yaml").read_text()
-(rule,) = [d for d in yaml.safe_load_all(full) if d and d["kind"] == "PrometheusRule"]
-links = [r["annotations"]["runbook_url"] for g in rule["spec"]["groups"] for r in g["rules"] if "alert" in r]
+(linked,) = [d for d in yaml.safe_load_all(full) if d and d["kind"] == "PrometheusRule"]
+links = [r["annotations"]["runbook_url"] for g in linked["spec"]["groups"] for r in g["rules"] if "alert" in r]
 assert links and all(link.startswith("https://wiki.example.com/crossfade#crossfade") for link in links), links
 (out / "rules/rules.yaml").write_text(yaml.safe_dump(rule["spec"]))
 tests = yaml.safe_load(pathlib.Path("tests/artefacts/rules_test.yaml").read_text())
@@ -38,7 +38,7 @@ PYTHON
 cp tests/artefacts/rules_test.yaml "$out/rules/"
 promtool check rules "$out/rules/rules.yaml"
 promtool test rules "$out/rules/rules_test.yaml"
-# The cases can fail: each alert alone, made to fire always and never.
+# The cases can fail: each alert alone, made to fire always, never and at once, and with half of its condition.
 "$python" tests/artefacts/rules_mutants.py "$out/rules"
 promtool check config --syntax-only deploy/prometheus/prometheus.yml
 seen "the chart"

@@ -84,13 +84,11 @@ async fn times_and_sizes_are_counted_on_the_way_of_the_messages() {
     let scrape = until("both legs are counted, and sizes as the counters say", async || {
         let text = stage.proxy.scrape().await;
         let value = |series: &str| value_in(&text, series);
-        let published = value("crossfade_mirror_batch_bytes_count");
-        let agree = published == value("crossfade_mirror_batches_total")
-            && published >= value("crossfade_mirror_batch_messages_count")
+        let agree = value("crossfade_mirror_batch_bytes_count") == value("crossfade_mirror_batches_total")
             && value("crossfade_mirror_batch_bytes_sum") == value("crossfade_mirror_published_bytes_total")
             && value("crossfade_mirror_batch_messages_sum")
                 == value("crossfade_mirror_published_recipients_total");
-        let counted = value("crossfade_mirror_batch_messages_sum") >= 1_000.0
+        let counted = value("crossfade_mirror_batch_messages_sum") > 0.0
             && value("crossfade_realtime_leg_seconds_count") > 0.0
             && value("crossfade_publish_seconds_count") > 0.0;
         (agree && counted).then_some(text)
