@@ -24,6 +24,7 @@
 
 mod addresses;
 mod behind;
+pub(crate) mod cold;
 mod console;
 mod control;
 mod decide;
@@ -123,6 +124,8 @@ pub struct Eyes {
     /// Where there is a spool.
     disk: Option<Arc<crate::spool::disk::Figures>>,
     proofs: Arc<reports::ProofFigures>,
+    /// Where there is a cold lane.
+    cold: Option<Arc<cold::ColdFigures>>,
 }
 
 /// A running process.
@@ -138,6 +141,7 @@ pub struct App {
     admin: Option<control::Listener>,
     stores: stores::Running,
     plan: mpsc::Sender<stores::driver::Asked>,
+    cold: Option<cold::Running>,
 }
 
 /// Everything that the threads share before they exist.
@@ -152,6 +156,7 @@ struct Parts {
     breaker: Breaker,
     epoch: Epoch,
     decider: Decider,
+    cold: Option<cold::Running>,
 }
 
 impl App {
@@ -188,10 +193,12 @@ impl App {
         let stores = stores::Stores::open(config, &identity, &mut tiers);
         let flags = FlagBook::new(identity, tiers);
         let mirrors = config.supabase.is_some();
+        let cold = cold::start(config)?;
         let decider = Decider {
             standing: flags.subscribe(),
             configured: mirrors,
             native: config.supabase.as_ref().is_some_and(|supabase| supabase.anon_key.is_some()),
+            cold: cold.is_some(),
             mirror_percent: Percent::from_units(config.mirror.percent.thousandths()).unwrap_or(Percent::FULL),
             view: view.subscribe(),
         };
@@ -207,8 +214,10 @@ impl App {
         };
         let words = mpsc::channel(WORDS_MAX);
         let probes = mpsc::channel(4);
-        let (proxy, decide) = (settings::proxy(config)?, decider.clone().into_fn());
-        let parts = Parts { ledger, budget, receiver, words, probes, policy, view, breaker, epoch, decider };
+        let (mut proxy, decide) = (settings::proxy(config)?, decider.clone().into_fn());
+        proxy.cold = cold.as_ref().map(|cold| cold.door.clone());
+        let parts =
+            Parts { ledger, budget, receiver, words, probes, policy, view, breaker, epoch, decider, cold };
         let running = match listener {
             Some(listener) => Server::start_on(listener, proxy, decide, mirroring)?,
             None => Server::start(proxy, decide, mirroring)?,
@@ -241,6 +250,7 @@ impl App {
             mirrors: config.supabase.is_some(),
             proofs: Arc::default(),
             reachable: Arc::default(),
+            cold: parts.cold.as_ref().map(|cold| Arc::clone(&cold.figures)),
         };
         let ((words, heard), (ask, asked)) = (parts.words, parts.probes);
         let machine = Ops {
@@ -293,7 +303,21 @@ impl App {
         let machine = (machine, words.clone());
         let (ops, metrics) = start_ops(config, tuning, machine, (&running, &eyes), Arc::clone(&stop_ops))?;
         let addresses = Addresses::told(&running, metrics, admin.as_ref());
-        Ok(Self { running, addresses, eyes, words, ops, side, stop_side, stop_ops, admin, stores, plan })
+        let cold = parts.cold;
+        Ok(Self {
+            running,
+            addresses,
+            eyes,
+            words,
+            ops,
+            side,
+            stop_side,
+            stop_ops,
+            admin,
+            stores,
+            plan,
+            cold,
+        })
     }
 
     /// Where it listens.
@@ -351,7 +375,7 @@ impl App {
         let end = tokio::time::Instant::now() + plan.grace;
         let report = self.running.drain(DrainPlan { grace: ending::clients(plan.grace), ..plan }).await;
         self.stop_side.notify_one();
-        let Self { side, ops, stop_ops, words, running, admin, stores, .. } = self;
+        let Self { side, ops, stop_ops, words, running, admin, stores, cold, .. } = self;
         drop((words, stores));
         if let Some(side) = side {
             ending::done_by(end - plan.grace / 50, "side", move || side.join()).await;
@@ -361,7 +385,7 @@ impl App {
         drop(running);
         // Last: who waits at `POST /drain` hears now that all is over.
         ending::done_by(end, "admin", move || {
-            drop(admin);
+            drop((cold, admin));
             Ok(())
         })
         .await;

@@ -1,9 +1,10 @@
 //! The tuning file: what would be one variable too many. Read once, before a port is bound.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::cold::fine::Section as Cold;
 use crate::validator::noise::{Noise, Rule};
 
 /// The longest file that is read, in bytes.
@@ -13,6 +14,8 @@ const BYTES_MAX: u64 = 256 << 10;
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct File {
+    cold: Cold,
+    table: Table,
     validator: Validator,
 }
 
@@ -21,6 +24,26 @@ struct File {
 pub(super) struct Fine {
     /// What may differ between two deliveries.
     pub noise: Noise,
+    /// The sink for rows.
+    pub table: Table,
+    /// The cold lane.
+    pub cold: Cold,
+}
+
+/// The sink for rows.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Table {
+    /// Rows that this pod adds in a second, at most.
+    pub rate: u32,
+    /// File for rows that the table refuses, payload included.
+    pub quarantine: Option<PathBuf>,
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self { rate: 100, quarantine: None }
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -46,7 +69,11 @@ pub(super) fn fine(path: Option<&Path>) -> Result<Fine, String> {
 
 fn parse(text: &str) -> Result<Fine, String> {
     let file: File = toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
-    Ok(Fine { noise: Noise::new(file.validator.noise)? })
+    if file.table.rate == 0 {
+        return Err("table.rate is 0: no row would ever be stored".to_owned());
+    }
+    file.cold.check()?;
+    Ok(Fine { noise: Noise::new(file.validator.noise)?, table: file.table, cold: file.cold })
 }
 
 #[cfg(test)]
@@ -68,6 +95,8 @@ mod tests {
             ("[[validator.noise]]\npointer = \"/a\"", "allow"),
             ("[[validator.noise]]\npointer = \"/a\"\nallow = \"forget\"", "forget"),
             ("[[validator.noise]]\npointer = \"a\"\nallow = \"ignore\"", "rule 1"),
+            ("[table]\nrate = 0", "table.rate"),
+            ("[cold]\nsessions_max = 0", "cold.sessions_max"),
             ("[braker]\nx = 1", "braker"),
         ] {
             let error = parse(text).unwrap_err();
