@@ -39,6 +39,7 @@ pub(crate) mod ops;
 pub(crate) mod reports;
 pub(crate) mod settings;
 pub(crate) mod side;
+mod start_error;
 mod status;
 mod stores;
 pub(crate) mod table;
@@ -71,6 +72,7 @@ pub use flags::Hand;
 use flags::{FlagBook, FlagWord, Standing};
 use life::start_ops;
 use ops::{Links, Ops, View, WORDS_MAX, Word};
+pub use start_error::StartError;
 pub use stores::driver::PlanWord;
 use table::TableFigures;
 
@@ -78,32 +80,6 @@ pub use addresses::Addresses;
 pub use reports::Proofs;
 pub use settings::{SettingError, Tuning, load};
 pub(crate) use settings::{accepts, link, proxy as proxy_settings, topic, wanted};
-
-/// Why the process did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// A setting cannot be used.
-    #[error(transparent)]
-    Setting(#[from] SettingError),
-    /// The proxy did not start.
-    #[error("the proxy cannot start")]
-    Proxy(#[from] crate::proxy::StartError),
-    /// The metrics listener cannot be bound.
-    #[error("cannot listen on {0} (CROSSFADE_METRICS_LISTEN)")]
-    Metrics(std::net::SocketAddr, #[source] std::io::Error),
-    /// The admin listener cannot be bound.
-    #[error("cannot listen on {0} (CROSSFADE_ADMIN_LISTEN)")]
-    Admin(std::net::SocketAddr, #[source] std::io::Error),
-    /// `CROSSFADE_STATE_DIR` cannot be used.
-    #[error("cannot write into {} (CROSSFADE_STATE_DIR)", .0.display())]
-    State(std::path::PathBuf, #[source] std::io::Error),
-    /// A thread or its runtime cannot be made.
-    #[error("cannot start a thread")]
-    Thread(#[source] std::io::Error),
-    /// The metrics contradict each other (a bug).
-    #[error("the metrics cannot be registered")]
-    Registry(#[from] prometheus::Error),
-}
 
 /// What pictures are drawn from. Cheap to clone, readable from any thread.
 #[derive(Clone)]

@@ -72,7 +72,9 @@ pub fn down(payload: &Bytes, json: bool) -> Down {
     if !json {
         return Down { frame: Frame { text: false, body: payload.clone() }, from: None };
     }
-    let outer: Option<Outer<'_>> = serde_json::from_slice(payload).ok();
+    // An array would be taken for the members in their order.
+    let outer: Option<Outer<'_>> =
+        serde_json::from_slice(payload).ok().filter(|_| payload.trim_ascii_start().starts_with(b"{"));
     let from = outer.as_ref().and_then(|outer| outer.about.as_ref()?.src.clone());
     let ours = outer.as_ref().is_some_and(|outer| outer.about.is_some());
     if !ours {
@@ -92,18 +94,19 @@ fn is_wrapper(payload: &[u8]) -> bool {
 
 /// What was put under `data`.
 fn unwrap(outer: Outer<'_>) -> Option<Frame> {
-    let data = outer.data?;
-    let text = || serde_json::from_str::<String>(data.get()).ok();
+    // A null is no value to serde.
+    let data = outer.data.map_or("null", RawValue::get);
+    let text = || serde_json::from_str::<String>(data).ok();
     match outer.enc.map(RawValue::get) {
         Some("\"base64\"") => {
             let body = STANDARD.decode(text()?).ok()?;
             Some(Frame { text: false, body: body.into() })
         }
-        Some("\"json\"") => Some(Frame { text: true, body: Bytes::copy_from_slice(data.get().as_bytes()) }),
+        Some("\"json\"") => Some(Frame { text: true, body: Bytes::copy_from_slice(data.as_bytes()) }),
         // The mirror wraps no object: one that has only `data` was so from the beginning.
-        None if data.get().starts_with('{') => None,
+        None if data.starts_with('{') => None,
         Some("\"text\"") | None => {
-            let body = text().unwrap_or_else(|| data.get().to_owned());
+            let body = text().unwrap_or_else(|| data.to_owned());
             Some(Frame { text: true, body: body.into() })
         }
         Some(_) => None,
@@ -236,7 +239,8 @@ pub fn up(frame: &Frame, sender: Sender<'_>) -> (String, Bytes) {
 }
 
 fn named(text: &str) -> Option<(Option<String>, Option<String>)> {
-    let named: Named<'_> = serde_json::from_str(text).ok()?;
+    // An array would be taken for the members in their order.
+    let named: Named<'_> = serde_json::from_str(text).ok().filter(|_| text.trim_start().starts_with('{'))?;
     let own = |name: Option<&RawValue>| serde_json::from_str(name?.get()).ok();
     Some((own(named.event), own(named.kind)))
 }

@@ -72,6 +72,7 @@ fn what_others_publish_is_given_as_it_is() {
     check("{\"a\":1}", "{\"a\":1}", None);
     check("{\"data\":1,\"enc\":\"json\"}", "{\"data\":1,\"enc\":\"json\"}", None);
     check("[1]", "[1]", None);
+    check("[1,\"text\",{\"src\":\"s\"}]", "[1,\"text\",{\"src\":\"s\"}]", None);
     // The mirror's events.
     check("{\"n\":7,\"_crossfade\":{\"v\":1,\"src\":\"pod\"}}", "{\"n\":7}", Some("pod"));
     check("{\"data\":\"plain\",\"_crossfade\":{\"src\":\"pod\"}}", "plain", Some("pod"));

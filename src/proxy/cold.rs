@@ -201,7 +201,7 @@ impl Door {
 /// How an upgrade fared at the door.
 pub(super) enum Outcome {
     /// It is answered.
-    Answered(Answered),
+    Answered(Box<Answered>),
     /// The service gets it.
     Elsewhere(Elsewhere),
 }
@@ -225,7 +225,7 @@ pub(super) async fn enter(
     if door.asks_service {
         match ask_service(client, parts, accept).await? {
             Agreed::Yes(subprotocol) => spoken = Some(subprotocol),
-            Agreed::No(answer) => return Ok(Outcome::Answered(Answered::Answer(answer))),
+            Agreed::No(answer) => return Ok(Outcome::Answered(Box::new(Answered::Answer(*answer)))),
         }
     }
     let key = verdict.subject.as_ref().and_then(|subject| subject.key);
@@ -236,13 +236,14 @@ pub(super) async fn enter(
         Word::Refused(why) => {
             client.worker.shared.counters.upgrades(UpgradeOutcome::Refused).add();
             let answer = why.answer(InFlight::enter(&client.watch));
-            Ok(Outcome::Answered(Answered::Answer(answer)))
+            Ok(Outcome::Answered(Box::new(Answered::Answer(answer))))
         }
         Word::Come(mut seat) => {
             if let Some(subprotocol) = spoken {
                 seat.subprotocol = subprotocol;
             }
-            seated(client, seat, (accept, origin), verdict).map(Outcome::Answered)
+            seated(client, seat, (accept, origin), verdict)
+                .map(|answered| Outcome::Answered(Box::new(answered)))
         }
     }
 }
@@ -252,7 +253,7 @@ enum Agreed {
     /// A 101, with this subprotocol.
     Yes(Option<String>),
     /// Its refusal, to be relayed.
-    No(Response<AnswerBody>),
+    No(Box<Response<AnswerBody>>),
 }
 
 /// Asks the service whether it would take the client: the same upgrade, without extensions, closed at once.
@@ -266,7 +267,7 @@ async fn ask_service(client: &ClientSide, parts: &Parts, accept: &str) -> Result
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         client.worker.shared.counters.upgrades(UpgradeOutcome::Refused).add();
         clean_answer(&mut answer)?;
-        return Ok(Agreed::No(relay(answer, InFlight::enter(&client.watch))));
+        return Ok(Agreed::No(Box::new(relay(answer, InFlight::enter(&client.watch)))));
     }
     if !proves(answer.status(), answer.headers(), accept) {
         return Err(Fault::SwitchingInvalid.into());

@@ -61,7 +61,7 @@ pub(super) async fn forward(
     if let (Lane::Cold, Asks::WebSocket { accept }) = (verdict.lane, &asks) {
         let origin = (path.clone(), source, trace);
         match Box::pin(cold::enter(client, &parts, (accept.as_str(), origin), &verdict)).await? {
-            cold::Outcome::Answered(answered) => return Ok(answered),
+            cold::Outcome::Answered(answered) => return Ok(*answered),
             cold::Outcome::Elsewhere(why) => {
                 verdict = Verdict { lane: Lane::Legacy, reason: why.as_str(), ..verdict };
             }

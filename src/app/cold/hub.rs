@@ -12,9 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use sha2::{Digest as _, Sha256};
-use tokio::sync::Notify;
-
+use super::channel::{Channel, ChannelRef, State, denies};
 use super::figures::{ColdFigures, add};
 use super::fine::Plan;
 use super::outlet::Outlet;
@@ -29,7 +27,8 @@ use crate::realtime::link::{
     Broadcast, Changes, Join, LinkEvent, Outcome, Push, PushRef, TRIAL_EVENT, TopicNo,
 };
 use crate::realtime::message::Encoding;
-use crate::realtime::reason::{Cause, Reason};
+use crate::realtime::reason::Reason;
+use sha2::{Digest as _, Sha256};
 
 /// Topics of one connection; see the module before you raise it.
 const CHANNELS_MAX: usize = 1;
@@ -42,32 +41,6 @@ const TURN: Duration = Duration::from_millis(20);
 
 /// The token, by its hash; `None` is the anon key.
 type Credential = Option<[u8; 32]>;
-pub(super) type ChannelRef = Rc<RefCell<Channel>>;
-
-/// How it stands with a topic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
-    Joining,
-    Joined,
-    /// The policies do not let this token read it.
-    Denied,
-    /// A person must change something else.
-    Failed,
-}
-
-/// A topic that is joined for one token.
-pub(super) struct Channel {
-    /// Differs from that of any other, a later one of the same topic included.
-    id: u64,
-    link: u64,
-    no: TopicNo,
-    pub(super) state: State,
-    pub(super) changed: Rc<Notify>,
-    log: Log,
-    clients: BTreeMap<u64, Rc<Outlet>>,
-    pushes: HashMap<PushRef, Rc<Outlet>>,
-    idle_since: Option<Instant>,
-}
 
 struct Carrier {
     credential: Credential,
@@ -408,21 +381,4 @@ impl Hub {
         store(&self.figures.links, self.carriers.len());
         store(&self.figures.log_bytes, self.channels.values().map(|one| one.borrow().log.bytes()).sum());
     }
-}
-
-impl Channel {
-    /// How many messages the topic has said.
-    pub(super) const fn position(&self) -> u64 {
-        self.log.position()
-    }
-
-    fn turn(&mut self, state: State) {
-        self.state = state;
-        self.changed.notify_waiters();
-    }
-}
-
-/// Whether the token, or the policies for it, are the reason.
-fn denies(reason: Reason) -> bool {
-    reason.cause() == Cause::OurAuthorization
 }

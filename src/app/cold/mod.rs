@@ -11,6 +11,7 @@
 //!
 //! **Limits.** [`crate::cold::Limits`], a connection for each topic, 1,024 unacknowledged messages a topic.
 
+mod channel;
 mod figures;
 pub(in crate::app) mod fine;
 mod hub;
@@ -34,8 +35,9 @@ use crate::cold::admit::{Asked, Auth, Guest, Refusal, Source};
 use crate::config::Config;
 use crate::proxy::cold::{Door, Elsewhere, Knock, Refused, Seat, Word};
 
+use channel::{ChannelRef, State};
 pub(crate) use figures::ColdFigures;
-use hub::{ChannelRef, Hub, State};
+use hub::Hub;
 use outlet::Outlet;
 use session::Stay;
 

@@ -18,8 +18,9 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
+use super::channel::ChannelRef;
 use super::figures::add;
-use super::hub::{ChannelRef, Hub};
+use super::hub::Hub;
 use super::outlet::Outlet;
 use super::unix_ms;
 use crate::cold::wire::{self, Sender};
