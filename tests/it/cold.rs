@@ -382,7 +382,8 @@ async fn a_trip_closes_cold_sessions_with_1012_and_legacy_takes_them_at_once() {
         (down >= (20 * CLIENTS) as f64).then_some(())
     })
     .await;
-    let (status, answer) = proxy.change(("POST", "/api/v1/breaker/force-open"), &[], json!({})).await;
+    let (status, answer) =
+        proxy.change(("POST", "/api/v1/breaker"), &[], json!({"mode": "forced_open"})).await;
     assert_eq!(status, 200, "{answer}");
     let expect: Vec<_> = (0..20).map(|n| format!("{{\"n\":{n}}}")).collect();
     for log in logs {
@@ -448,5 +449,43 @@ async fn a_client_that_does_not_read_is_closed_and_holds_up_nobody() {
         let text = next(&mut quick).await.unwrap();
         assert_eq!(serde_json::from_str::<Value>(&text).unwrap()["n"], count);
         count += 1;
+    }
+}
+
+/// The service's database inserts a row.
+async fn insert(emulator: &Emulator, n: u64) {
+    let address = emulator.url.split_once("://").unwrap().1.trim_end_matches('/').parse().unwrap();
+    let key = &emulator.service_key;
+    let bearer = format!("Bearer {key}");
+    let fields = [("apikey", key.as_str()), ("Authorization", &bearer), ("Content-Type", "application/json")];
+    let row = json!({"id": n, "data": {"n": n}}).to_string();
+    let (status, _, answer) = ask(address, ("POST", "/rest/v1/feed"), &fields, &row).await;
+    assert_eq!(status, 201, "{answer}");
+}
+
+#[tokio::test]
+async fn a_tables_rows_feed_clients_and_new_ones_are_given_the_last() {
+    let table = ["--table", "feed(id bigint primary key, data jsonb)", "--table-policy", "anon:feed:r"];
+    let emulator = Emulator::start_with(&[], &[table.as_slice(), &["--policy", "anon:table:*:rw"]].concat());
+    let service = Service::start().await;
+    let tuning = File::new(
+        "table.toml",
+        "[cold]\ncolumn = \"data\"\norder = \"id\"\nsnapshot = 2\njoin_timeout_ms = 30000\n",
+    );
+    let more = [PUBLIC, ("CROSSFADE_TUNING", tuning.name()), ("CROSSFADE_COLD_SOURCE", "table:feed")];
+    let anon = ("SUPABASE_ANON_KEY", emulator.anon_key.as_str());
+    let proxy = Proxy::start(service.address, Some(&emulator), &[&COLD[..3], &[anon], &more].concat());
+    for n in 1..4 {
+        insert(&emulator, n).await;
+    }
+    let (mut client, _) = cold(proxy.clients, "/a", &[KEY]).await;
+    insert(&emulator, 4).await;
+    for n in 2..5 {
+        let text = next(&mut client).await.unwrap();
+        assert_eq!(
+            serde_json::from_str::<Value>(&text).unwrap(),
+            json!({"n": n}),
+            "two rows, then the new one"
+        );
     }
 }
