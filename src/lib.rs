@@ -25,6 +25,7 @@ pub mod ledger;
 pub mod admin;
 pub mod app;
 pub mod breaker;
+pub mod cold;
 pub mod config;
 pub mod demo;
 pub mod doctor;

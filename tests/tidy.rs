@@ -76,6 +76,7 @@ const KNOWS: &[(&str, &[&str])] = &[
     ("ws", &[]),
     ("envelope", &[]),
     ("breaker", &[]),
+    ("cold", &[]),
     ("rollout", &[]),
     ("realtime", &[]),
     ("emulator", &[]),

@@ -146,3 +146,27 @@ Alerts, what to do about them, and what we promise: [runbook.md](runbook.md).
 | metric | type | label | meaning |
 | --- | --- | --- | --- |
 ";
+
+/// Label values that a scrape leaves out.
+pub(super) fn overflow(scrape: &Scrape<'_>) -> u64 {
+    let s = scrape.snapshot;
+    [
+        &s.sessions,
+        &s.sessions_total,
+        &s.upgrades,
+        &s.handshakes,
+        &s.upstream_handshakes,
+        &s.faults,
+        &s.messages,
+        &s.bytes,
+        &s.mirror_messages,
+        &s.mirror_shed,
+        &s.table_rows,
+        &s.table_requests,
+        &s.events.outcomes,
+        &s.breaker_trips,
+    ]
+    .iter()
+    .map(|labelled| labelled.len().saturating_sub(LABELS_MAX) as u64)
+    .sum()
+}

@@ -89,6 +89,8 @@ pub struct Snapshot {
     pub times: super::Times,
     /// The `events` format.
     pub events: super::EventReadings,
+    /// The cold lane, where there is one.
+    pub cold: Option<super::ColdReadings>,
     /// Rows of the table by what became of them.
     pub table_rows: Vec<(&'static str, u64)>,
     /// Requests to the table by result.
@@ -181,6 +183,7 @@ pub(super) fn families() -> impl Iterator<Item = &'static Family> {
         .chain(&super::published::FAMILIES)
         .chain(&super::table::FAMILIES)
         .chain(&super::events::FAMILIES)
+        .chain(&super::cold::FAMILIES)
         .chain(&super::matching::FAMILIES)
         .chain(&super::process::FAMILIES)
         .chain(&super::flags::FAMILIES)
@@ -349,7 +352,7 @@ static FAMILIES: &[Family] = &[
         "crossfade_metric_label_overflow",
         "",
         "Label values left out of this scrape; must be zero.",
-        |s| one(float(overflow(s))),
+        |s| one(float(super::exposition::overflow(s))),
     ),
     gauge("crossfade_build_info", "version", "Always 1; the label tells the version.", |_| {
         Samples::Labelled(vec![(env!("CARGO_PKG_VERSION"), 1.0)])
@@ -371,27 +374,4 @@ pub(super) fn counts(labelled: &[(&'static str, u64)]) -> Samples {
 
 pub(super) fn floats(labelled: &[(&'static str, u64)]) -> Vec<(&'static str, f64)> {
     labelled.iter().map(|(label, count)| (*label, float(*count))).collect()
-}
-
-fn overflow(scrape: &Scrape<'_>) -> u64 {
-    let s = scrape.snapshot;
-    [
-        &s.sessions,
-        &s.sessions_total,
-        &s.upgrades,
-        &s.handshakes,
-        &s.upstream_handshakes,
-        &s.faults,
-        &s.messages,
-        &s.bytes,
-        &s.mirror_messages,
-        &s.mirror_shed,
-        &s.table_rows,
-        &s.table_requests,
-        &s.events.outcomes,
-        &s.breaker_trips,
-    ]
-    .iter()
-    .map(|labelled| labelled.len().saturating_sub(LABELS_MAX) as u64)
-    .sum()
 }

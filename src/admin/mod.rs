@@ -17,6 +17,7 @@
 //! whose overflow is counted. No TLS, no token: bind it where only the cluster can reach it.
 
 pub mod api;
+mod cold;
 mod control;
 mod events;
 mod exposition;
@@ -37,6 +38,7 @@ pub mod ui;
 #[cfg(test)]
 mod tests;
 
+pub use cold::ColdReadings;
 pub use control::Control;
 pub use events::EventReadings;
 pub use exposition::{SnapshotCollector, markdown, registry};

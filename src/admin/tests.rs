@@ -38,6 +38,13 @@ fn full() -> Snapshot {
         breaker_trips: vec![("stall", 1)],
         table_rows: vec![("stored", 1)],
         events: EventReadings { outcomes: vec![("accepted", 1)], ..EventReadings::default() },
+        cold: Some(ColdReadings {
+            upgrades: vec![("served", 1)],
+            endings: vec![("client", 1)],
+            resumes: vec![("fresh", 1)],
+            messages: vec![("down", 1)],
+            ..ColdReadings::default()
+        }),
         table_requests: vec![("ok", 1)],
         spool: Some(SpoolReadings {
             state: "open",

@@ -149,7 +149,7 @@ impl Behind<'_> {
         let scene = side::WatchScene {
             names: (config.service.name.clone(), config.service.pod.clone()),
             src: instance.to_owned(),
-            noise: settings::noise(config)?,
+            noise: settings::fine(config)?.noise,
             epoch,
             standing: Some(self.standing.clone()),
             outbox,
@@ -220,14 +220,15 @@ impl Behind<'_> {
     ) -> Result<Option<(TableOffer, JoinHandle<()>)>, StartError> {
         let config = self.config;
         let Some(url) = settings::rows(config, &self.link)? else { return Ok(None) };
+        let fine = settings::fine(config)?.table;
         let plan = table::Plan {
             url,
             endpoint: self.link.endpoint.clone(),
             key: self.link.key.clone(),
             key_file: config.supabase.as_ref().and_then(|supabase| supabase.key.file.clone()),
             wanted: settings::wanted(config),
-            rate: config.mirror.table_rate,
-            quarantine: config.mirror.table_quarantine.clone(),
+            rate: fine.rate,
+            quarantine: fine.quarantine,
             state: config.ops.state_dir.clone(),
             source: config.service.name.clone(),
             instance: instance.to_owned(),

@@ -21,6 +21,8 @@ pub(super) struct Decider {
     pub(super) standing: watch::Receiver<Arc<Standing>>,
     pub(super) configured: bool,
     pub(super) native: bool,
+    /// The cold lane is configured.
+    pub(super) cold: bool,
     pub(super) mirror_percent: Percent,
     pub(super) view: watch::Receiver<View>,
 }
@@ -65,6 +67,7 @@ impl Decider {
             breaker: view.admission,
             source: if self.configured { view.source } else { Source::NotConfigured },
             offers_realtime: offers,
+            cold: self.cold,
             mirror: Mirror { on: self.configured, reads_back: true, percent: self.mirror_percent },
         }
     }
@@ -87,7 +90,8 @@ impl Decider {
         let lane = match verdict.lane {
             lane::Lane::Hot => Lane::Hot,
             lane::Lane::Native => Lane::Native,
-            lane::Lane::Legacy | lane::Lane::Cold => Lane::Legacy,
+            lane::Lane::Legacy => Lane::Legacy,
+            lane::Lane::Cold => Lane::Cold,
         };
         let follows = self.follows(&decision);
         // Hot sessions are copied anyway; this is about the legacy lane.

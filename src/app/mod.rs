@@ -24,6 +24,7 @@
 
 mod addresses;
 mod behind;
+pub(crate) mod cold;
 mod console;
 mod control;
 mod decide;
@@ -39,6 +40,7 @@ mod report_rows;
 pub(crate) mod reports;
 pub(crate) mod settings;
 pub(crate) mod side;
+mod start_error;
 mod status;
 mod stores;
 pub(crate) mod table;
@@ -73,6 +75,7 @@ pub use flags::Hand;
 use flags::{FlagBook, FlagWord, Standing};
 use life::start_ops;
 use ops::{Links, Ops, View, WORDS_MAX, Word};
+pub use start_error::StartError;
 pub use stores::driver::PlanWord;
 use table::TableFigures;
 
@@ -80,32 +83,6 @@ pub use addresses::Addresses;
 pub use reports::Proofs;
 pub use settings::{SettingError, Tuning, load};
 pub(crate) use settings::{accepts, link, proxy as proxy_settings, topic, wanted};
-
-/// Why the process did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// A setting cannot be used.
-    #[error(transparent)]
-    Setting(#[from] SettingError),
-    /// The proxy did not start.
-    #[error("the proxy cannot start")]
-    Proxy(#[from] crate::proxy::StartError),
-    /// The metrics listener cannot be bound.
-    #[error("cannot listen on {0} (CROSSFADE_METRICS_LISTEN)")]
-    Metrics(std::net::SocketAddr, #[source] std::io::Error),
-    /// The admin listener cannot be bound.
-    #[error("cannot listen on {0} (CROSSFADE_ADMIN_LISTEN)")]
-    Admin(std::net::SocketAddr, #[source] std::io::Error),
-    /// `CROSSFADE_STATE_DIR` cannot be used.
-    #[error("cannot write into {} (CROSSFADE_STATE_DIR)", .0.display())]
-    State(std::path::PathBuf, #[source] std::io::Error),
-    /// A thread or its runtime cannot be made.
-    #[error("cannot start a thread")]
-    Thread(#[source] std::io::Error),
-    /// The metrics contradict each other (a bug).
-    #[error("the metrics cannot be registered")]
-    Registry(#[from] prometheus::Error),
-}
 
 /// What pictures are drawn from. Cheap to clone, readable from any thread.
 #[derive(Clone)]
@@ -128,6 +105,8 @@ pub struct Eyes {
     /// What it may hold, in bytes.
     spool_limit: Option<u64>,
     proofs: Arc<reports::ProofFigures>,
+    /// Where there is a cold lane.
+    cold: Option<Arc<cold::ColdFigures>>,
 }
 
 /// A running process.
@@ -143,6 +122,7 @@ pub struct App {
     admin: Option<control::Listener>,
     stores: stores::Running,
     plan: mpsc::Sender<stores::driver::Asked>,
+    cold: Option<cold::Running>,
 }
 
 /// Everything that the threads share before they exist.
@@ -157,6 +137,7 @@ struct Parts {
     breaker: Breaker,
     epoch: Epoch,
     decider: Decider,
+    cold: Option<cold::Running>,
 }
 
 impl App {
@@ -193,10 +174,12 @@ impl App {
         let stores = stores::Stores::open(config, &identity, &mut tiers);
         let flags = FlagBook::new(identity, tiers);
         let mirrors = config.supabase.is_some();
+        let cold = cold::start(config)?;
         let decider = Decider {
             standing: flags.subscribe(),
             configured: mirrors,
             native: config.supabase.as_ref().is_some_and(|supabase| supabase.anon_key.is_some()),
+            cold: cold.is_some(),
             mirror_percent: Percent::from_units(config.mirror.percent.thousandths()).unwrap_or(Percent::FULL),
             view: view.subscribe(),
         };
@@ -212,8 +195,10 @@ impl App {
         };
         let words = mpsc::channel(WORDS_MAX);
         let probes = mpsc::channel(4);
-        let (proxy, decide) = (settings::proxy(config)?, decider.clone().into_fn());
-        let parts = Parts { ledger, budget, receiver, words, probes, policy, view, breaker, epoch, decider };
+        let (mut proxy, decide) = (settings::proxy(config)?, decider.clone().into_fn());
+        proxy.cold = cold.as_ref().map(|cold| cold.door.clone());
+        let parts =
+            Parts { ledger, budget, receiver, words, probes, policy, view, breaker, epoch, decider, cold };
         let running = match listener {
             Some(listener) => Server::start_on(listener, proxy, decide, mirroring)?,
             None => Server::start(proxy, decide, mirroring)?,
@@ -247,6 +232,7 @@ impl App {
             mirrors: config.supabase.is_some(),
             proofs: Arc::default(),
             reachable: Arc::default(),
+            cold: parts.cold.as_ref().map(|cold| Arc::clone(&cold.figures)),
         };
         let ((words, heard), (ask, asked)) = (parts.words, parts.probes);
         let machine = Ops {
@@ -299,7 +285,21 @@ impl App {
         let machine = (machine, words.clone());
         let (ops, metrics) = start_ops(config, tuning, machine, (&running, &eyes), Arc::clone(&stop_ops))?;
         let addresses = Addresses::told(&running, metrics, admin.as_ref());
-        Ok(Self { running, addresses, eyes, words, ops, side, stop_side, stop_ops, admin, stores, plan })
+        let cold = parts.cold;
+        Ok(Self {
+            running,
+            addresses,
+            eyes,
+            words,
+            ops,
+            side,
+            stop_side,
+            stop_ops,
+            admin,
+            stores,
+            plan,
+            cold,
+        })
     }
 
     /// Where it listens.
@@ -357,7 +357,7 @@ impl App {
         let end = tokio::time::Instant::now() + plan.grace;
         let report = self.running.drain(DrainPlan { grace: ending::clients(plan.grace), ..plan }).await;
         self.stop_side.notify_one();
-        let Self { side, ops, stop_ops, words, running, admin, stores, .. } = self;
+        let Self { side, ops, stop_ops, words, running, admin, stores, cold, .. } = self;
         drop((words, stores));
         if let Some(side) = side {
             ending::done_by(end - plan.grace / 50, "side", move || side.join()).await;
@@ -367,7 +367,7 @@ impl App {
         drop(running);
         // Last: who waits at `POST /drain` hears now that all is over.
         ending::done_by(end, "admin", move || {
-            drop(admin);
+            drop((cold, admin));
             Ok(())
         })
         .await;

@@ -14,7 +14,7 @@ use crate::mirror::shard::{Sampling, Shard};
 use crate::proxy::native::{AnonKey, Native};
 use crate::proxy::{Network, Target, Trusted};
 use crate::rollout::{Flags, Identity, KeyChain, KeyHasher, Percent, RealtimeLane, Tiers};
-use crate::{breaker, hot, mirror, proxy, realtime, sinks, spool, validator, ws};
+use crate::{breaker, hot, mirror, proxy, realtime, sinks, spool, ws};
 
 /// A setting that a room refuses although its variable could be read.
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +47,9 @@ pub fn load(strings: &config::Strings) -> Result<config::Config, config::Problem
             example: "for example CROSSFADE_CLASSIFY=event=alert:critical;path=/health:low".to_owned(),
         });
     }
-    if let Some(what) = strings.text("CROSSFADE_TUNING").and_then(|path| noise_of(path.as_ref()).err()) {
+    if let Some(what) =
+        strings.text("CROSSFADE_TUNING").and_then(|path| super::tuning::fine(Some(path.as_ref())).err())
+    {
         let example = "for example CROSSFADE_TUNING=/etc/crossfade/tuning.toml".to_owned();
         more.push(config::Problem { name: "CROSSFADE_TUNING".to_owned(), what, example });
     }
@@ -76,15 +78,9 @@ fn rule_set(rules: Option<&config::TextOrFile>) -> Result<RuleSet, String> {
     }
 }
 
-fn noise_of(path: &std::path::Path) -> Result<validator::noise::Noise, String> {
-    super::tuning::fine(Some(path)).map(|fine| fine.noise)
-}
-
-/// The validator's noise rules.
-pub(super) fn noise(config: &config::Config) -> Result<validator::noise::Noise, SettingError> {
-    super::tuning::fine(config.ops.tuning.as_deref())
-        .map(|fine| fine.noise)
-        .map_err(|e| wrong("CROSSFADE_TUNING")(&e))
+/// What the tuning file says.
+pub(super) fn fine(config: &config::Config) -> Result<super::tuning::Fine, SettingError> {
+    super::tuning::fine(config.ops.tuning.as_deref()).map_err(|e| wrong("CROSSFADE_TUNING")(&e))
 }
 
 /// The proxy's settings.
@@ -154,6 +150,7 @@ pub(crate) fn rollout_of(own: &config::Rollout) -> Result<(Identity, Tiers), Set
         .ok_or_else(|| wrong("CROSSFADE_ROLLOUT_PERCENT")(&"is above 100"))?;
     let lane = match own.lane {
         RolloutLane::Hot => RealtimeLane::Hot,
+        RolloutLane::Cold => RealtimeLane::Cold,
         RolloutLane::Native => RealtimeLane::Native,
     };
     let hasher = match &own.key_hash_secret {
@@ -365,6 +362,7 @@ pub(super) fn report_rows(
 pub(crate) fn accepts(config: &config::Config) -> Result<(), SettingError> {
     proxy(config)?;
     rollout(config)?;
+    super::cold::fine::plan(config)?;
     mirror(config)?;
     if let Some(link) = config.supabase.as_ref().map(link).transpose()? {
         rows(config, &link)?;

@@ -134,6 +134,7 @@ impl Eyes {
         let table = self.table.read();
         Snapshot {
             events: self.events.read(),
+            cold: self.cold.as_ref().map(|cold| cold.read()),
             table_rows: table.rows.to_vec(),
             table_requests: table.requests.to_vec(),
             table_waiting_bytes: table.waiting,

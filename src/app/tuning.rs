@@ -1,9 +1,10 @@
 //! The tuning file: what would be one variable too many. Read once, before a port is bound.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::cold::fine::Section as Cold;
 use crate::validator::noise::{Noise, Rule};
 
 /// The longest file that is read, in bytes.
@@ -13,6 +14,8 @@ const BYTES_MAX: u64 = 256 << 10;
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct File {
+    cold: Cold,
+    table: Table,
     validator: Validator,
 }
 
@@ -23,6 +26,26 @@ pub(super) struct Fine {
     pub noise: Noise,
     /// The validator's reports become rows of `crossfade_reports`.
     pub reports_table: bool,
+    /// The sink for rows.
+    pub table: Table,
+    /// The cold lane.
+    pub cold: Cold,
+}
+
+/// The sink for rows.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Table {
+    /// Rows that this pod adds in a second, at most.
+    pub rate: u32,
+    /// File for rows that the table refuses, payload included.
+    pub quarantine: Option<PathBuf>,
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self { rate: 100, quarantine: None }
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -49,7 +72,16 @@ pub(super) fn fine(path: Option<&Path>) -> Result<Fine, String> {
 
 fn parse(text: &str) -> Result<Fine, String> {
     let file: File = toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
-    Ok(Fine { noise: Noise::new(file.validator.noise)?, reports_table: file.validator.reports_table })
+    if file.table.rate == 0 {
+        return Err("table.rate is 0: no row would ever be stored".to_owned());
+    }
+    file.cold.check()?;
+    Ok(Fine {
+        noise: Noise::new(file.validator.noise)?,
+        reports_table: file.validator.reports_table,
+        table: file.table,
+        cold: file.cold,
+    })
 }
 
 #[cfg(test)]
@@ -72,6 +104,8 @@ mod tests {
             ("[[validator.noise]]\npointer = \"/a\"\nallow = \"forget\"", "forget"),
             ("[[validator.noise]]\npointer = \"a\"\nallow = \"ignore\"", "rule 1"),
             ("[validator]\nreports_table = 1", "reports_table"),
+            ("[table]\nrate = 0", "table.rate"),
+            ("[cold]\nsessions_max = 0", "cold.sessions_max"),
             ("[braker]\nx = 1", "braker"),
         ] {
             let error = parse(text).unwrap_err();

@@ -20,6 +20,8 @@ pub(super) const ALL: &[Check] = &[
     a_table_needs_a_project,
     events_need_a_project,
     native_needs_a_public_key,
+    cold_needs_to_know_who_gets_in,
+    cold_needs_a_source_and_a_public_key,
     a_window_fits_the_pod,
     a_message_fits_the_buffer,
     a_spool_has_room,
@@ -84,6 +86,23 @@ fn native_needs_a_public_key(r: &Reader<'_>) -> Option<Problem> {
         return None;
     }
     broken(&vars::SUPABASE_ANON_KEY.about, "is required with CROSSFADE_ROLLOUT_LANE=native")
+}
+
+fn cold_needs_to_know_who_gets_in(r: &Reader<'_>) -> Option<Problem> {
+    if rolls_out(r)? != RolloutLane::Cold || r.is_set(&vars::COLD_AUTH.about) {
+        return None;
+    }
+    broken(&vars::COLD_AUTH.about, "is required with CROSSFADE_ROLLOUT_LANE=cold")
+}
+
+/// The sidecar's own key is never used for a client, so the anon key opens the socket whoever joins.
+fn cold_needs_a_source_and_a_public_key(r: &Reader<'_>) -> Option<Problem> {
+    if !r.is_set(&vars::COLD_AUTH.about) {
+        return None;
+    }
+    let needed = [&vars::COLD_SOURCE.about, &vars::SUPABASE_URL.about, &vars::SUPABASE_ANON_KEY.about];
+    let missing = needed.into_iter().find(|about| !r.is_set(about))?;
+    broken(missing, "is required with CROSSFADE_COLD_AUTH")
 }
 
 fn a_window_fits_the_pod(r: &Reader<'_>) -> Option<Problem> {

@@ -11,15 +11,36 @@ use super::var::{Value, choose};
 pub enum RolloutLane {
     /// Legacy messages wait for their way through Realtime.
     Hot,
+    /// A Realtime topic, in the service's place.
+    Cold,
     /// The upgrade goes to Supabase itself.
     Native,
 }
 
 impl Value for RolloutLane {
-    const KIND: &'static str = "hot | native";
+    const KIND: &'static str = "hot | cold | native";
 
     fn parse(text: &str) -> Result<Self, String> {
-        choose(text, &[("hot", Self::Hot), ("native", Self::Native)])
+        choose(text, &[("hot", Self::Hot), ("cold", Self::Cold), ("native", Self::Native)])
+    }
+}
+
+/// Who lets clients onto the cold lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ColdAuth {
+    /// Their token, verified here; it joins the channel.
+    Jwt,
+    /// The service, asked with the same upgrade.
+    Upstream,
+    /// Nobody.
+    Public,
+}
+
+impl Value for ColdAuth {
+    const KIND: &'static str = "jwt | upstream | public";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        choose(text, &[("jwt", Self::Jwt), ("upstream", Self::Upstream), ("public", Self::Public)])
     }
 }
 

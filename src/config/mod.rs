@@ -40,7 +40,8 @@ pub mod vars;
 mod tests;
 
 pub use choices::{
-    BreakerMode, LogFilter, LogFormat, MirrorFormat, Name, Readback, Redact, RolloutLane, Table, Text, Vsn,
+    BreakerMode, ColdAuth, LogFilter, LogFormat, MirrorFormat, Name, Readback, Redact, RolloutLane, Table,
+    Text, Vsn,
 };
 pub use inject::Inject;
 pub use lists::{Cidr, Cidrs, KeyChain, KeySource, Paths};
@@ -49,13 +50,13 @@ pub use places::{ProjectUrl, Upstream};
 pub use plan::{CustomPlan, Plan};
 pub use reader::{Problem, Problems, Shown};
 pub use secret::{Credential, PublicKey, SealKey, Secret};
-pub use sections::{Breaker, Drain, Hot, Log, Mirror, Ops, Proxy, Rollout, Service, Spool, Supabase};
+pub use sections::{Breaker, Cold, Drain, Hot, Log, Mirror, Ops, Proxy, Rollout, Service, Spool, Supabase};
 pub use strings::{Strings, TextOrFile, read_secret_file};
 pub use tls::{CertificateName, ClientAuth, Intercept, ProxyProtocol, Tls, UpstreamProxyProtocol};
 pub use var::{About, Group, Value, Var};
 
 use reader::Reader;
-use sections::{log_settings, mirror, proxy, rollout, spool, supabase};
+use sections::{cold, log_settings, mirror, proxy, rollout, spool, supabase};
 
 /// The most variables that this program will ever have; what is finer belongs in a tuning file.
 pub const VARIABLES_MAX: usize = 80;
@@ -73,6 +74,8 @@ pub struct Config {
     pub supabase: Option<Supabase>,
     /// Who is fed by Realtime.
     pub rollout: Rollout,
+    /// The cold lane; `None`: there is none.
+    pub cold: Option<Cold>,
     /// What is copied to Realtime, and how.
     pub mirror: Mirror,
     /// Where what cannot be published waits; `None` means that it is shed.
@@ -134,6 +137,7 @@ fn build(r: &Reader<'_>) -> Result<Config, Problem> {
         tls: tls::tls(r)?,
         supabase: supabase(r)?,
         rollout: rollout(r)?,
+        cold: cold(r)?,
         mirror: mirror(r)?,
         spool: spool(r)?,
         hot: Hot {

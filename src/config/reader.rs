@@ -234,7 +234,17 @@ pub(super) fn is_kubernetes_service(name: &str) -> bool {
         || name.match_indices("_PORT_").any(|(at, mark)| name.get(at + mark.len()..).is_some_and(numbered))
 }
 
+/// Variables that were, and the fields of the tuning file that they have become.
+const MOVED: [(&str, &str); 2] = [
+    ("CROSSFADE_TABLE_RATE", "is now rate in [table] of the file CROSSFADE_TUNING"),
+    ("CROSSFADE_TABLE_QUARANTINE", "is now quarantine in [table] of the file CROSSFADE_TUNING"),
+];
+
 fn unknown(name: &str) -> Problem {
+    if let Some((_, what)) = MOVED.iter().find(|(moved, _)| *moved == name) {
+        let example = "for example CROSSFADE_TUNING=/etc/crossfade/tuning.toml".to_owned();
+        return Problem { name: name.to_owned(), what: (*what).to_owned(), example };
+    }
     let score = |about: &&About| strsim::jaro_winkler(name, about.name);
     let nearest = vars::all().max_by(|a, b| score(a).total_cmp(&score(b)));
     let example = match nearest.filter(|about| score(about) >= ALIKE) {

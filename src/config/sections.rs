@@ -3,7 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::choices::{BreakerMode, LogFormat, MirrorFormat, Readback, Redact, RolloutLane, Table, Vsn};
+use super::choices::{
+    BreakerMode, ColdAuth, LogFormat, MirrorFormat, Readback, Redact, RolloutLane, Table, Vsn,
+};
 use super::lists::{Cidr, KeySource};
 use super::numbers::Percent;
 use super::places::Upstream;
@@ -99,6 +101,15 @@ pub struct Rollout {
     pub key_hash_secret: Option<Credential>,
 }
 
+/// Settings of the cold lane.
+#[derive(Clone, Debug)]
+pub struct Cold {
+    /// Who lets clients in.
+    pub auth: ColdAuth,
+    /// What feeds them, as the lane reads it.
+    pub source: String,
+}
+
 /// Settings of the mirror.
 #[derive(Clone, Debug)]
 pub struct Mirror {
@@ -122,10 +133,6 @@ pub struct Mirror {
     pub events_max_age: Duration,
     /// Classes that also go into the table.
     pub table: Table,
-    /// Rows a second, at most.
-    pub table_rate: u32,
-    /// Where rows go that the table refuses.
-    pub table_quarantine: Option<std::path::PathBuf>,
 }
 
 /// Settings of the spool.
@@ -232,6 +239,11 @@ pub(super) fn rollout(r: &Reader<'_>) -> Result<Rollout, Problem> {
     })
 }
 
+pub(super) fn cold(r: &Reader<'_>) -> Result<Option<Cold>, Problem> {
+    let Some(auth) = r.optional(&vars::COLD_AUTH)? else { return Ok(None) };
+    Ok(Some(Cold { auth, source: r.value(&vars::COLD_SOURCE)?.0 }))
+}
+
 pub(super) fn mirror(r: &Reader<'_>) -> Result<Mirror, Problem> {
     Ok(Mirror {
         percent: r.value(&vars::MIRROR_PERCENT)?,
@@ -244,8 +256,6 @@ pub(super) fn mirror(r: &Reader<'_>) -> Result<Mirror, Problem> {
         format: r.value(&vars::MIRROR_FORMAT)?,
         events_max_age: r.value(&vars::EVENTS_MAX_AGE)?.0,
         table: r.value(&vars::TABLE)?,
-        table_rate: r.value(&vars::TABLE_RATE)?.0,
-        table_quarantine: r.optional(&vars::TABLE_QUARANTINE)?.map(|path| path.0.into()),
     })
 }
 

@@ -231,7 +231,7 @@ fn an_empty_value_counts_as_not_set() {
 #[test]
 fn rules_between_variables() {
     type Pairs = &'static [(&'static str, &'static str)];
-    let cases: [(Pairs, Pairs, &str); 10] = [
+    let cases: [(Pairs, Pairs, &str); 14] = [
         (&[UPSTREAM], &[PROJECT[1]], "SUPABASE_KEY: is required with SUPABASE_URL"),
         (&[UPSTREAM], &[PROJECT[2]], "SUPABASE_URL: is required with a key"),
         (&[UPSTREAM], &[("CROSSFADE_ROLLOUT_PERCENT", "1")], "SUPABASE_URL: and a key are required while"),
@@ -241,6 +241,18 @@ fn rules_between_variables() {
             &[("CROSSFADE_ROLLOUT_PERCENT", "1"), ("CROSSFADE_ROLLOUT_LANE", "native")],
             "SUPABASE_ANON_KEY: is required with",
         ),
+        (
+            &PROJECT,
+            &[("CROSSFADE_ROLLOUT_PERCENT", "1"), ("CROSSFADE_ROLLOUT_LANE", "cold")],
+            "CROSSFADE_COLD_AUTH: is required with",
+        ),
+        (&PROJECT, &[("CROSSFADE_COLD_AUTH", "public")], "CROSSFADE_COLD_SOURCE: is required with"),
+        (
+            &PROJECT,
+            &[("CROSSFADE_COLD_AUTH", "public"), ("CROSSFADE_COLD_SOURCE", "room")],
+            "SUPABASE_ANON_KEY: is required with",
+        ),
+        (&PROJECT, &[("CROSSFADE_TABLE_RATE", "7")], "CROSSFADE_TABLE_RATE: is now rate in [table]"),
         (&PROJECT, &[("CROSSFADE_WINDOW_SESSION", "65MiB")], "CROSSFADE_WINDOW_SESSION: is larger"),
         (&PROJECT, &[("CROSSFADE_MESSAGE_MAX", "33MiB")], "CROSSFADE_MESSAGE_MAX: is larger"),
         (&PROJECT, &[("CROSSFADE_DRAIN_SETTLE", "25s")], "CROSSFADE_DRAIN_SETTLE: is not shorter"),

@@ -150,9 +150,9 @@ fn title_line(scene: &Scene<'_>) -> Line<'static> {
 }
 
 fn draw_fader(frame: &mut Frame<'_>, area: Rect, scene: &Scene<'_>) {
-    let [legacy, hot, native] = scene.status.open;
-    let total = (legacy + hot + native).max(1);
-    let ratio = (hot + native) as f64 / total as f64;
+    let [legacy, hot, cold, native] = scene.status.open;
+    let total = (legacy + hot + cold + native).max(1);
+    let ratio = (hot + cold + native) as f64 / total as f64;
     let title = Line::from(vec![
         Span::styled(format!(" legacy {legacy} "), Style::new().fg(LEGACY)),
         Span::raw("◂ fader ▸"),
@@ -225,7 +225,7 @@ fn millis(duration: Duration) -> String {
 /// One line for a log, where no screen is.
 #[must_use]
 pub fn progress(scene: &Scene<'_>) -> String {
-    let [legacy, hot, native] = scene.status.open;
+    let [legacy, hot, _, native] = scene.status.open;
     format!(
         "{:>4.0} s  clients {}  legacy {legacy} hot {hot} native {native}  sent {} received {}  read back {}  breaker {}",
         scene.elapsed.as_secs_f64(),

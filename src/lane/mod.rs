@@ -103,6 +103,8 @@ pub struct Inputs<'a> {
     /// The client offers the subprotocol `realtime` besides its own, and native is part of the rollout
     /// (`Settings::rolls_out`).
     pub offers_realtime: bool,
+    /// The cold lane is configured.
+    pub cold: bool,
     /// The mirror.
     pub mirror: Mirror,
 }
@@ -136,19 +138,22 @@ pub enum Reason {
     NoReadBack,
     /// The client does not offer the subprotocol that native needs.
     NativeNotOffered,
+    /// `CROSSFADE_COLD_AUTH` is not set.
+    ColdNotConfigured,
     /// The open socket cannot change to the wanted lane.
     NextConnection,
 }
 
 impl Reason {
     /// The reasons that are not the rollout's own, in the order in which they are asked.
-    pub const OWN: [Self; 13] = [
+    pub const OWN: [Self; 14] = [
         Self::NoSupabase,
         Self::ForcedOpen,
         Self::BreakerOpen,
         Self::HalfOpen,
         Self::PacedReturn,
         Self::NativeNotOffered,
+        Self::ColdNotConfigured,
         Self::SideStalled,
         Self::RealtimeNotReady,
         Self::Quota,
@@ -175,6 +180,7 @@ impl Reason {
             Self::MirrorOff => "mirror_off",
             Self::NoReadBack => "no_read_back",
             Self::NativeNotOffered => "native_not_offered",
+            Self::ColdNotConfigured => "cold_not_configured",
             Self::NextConnection => "next_connection",
         }
     }
@@ -267,13 +273,19 @@ fn admitted(inputs: &Inputs<'_>) -> Result<(), Reason> {
     if all || inputs.rollout.subject.bucket.is_some_and(reached) { Ok(()) } else { Err(Reason::PacedReturn) }
 }
 
-/// What a lane needs of its own. Native does not travel over our link; cold and hot do.
+/// What a lane needs of its own. Native does not travel over our link; hot does, and what it says of Realtime counts
+/// for cold.
 fn needs(lane: RealtimeLane, inputs: &Inputs<'_>) -> Result<(), Reason> {
     if lane == RealtimeLane::Native {
         return if inputs.offers_realtime { Ok(()) } else { Err(Reason::NativeNotOffered) };
     }
+    if lane == RealtimeLane::Cold && !inputs.cold {
+        return Err(Reason::ColdNotConfigured);
+    }
     match inputs.source {
         Source::Ready => {}
+        // Nobody waits for a read-back there.
+        Source::Spaced if lane == RealtimeLane::Cold => {}
         Source::NotConfigured => return Err(Reason::NoSupabase),
         Source::Stalled => return Err(Reason::SideStalled),
         Source::NotJoined | Source::Unproven => return Err(Reason::RealtimeNotReady),

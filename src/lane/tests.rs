@@ -39,7 +39,14 @@ const CLOSED: Admission =
 const MIRROR: Mirror = Mirror { on: true, reads_back: true, percent: Percent::FULL };
 
 fn ready(rollout: &Decision) -> Inputs<'_> {
-    Inputs { rollout, breaker: CLOSED, source: Source::Ready, offers_realtime: true, mirror: MIRROR }
+    Inputs {
+        rollout,
+        breaker: CLOSED,
+        source: Source::Ready,
+        offers_realtime: true,
+        cold: true,
+        mirror: MIRROR,
+    }
 }
 
 #[test]
@@ -58,6 +65,7 @@ fn each_obstacle_is_named() {
     let rollout = decision(Some(RealtimeLane::Hot), Some(bucket_in(0..HALF)));
     let legacy = decision(None, Some(bucket_in(HALF..100_000)));
     let native = decision(Some(RealtimeLane::Native), Some(bucket_in(0..HALF)));
+    let cold = decision(Some(RealtimeLane::Cold), Some(bucket_in(0..HALF)));
     let ready = ready(&rollout);
     let breaker = |phase, mode| Inputs { breaker: admission(phase, mode, 0), ..ready };
     let source = |source| Inputs { source, ..ready };
@@ -75,6 +83,8 @@ fn each_obstacle_is_named() {
         (Inputs { mirror: Mirror { on: false, ..MIRROR }, ..ready }, "mirror_off"),
         (Inputs { mirror: Mirror { reads_back: false, ..MIRROR }, ..ready }, "no_read_back"),
         (Inputs { rollout: &native, offers_realtime: false, ..ready }, "native_not_offered"),
+        (Inputs { rollout: &cold, cold: false, ..ready }, "cold_not_configured"),
+        (Inputs { rollout: &cold, source: Source::NotJoined, ..ready }, "realtime_not_ready"),
     ];
     for (inputs, expected) in cases {
         let verdict = decide(&inputs);
@@ -159,7 +169,8 @@ fn all_inputs(check: impl Fn(Inputs<'_>)) {
                     for (on, reads_back) in bits.iter().flat_map(|on| bits.map(|b| (*on, b))) {
                         let mirror = Mirror { on, reads_back, percent: Percent::ZERO };
                         let breaker = admission(phase, Mode::Auto, share);
-                        check(Inputs { rollout: &rollout, breaker, source, offers_realtime, mirror });
+                        let cold = offers_realtime;
+                        check(Inputs { rollout: &rollout, breaker, source, offers_realtime, cold, mirror });
                     }
                 }
             }
@@ -177,6 +188,9 @@ fn every_doubt_leads_to_legacy() {
             }
             assert!(inputs.rollout.lane.is_some() && inputs.breaker.serves(), "{inputs:?}");
             assert_ne!(inputs.source, Source::NotConfigured);
+            if verdict.lane == Lane::Cold {
+                assert!(inputs.cold && inputs.source == Source::Ready, "{inputs:?}");
+            }
             if verdict.lane == Lane::Hot {
                 assert!(inputs.source == Source::Ready && inputs.mirror.on && inputs.mirror.reads_back);
                 assert!(verdict.mirrored, "hot sessions are always mirrored");

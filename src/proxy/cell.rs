@@ -66,10 +66,13 @@ pub struct SessionCell {
 }
 
 impl SessionCell {
-    /// A session that starts on the legacy (or native) lane.
+    /// A session that starts on the legacy (or cold, or native) lane.
     #[must_use]
     pub fn new(no: SessionNo, id: SessionId, path: Arc<str>, verdict: Verdict, opened_at: Instant) -> Self {
-        let lane = if verdict.lane == Lane::Native { Lane::Native } else { Lane::Legacy };
+        let lane = match verdict.lane {
+            Lane::Hot | Lane::Legacy => Lane::Legacy,
+            fixed @ (Lane::Cold | Lane::Native) => fixed,
+        };
         let follows = Cell::new(verdict.follows);
         Self {
             no,

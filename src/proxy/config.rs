@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 
+use super::cold::Door;
 use super::forwarded::Trusted;
 use super::native::Native;
 use super::proxy_protocol::Version;
@@ -49,6 +50,8 @@ pub struct Config {
     pub trusted: Trusted,
     /// Where native clients go; `None` leaves every offer of `realtime` as it came.
     pub native: Option<Native>,
+    /// Where upgrades of the cold lane are decided; `None` sends them to the service.
+    pub cold: Option<Door>,
     /// Adds `X-Crossfade-Lane` to the 101.
     pub lane_header: bool,
     /// Answers `GET /.crossfade/lane` and its script in place of the service.
@@ -76,6 +79,7 @@ impl Config {
             tcp: Tcp::default(),
             trusted: Trusted::default(),
             native: None,
+            cold: None,
             lane_header: false,
             lane_endpoint: false,
         }

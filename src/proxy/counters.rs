@@ -90,9 +90,9 @@ pub struct Counters {
     /// Connections of HTTP/2 that carry nothing but sessions.
     pub(super) http2_carriers: Count,
     /// Sessions ever opened, by lane at the upgrade.
-    sessions_total: [Count; 3],
+    sessions_total: [Count; Lane::ALL.len()],
     /// Sessions open now, by lane at the upgrade.
-    sessions_open: [Count; 3],
+    sessions_open: [Count; Lane::ALL.len()],
 }
 
 impl Counters {

@@ -228,7 +228,7 @@ fn move_one(worker: &Worker, cell: &SessionCell, to: Wish, version: u64) -> Resu
     if policy.version != version {
         return Err(Refused::Stale);
     }
-    if cell.lane() == Lane::Native || !cell.verdict.is_tapped() {
+    if matches!(cell.lane(), Lane::Cold | Lane::Native) || !cell.verdict.is_tapped() {
         return Err(Refused::Fixed);
     }
     let hot = match to {

@@ -45,6 +45,7 @@ mod admission;
 mod body;
 mod cell;
 mod circle;
+pub mod cold;
 mod config;
 mod connection;
 mod control;

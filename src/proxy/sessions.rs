@@ -2,7 +2,7 @@
 //!
 //! **Moves.** Going back to legacy because Realtime may not be used is immediate for all. What the rollout moves,
 //! to hot or back, is paced ([`MOVES_A_TICK`]), so that a raised share does not put thousands of windows in front
-//! of Realtime in one instant. Native sessions, which can
+//! of Realtime in one instant. Cold and native sessions, which can
 //! only leave by a new connection, are told so a few at a time ([`CLOSES_A_TICK`]). The clocks of all windows
 //! hang on one tick of the worker, which runs only while something waits.
 
@@ -53,7 +53,7 @@ fn add(counter: &AtomicU64, n: u64) {
 
 /// Sessions that the rollout may move, to hot or back, in one tick of one worker: 3,200 a second.
 const MOVES_A_TICK: usize = 64;
-/// Native sessions that are told to connect again in one tick of one worker: 400 a second.
+/// Cold and native sessions that are told to connect again in one tick of one worker: 400 a second.
 const CLOSES_A_TICK: usize = 8;
 /// How often clocks are looked at while something waits.
 pub(super) const TICK: Duration = Duration::from_millis(20);
@@ -68,7 +68,7 @@ pub struct Sessions {
     cells: RefCell<HashMap<SessionNo, Rc<SessionCell>>>,
     watched: RefCell<HashMap<SessionNo, Rc<SessionCell>>>,
     to_move: RefCell<VecDeque<SessionNo>>,
-    /// Native sessions that must leave, with the code that they are told.
+    /// Cold and native sessions that must leave, with the code that they are told.
     to_close: RefCell<VecDeque<(SessionNo, u16)>>,
     policy: Cell<Policy>,
     close_code: Cell<u16>,
@@ -178,7 +178,7 @@ impl Sessions {
                     cell.order(Order::ToLegacy(why)); // takes back a wish that was not met yet
                 }
                 (Ok(()), Lane::Legacy) => to_move.push_back(cell.no),
-                (_, Lane::Native) if policy.close_native => {
+                (_, Lane::Cold | Lane::Native) if policy.close_native => {
                     self.to_close.borrow_mut().push_back((cell.no, close_code));
                 }
                 _ => {}
@@ -242,7 +242,7 @@ impl Sessions {
         self.close_some();
     }
 
-    /// Native sessions must connect again when the breaker opens; not all in the same instant.
+    /// Cold and native sessions must connect again when the breaker opens; not all in the same instant.
     fn close_some(&self) {
         let mut to_close = self.to_close.borrow_mut();
         for _ in 0..CLOSES_A_TICK {

@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 
 use super::body::{AnswerBody, ClientBody, RequestBody, empty, relay};
+use super::cold;
 use super::connection::ClientSide;
 use super::counters::UpgradeOutcome;
 use super::dial::Dialer;
@@ -25,7 +26,7 @@ use super::verdict::{Lane, Verdict};
 use super::watch::InFlight;
 use crate::session::SessionId;
 
-const LANE_FIELD: HeaderName = HeaderName::from_static("x-crossfade-lane");
+pub(super) const LANE_FIELD: HeaderName = HeaderName::from_static("x-crossfade-lane");
 
 /// What comes of a request.
 pub(super) enum Answered {
@@ -53,10 +54,19 @@ pub(super) async fn forward(
     let (mut parts, body) = request.into_parts();
     let source = client.worker.shared.config.trusted.client(&parts.headers, client.peer);
     let trace = TraceId::of(&parts.headers);
-    let verdict = match asks {
+    let mut verdict = match asks {
         Asks::WebSocket { .. } => route(client, &mut parts, source),
         Asks::Plain | Asks::Malformed => Verdict::LEGACY,
     };
+    if let (Lane::Cold, Asks::WebSocket { accept }) = (verdict.lane, &asks) {
+        let origin = (path.clone(), source, trace);
+        match Box::pin(cold::enter(client, &parts, (accept.as_str(), origin), &verdict)).await? {
+            cold::Outcome::Answered(answered) => return Ok(*answered),
+            cold::Outcome::Elsewhere(why) => {
+                verdict = Verdict { lane: Lane::Legacy, reason: why.as_str(), ..verdict };
+            }
+        }
+    }
     let mut answer = in_time(client, &asks, exchange(client, parts, body, &verdict)).await?;
     let switching = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
     match asks {
@@ -100,7 +110,7 @@ fn route(client: &ClientSide, parts: &mut Parts, source: std::net::SocketAddr) -
 }
 
 /// Waits for the answer as long as its kind may take: a request that is no valid upgrade has the time of a plain one.
-async fn in_time(
+pub(super) async fn in_time(
     client: &ClientSide,
     asks: &Asks,
     answer: impl Future<Output = Result<Response<Incoming>, ConnectionError>>,
@@ -119,7 +129,7 @@ async fn in_time(
 }
 
 /// Sends the upgrade where its lane leads and waits for the answer's head.
-async fn exchange(
+pub(super) async fn exchange(
     client: &ClientSide,
     mut parts: Parts,
     body: ClientBody,
@@ -187,7 +197,7 @@ impl Drop for Driver {
 }
 
 /// Takes the service's connection out of HTTP, with the bytes that came right behind the 101.
-async fn leave_http(answer: &mut Response<Incoming>) -> Result<(Io, Bytes), ConnectionError> {
+pub(super) async fn leave_http(answer: &mut Response<Incoming>) -> Result<(Io, Bytes), ConnectionError> {
     let upgraded =
         hyper::upgrade::on(answer).await.map_err(|error| ConnectionError::new(Fault::Handover, error))?;
     let parts = upgraded.downcast::<TokioIo<Io>>().map_err(|_| ConnectionError::from(Fault::Handover))?;
@@ -216,7 +226,7 @@ fn switch(client: &ClientSide, answer: Response<Incoming>, verdict: &Verdict) ->
     answer
 }
 
-fn session_head(
+pub(super) fn session_head(
     client: &ClientSide,
     answer: &HeaderMap,
     (path, source, trace): (String, std::net::SocketAddr, Option<TraceId>),

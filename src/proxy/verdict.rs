@@ -16,13 +16,15 @@ pub enum Lane {
     Legacy,
     /// The service's frames, each released by its read-back from Realtime.
     Hot,
+    /// A Realtime topic, in the service's place.
+    Cold,
     /// Supabase's own WebSocket endpoint.
     Native,
 }
 
 impl Lane {
     /// Every lane, in label order.
-    pub const ALL: [Self; 3] = [Self::Legacy, Self::Hot, Self::Native];
+    pub const ALL: [Self; 4] = [Self::Legacy, Self::Hot, Self::Cold, Self::Native];
 
     /// The metric label.
     #[must_use]
@@ -30,6 +32,7 @@ impl Lane {
         match self {
             Self::Legacy => "legacy",
             Self::Hot => "hot",
+            Self::Cold => "cold",
             Self::Native => "native",
         }
     }
@@ -133,7 +136,7 @@ pub struct Policy {
     pub share_permille: u16,
     /// Rises with each change of the rollout's settings.
     pub version: u64,
-    /// Native sessions must leave: the breaker is open.
+    /// Native and cold sessions must leave: the breaker is open.
     pub close_native: bool,
 }
 

@@ -7,6 +7,7 @@
 
 mod admin;
 mod admin_rollout;
+mod cold;
 mod configuration;
 mod crowd;
 mod denied;

@@ -15,8 +15,10 @@ use super::stage::Stage;
 pub(crate) const TABLE: &str = "monitoring_events(id uuid, event_type text, timestamp timestamptz, data jsonb, source text, \
     created_at timestamptz default now(), instance text, session_no bigint, session_id text, dir text, seq bigint, \
     op text, class text, path text, raw text, crc text, redacted boolean, replay boolean, primary key (id, timestamp))";
+/// As many rows as come, whatever the class.
+const TUNING: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/table.toml");
 const ALL: [(&str, &str); 3] =
-    [("CROSSFADE_TABLE", "all"), ("CROSSFADE_TABLE_RATE", "10000"), ("CROSSFADE_REDACT", "off")];
+    [("CROSSFADE_TABLE", "all"), ("CROSSFADE_TUNING", TUNING), ("CROSSFADE_REDACT", "off")];
 const CLIENTS: u64 = 20;
 
 fn emulator() -> Emulator {
@@ -200,7 +202,14 @@ async fn rows_that_the_table_refuses_are_kept_apart_and_the_others_arrive() {
         TABLE.replace("primary key (id, timestamp))", "primary key (id, timestamp), unique (event_type))");
     let emulator = Emulator::start_with(&[], &["--table", &table]);
     let file = std::env::temp_dir().join(format!("crossfade-quarantine-{}.jsonl", std::process::id()));
-    let kept = [ALL.as_slice(), &[("CROSSFADE_TABLE_QUARANTINE", file.to_str().unwrap())]].concat();
+    let tuning = file.with_extension("toml");
+    std::fs::write(&tuning, format!("[table]\nrate = 10000\nquarantine = {:?}\n", file.to_str().unwrap()))
+        .unwrap();
+    let kept = [
+        ("CROSSFADE_TABLE", "all"),
+        ("CROSSFADE_REDACT", "off"),
+        ("CROSSFADE_TUNING", tuning.to_str().unwrap()),
+    ];
     let stage = Stage::open(CLIENTS, Some(&emulator), &kept).await;
     stage.written(200).await;
     stage.rest().await;
@@ -212,6 +221,7 @@ async fn rows_that_the_table_refuses_are_kept_apart_and_the_others_arrive() {
         .collect();
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).unwrap().permissions());
     std::fs::remove_file(&file).unwrap();
+    std::fs::remove_file(&tuning).unwrap();
     assert_eq!(mode & 0o777, 0o600, "it holds payloads");
     assert!(refused.iter().all(|line| line["status"] == 409 && line["code"] == "23505"), "{refused:?}");
     let stored = rows(&emulator).await;

@@ -156,8 +156,8 @@ impl Console {
                 word.parse().map_err(|why: rollout::LaneError| Problem::field("lane", why.to_string()))?
             }
         };
-        if lane == RealtimeLane::Cold {
-            return Err(Problem::field("lane", "cold is not built yet; use hot or native"));
+        if lane == RealtimeLane::Cold && !self.decider.cold {
+            return Err(Problem::field("lane", "cold needs CROSSFADE_COLD_AUTH, which is not set"));
         }
         if lane == RealtimeLane::Native && !self.decider.native {
             return Err(Problem::field("lane", "native needs SUPABASE_ANON_KEY, which is not configured"));
@@ -207,9 +207,10 @@ impl Console {
             let share = f64::from(admission.share_permille) / 10.0;
             warnings.push(format!("the breaker's paced return admits {share} % of it so far"));
         }
-        if flags.lane == RealtimeLane::Native || before.lane == RealtimeLane::Native {
-            warnings
-                .push("native concerns new connections alone; open sessions stay where they are".to_owned());
+        if [flags.lane, before.lane].iter().any(|lane| *lane != RealtimeLane::Hot) {
+            warnings.push(
+                "cold and native concern new connections alone; open sessions stay where they are".to_owned(),
+            );
         }
         if scope(standing) == "this_pod" {
             warnings.push(

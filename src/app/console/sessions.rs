@@ -72,7 +72,7 @@ impl Console {
             None | Some("") => None,
             Some(word) => {
                 let found = Lane::ALL.into_iter().find(|lane| lane.as_str() == word);
-                Some(found.ok_or_else(|| Problem::field("lane", "is not one of legacy, hot, native"))?)
+                Some(found.ok_or_else(|| Problem::field("lane", "is not one of legacy, hot, cold, native"))?)
             }
         };
         let limit = match query.limit.as_deref() {
@@ -181,9 +181,10 @@ impl Console {
 
 fn refusal(why: Refused) -> Problem {
     let (code, message) = match why {
-        Refused::Fixed => {
-            ("fixed", "this session cannot change its lane: it was opened without a tap, or natively")
-        }
+        Refused::Fixed => (
+            "fixed",
+            "this session cannot change its lane: it was opened without a tap, or on the lane cold or native",
+        ),
         Refused::NoRealtime(Fallback::Breaker) => {
             ("breaker", "the breaker does not let Realtime be used now")
         }

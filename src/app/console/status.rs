@@ -200,7 +200,7 @@ impl Console {
             at_unix_ms: self.unix_ms(now),
             bytes: seen.bytes,
             messages: seen.messages,
-            hot: open(Lane::Hot) + open(Lane::Native),
+            hot: open(Lane::Hot) + open(Lane::Cold) + open(Lane::Native),
             open: Lane::ALL.into_iter().map(open).sum(),
             breaker: self.eyes.mirrors.then(|| seen.breaker.phase.as_str()),
             round_trips: self.eyes.figures.snapshot().tally.latency,

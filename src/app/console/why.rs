@@ -13,6 +13,7 @@ pub(super) const fn lane_of(lane: Lane) -> lane::Lane {
     match lane {
         Lane::Legacy => lane::Lane::Legacy,
         Lane::Hot => lane::Lane::Hot,
+        Lane::Cold => lane::Lane::Cold,
         Lane::Native => lane::Lane::Native,
     }
 }
@@ -38,6 +39,10 @@ fn reason(facts: &Facts, found: Option<&Explanation>) -> &'static str {
     }
     match found {
         None => facts.verdict.reason,
+        // The lane could not take it at its upgrade, and an open socket cannot go there.
+        Some(found) if found.reason == "next_connection" && facts.verdict.reason.starts_with("cold_") => {
+            facts.verdict.reason
+        }
         Some(found) if found.lane == facts.lane.as_str() => found.reason,
         // It is to be elsewhere. Either something of its own holds it back, or it is on its way.
         Some(_) => match (facts.lane, facts.fallback) {
@@ -87,6 +92,7 @@ fn sentence(facts: &Facts, found: Option<&Explanation>) -> String {
     let place = match facts.lane {
         Lane::Legacy => "The service feeds this client",
         Lane::Hot => "Realtime releases what this client sees",
+        Lane::Cold => "A Realtime topic feeds this client",
         Lane::Native => "Supabase feeds this client",
     };
     let Some(found) = found else { return format!("{place}: it is passed through and not looked at.") };
@@ -131,6 +137,11 @@ fn words(word: &str, found: &Explanation) -> String {
         "mirror_off" => "the mirror is off, and hot needs it".to_owned(),
         "no_read_back" => "what it publishes is not read back, and hot needs that".to_owned(),
         "native_not_offered" => "its client does not offer the subprotocol `realtime`".to_owned(),
+        "cold_not_configured" => "the cold lane is not configured (CROSSFADE_COLD_AUTH)".to_owned(),
+        "cold_full" => "the cold lane had as many sessions or topics as it may have".to_owned(),
+        "cold_not_ready" => "its topic was not joined in time at its upgrade".to_owned(),
+        "cold_no_topic" => "no topic came of its upgrade (CROSSFADE_COLD_SOURCE)".to_owned(),
+        "cold_gone" => "the cold lane's thread did not answer at its upgrade".to_owned(),
         "next_connection" => {
             "its open socket cannot change to the wanted lane; its next connection will".to_owned()
         }

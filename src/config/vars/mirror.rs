@@ -1,7 +1,7 @@
 //! What is copied to Realtime, and how.
 
 use crate::config::choices::{MirrorFormat, Readback, Redact, Table, Text};
-use crate::config::numbers::{Count, Percent, Size, Timeout};
+use crate::config::numbers::{Percent, Size, Timeout};
 use crate::config::var::{About, Group, Var};
 
 /// The mirrored share.
@@ -87,24 +87,6 @@ pub static TABLE: Var<Table> = Var::new(
 .default("off")
 .example("critical");
 
-/// The table's rate.
-pub static TABLE_RATE: Var<Count> = Var::new(
-    Group::Mirror,
-    "CROSSFADE_TABLE_RATE",
-    "Rows that this pod adds to the table, at most. Beyond it they wait, then are left out and counted.",
-)
-.default("100")
-.unit("rows/s");
-
-/// Rows that the table refuses.
-pub static TABLE_QUARANTINE: Var<Text> = Var::new(
-    Group::Mirror,
-    "CROSSFADE_TABLE_QUARANTINE",
-    "File for rows that the table refuses, payload included, at most 16 MiB.",
-)
-.unset("such rows are counted and named in the log")
-.example("/var/lib/crossfade/quarantine.jsonl");
-
 /// In the order of the table.
 pub(super) static ALL: &[&About] = &[
     &MIRROR_PERCENT.about,
@@ -117,6 +99,4 @@ pub(super) static ALL: &[&About] = &[
     &MIRROR_FORMAT.about,
     &EVENTS_MAX_AGE.about,
     &TABLE.about,
-    &TABLE_RATE.about,
-    &TABLE_QUARANTINE.about,
 ];

@@ -2,6 +2,7 @@
 //! another form; a test compares them.
 
 mod breaker;
+mod cold;
 mod drain;
 mod hot;
 mod inject;
@@ -15,6 +16,7 @@ mod supabase;
 mod tls;
 
 pub use breaker::*;
+pub use cold::*;
 pub use drain::*;
 pub use hot::*;
 pub use inject::*;
@@ -36,6 +38,7 @@ pub fn all() -> impl Iterator<Item = &'static About> {
         tls::ALL,
         supabase::ALL,
         rollout::ALL,
+        cold::ALL,
         mirror::ALL,
         spool::ALL,
         hot::ALL,

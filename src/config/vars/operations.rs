@@ -36,7 +36,7 @@ pub static ADMIN_TOKEN: Var<Secret> = Var::new(
 pub static TUNING: Var<Text> = Var::new(
     Group::Operations,
     "CROSSFADE_TUNING",
-    "TOML file with the fine settings: the validator's noise rules (`docs/validator.md`).",
+    "TOML file with the fine settings: noise rules of the validator, table sink, cold lane.",
 )
 .unset("the defaults")
 .example("/etc/crossfade/tuning.toml");

@@ -19,7 +19,7 @@ pub static ROLLOUT_PERCENT: Var<Percent> = Var::new(
 pub static ROLLOUT_LANE: Var<RolloutLane> = Var::new(
     Group::Rollout,
     "CROSSFADE_ROLLOUT_LANE",
-    "The lane of the cohort: `hot` rehearses on open legacy sockets, `native` goes to Supabase itself.",
+    "The lane of the cohort: `hot` rehearses on legacy sockets, `cold` is served by us, `native` by Supabase.",
 )
 .default("hot");
 

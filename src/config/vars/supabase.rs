@@ -34,7 +34,7 @@ pub static SUPABASE_SERVICE_ROLE_KEY: Var<Secret> =
 pub static SUPABASE_ANON_KEY: Var<PublicKey> = Var::new(
     Group::Supabase,
     "SUPABASE_ANON_KEY",
-    "The public key that native sessions are given. A service_role or secret key is refused here.",
+    "The public key of native and cold sessions. A service_role or secret key is refused here.",
 )
 .example("sb_publishable_...")
 .secret();

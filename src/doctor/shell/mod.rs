@@ -80,7 +80,7 @@ async fn project(config: &Config, supabase: &Supabase, asked: Asked<'_>) -> Vec<
     let (unix_secs, layout) = (unix_secs(), link.endpoint.layout());
     let key = judge::key(&link.key, layout, unix_secs);
     let anon = supabase.anon_key.as_ref().map(|anon| ApiKey::new(anon.secret.expose()));
-    let native = config.rollout.lane == RolloutLane::Native;
+    let native = config.rollout.lane == RolloutLane::Native || config.cold.is_some();
     let anon = judge::anon_key(anon.as_ref(), native, layout, unix_secs);
     let clock = clock(supabase, asked.patience).await;
     let key_failed = key.failed();
