@@ -325,6 +325,7 @@ impl Ops {
             share_permille: admission.share_permille,
             version: self.flags.standing().version,
             close_native,
+            drill: None,
         };
         if hot.is_err() && self.policy.borrow().hot.is_ok() {
             self.left_at = Some(now);
