@@ -107,6 +107,8 @@ pub struct Snapshot {
     pub quota: Option<super::Quota>,
     /// The stores of the rollout's flags.
     pub tiers: super::Tiers,
+    /// The flight recorder and the drills.
+    pub trips: super::TripReadings,
 }
 
 impl Snapshot {
@@ -180,6 +182,7 @@ pub(super) fn families() -> impl Iterator<Item = &'static Family> {
         .chain(&super::matching::FAMILIES)
         .chain(&super::process::FAMILIES)
         .chain(&super::flags::FAMILIES)
+        .chain(&super::trips::FAMILIES)
 }
 
 static FAMILIES: &[Family] = &[

@@ -31,6 +31,7 @@ mod quota;
 mod server;
 mod spool;
 mod table;
+mod trips;
 pub mod ui;
 
 #[cfg(test)]
@@ -48,3 +49,4 @@ pub use published::Published;
 pub use quota::Quota;
 pub use server::{CONNECTIONS_MAX, Ops, REQUEST_TIMEOUT, serve};
 pub use spool::SpoolReadings;
+pub use trips::TripReadings;

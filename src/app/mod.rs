@@ -35,6 +35,7 @@ pub(crate) mod flags;
 mod life;
 mod line;
 pub(crate) mod ops;
+pub(crate) mod records;
 pub(crate) mod reports;
 pub(crate) mod settings;
 pub(crate) mod side;
@@ -42,6 +43,7 @@ mod status;
 mod stores;
 pub(crate) mod table;
 mod tls;
+pub(crate) mod trips;
 mod tuning;
 
 use std::net::TcpListener;
@@ -123,6 +125,8 @@ pub struct Eyes {
     /// Where there is a spool.
     disk: Option<Arc<crate::spool::disk::Figures>>,
     proofs: Arc<reports::ProofFigures>,
+    records: Arc<records::Records>,
+    began: Epoch,
 }
 
 /// A running process.
@@ -240,9 +244,12 @@ impl App {
             fleet: stores.fleet(),
             mirrors: config.supabase.is_some(),
             proofs: Arc::default(),
+            began: parts.epoch,
+            records: records::start(config.ops.state_dir.as_deref()).map_err(StartError::Thread)?,
             reachable: Arc::default(),
         };
         let ((words, heard), (ask, asked)) = (parts.words, parts.probes);
+        let kept = (running.drain_signal(), Arc::clone(&eyes.records));
         let machine = Ops {
             breaker: parts.breaker,
             flags,
@@ -261,6 +268,7 @@ impl App {
             last_trip: None,
             tripped: std::collections::VecDeque::new(),
             own_trip: None,
+            trips_kept: trips::Trips::new(config, &running.shared().sessions, parts.epoch, kept)?,
         };
         let (stop_side, stop_ops): (Arc<Notify>, Arc<Notify>) = Default::default();
         let side = match &config.supabase {
@@ -351,13 +359,15 @@ impl App {
         let end = tokio::time::Instant::now() + plan.grace;
         let report = self.running.drain(DrainPlan { grace: ending::clients(plan.grace), ..plan }).await;
         self.stop_side.notify_one();
-        let Self { side, ops, stop_ops, words, running, admin, stores, .. } = self;
+        let Self { side, ops, stop_ops, words, running, admin, stores, eyes, .. } = self;
         drop((words, stores));
         if let Some(side) = side {
             ending::done_by(end - plan.grace / 50, "side", move || side.join()).await;
         }
         stop_ops.notify_one();
         ending::done_by(end, "ops", move || ops.join()).await;
+        let soon = tokio::time::Instant::now() + plan.grace / 20;
+        ending::done_by(end.min(soon), "records", move || eyes.records.end()).await;
         drop(running);
         // Last: who waits at `POST /drain` hears now that all is over.
         ending::done_by(end, "admin", move || {

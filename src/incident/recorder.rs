@@ -75,13 +75,16 @@ impl Recorder {
         }
     }
 
-    /// A decision. The oldest gives way.
+    /// A decision. The oldest gives way; one that only repeats the last one is not noted again.
     pub fn note(&mut self, event: Event, hot: u64, at_ms: u64) {
         if let Event::Returned { took_ms } = event {
             self.last_return = Some((at_ms, took_ms));
             if let Some(open) = &mut self.open {
                 open.returned_ms = Some(took_ms);
             }
+        }
+        if self.entries.back().is_some_and(|last| last.event == event) {
+            return;
         }
         if self.entries.len() >= ENTRIES_MAX {
             self.entries.pop_front();

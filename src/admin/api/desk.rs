@@ -40,6 +40,12 @@ pub enum Ask {
     Rollout,
     /// What another rollout would move.
     Preview(serde_json::Value),
+    /// The incidents that are kept.
+    Incidents,
+    /// One of them, by its name.
+    Incident(String),
+    /// The drills that are kept.
+    Drills,
     /// A person wants something changed.
     Change(Change),
 }
@@ -59,6 +65,8 @@ pub enum What {
     MoveSession,
     /// `POST /sessions/{id}/close`.
     CloseSession,
+    /// `POST /drill`.
+    Drill,
 }
 
 impl What {
@@ -72,6 +80,7 @@ impl What {
             Self::BreakerReset => "breaker_reset",
             Self::MoveSession => "session_move",
             Self::CloseSession => "session_close",
+            Self::Drill => "drill",
         }
     }
 }
