@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, BufWriter, Write as _};
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crossfade::demo::log::{Findings, Log, Print, print_of};
@@ -20,6 +21,8 @@ pub(crate) struct Entry {
 #[derive(Debug, Default)]
 pub(crate) struct Diary {
     entries: Mutex<Vec<Entry>>,
+    /// Read and written, so far.
+    counts: [AtomicUsize; 2],
 }
 
 impl Diary {
@@ -27,11 +30,11 @@ impl Diary {
     pub(crate) fn note(&self, written: bool, client: u32, bytes: &[u8]) {
         let entry = Entry { written, client, print: print_of(bytes) };
         self.entries.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
+        self.counts[usize::from(written)].fetch_add(1, Ordering::Relaxed);
     }
 
     fn count(&self, written: bool) -> usize {
-        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        entries.iter().filter(|entry| entry.written == written).count()
+        self.counts[usize::from(written)].load(Ordering::Relaxed)
     }
 
     /// Messages written so far.

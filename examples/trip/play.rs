@@ -14,6 +14,8 @@ const FILES_BESIDE: usize = 300;
 /// Totals that stand still for so long have come to rest.
 const REST: Duration = Duration::from_secs(15);
 
+/// Only this run's sidecar knows it, on loopback.
+const TOKEN: &str = "a-token-that-only-this-example-knows";
 const HOT: &str = "crossfade_sessions{lane=\"hot\"}";
 
 struct Cast {
@@ -21,6 +23,7 @@ struct Cast {
     service: Process,
     proxy: Process,
     metrics: SocketAddr,
+    admin: SocketAddr,
     clients: Process,
     patience: Duration,
 }
@@ -165,6 +168,7 @@ fn enter(options: &Options, binary: &Path, folder: &Path, files: usize) -> Resul
         proxy.line(|line| address_in(line, name)).map(|(_, address)| address)
     };
     let (clients, metrics) = (listens(&proxy, "proxy")?, listens(&proxy, "metrics")?);
+    let admin = listens(&proxy, "admin")?;
     until(&mut proxy, patience, "the breaker closes", || {
         Ok(value(&scrape(metrics)?, "crossfade_breaker_state{state=\"closed\"}") == Some(1.0))
     })?;
@@ -172,7 +176,7 @@ fn enter(options: &Options, binary: &Path, folder: &Path, files: usize) -> Resul
     args.extend(words(&["--proxy", &clients.to_string()]));
     let began = now();
     let clients = Process::start("the clients", (&this, &args), &[], files, patience)?;
-    let mut cast = Cast { emulator, service, proxy, metrics, clients, patience };
+    let mut cast = Cast { emulator, service, proxy, metrics, admin, clients, patience };
     let wanted = options.sessions as f64;
     let said = &cast.clients;
     until(&mut cast.proxy, patience, "every session is hot", || {
@@ -195,6 +199,9 @@ fn environment(upstream: &str, url: String, key: String, folder: &Path) -> Vec<(
         ("CROSSFADE_LOG_FORMAT", "json".to_owned()),
         ("CROSSFADE_POD", "trip-0".to_owned()),
         ("CROSSFADE_ROLLOUT_PERCENT", "100".to_owned()),
+        // Until the trip: a machine that is busy with thousands of handshakes must not trip before its time.
+        ("CROSSFADE_BREAKER", "forced_closed".to_owned()),
+        ("CROSSFADE_ADMIN_TOKEN", TOKEN.to_owned()),
         // A limit that is not reached: what is measured is the way back, not a plan.
         ("CROSSFADE_PLAN", "custom:1000000".to_owned()),
         ("CROSSFADE_STATE_DIR", folder.join("state").display().to_string()),
@@ -214,6 +221,7 @@ fn say_load(cast: &mut Cast, options: &Options, what: &str) -> Result<(), Failur
 
 /// Takes Realtime away and waits until nobody is hot any more.
 fn trip(cast: &mut Cast, sessions: usize) -> Result<Times, Failure> {
+    release(cast.admin)?;
     cast.emulator.say("break")?;
     let (broken, ()) = cast.emulator.line(|line| (line == "broken").then_some(()))?;
     let (metrics, mut first) = (cast.metrics, None);
@@ -233,6 +241,23 @@ fn trip(cast: &mut Cast, sessions: usize) -> Result<Times, Failure> {
     let (_, told) = cast.proxy.line(|line| event(line, "every session is back on legacy"))?;
     let own_us = told["took_us"].as_u64().unwrap_or(0);
     Ok(Times { broken, opened, first: first.unwrap_or(last), last, own_us })
+}
+
+/// From here on the breaker decides.
+fn release(admin: SocketAddr) -> Result<(), Failure> {
+    let body = "{\"mode\":\"auto\"}";
+    let mut socket = TcpStream::connect(admin)?;
+    socket.set_read_timeout(Some(Duration::from_secs(30)))?;
+    write!(
+        socket,
+        "POST /api/v1/breaker HTTP/1.1\r\nHost: {admin}\r\nAuthorization: Bearer {TOKEN}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    )?;
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer)?;
+    let said = answer.starts_with("HTTP/1.1 200");
+    if said { Ok(()) } else { Err(Failure::Broken(format!("the breaker cannot be released: {answer}"))) }
 }
 
 /// Nobody writes any more; waits until both ends have read what was written, or nothing changes.
