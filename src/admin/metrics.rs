@@ -9,10 +9,8 @@ use crate::ledger::{Account, Shed};
 
 /// The most series of one process.
 pub const SERIES_MAX: usize = 1000;
-
 /// The most values of one label.
 pub const LABELS_MAX: usize = 32;
-
 /// States of the breaker, in label order.
 const BREAKER_STATES: [&str; 3] = ["closed", "open", "half_open"];
 
@@ -365,7 +363,6 @@ static FAMILIES: &[Family] = &[
 pub(super) fn one(value: f64) -> Samples {
     Samples::One(Some(value))
 }
-
 /// Prometheus has floats only; counters are exact up to 2^53.
 pub(super) fn float(count: u64) -> f64 {
     count as f64
