@@ -109,7 +109,9 @@ impl Process {
     pub(crate) fn lives(&mut self) -> Result<(), Failure> {
         match self.child.try_wait()? {
             None => Ok(()),
-            Some(status) => Err(Failure::Broken(format!("{} has ended: {status}\n{}", self.what, self.last()))),
+            Some(status) => {
+                Err(Failure::Broken(format!("{} has ended: {status}\n{}", self.what, self.last())))
+            }
         }
     }
 

@@ -82,7 +82,15 @@ impl End {
         });
         let every = Duration::from_millis(part.every_ms.max(1));
         let (open, unasked, refused) = Default::default();
-        Arc::new(Self { diary: Diary::default(), open, unasked, refused, every, sessions: part.sessions, phase })
+        Arc::new(Self {
+            diary: Diary::default(),
+            open,
+            unasked,
+            refused,
+            every,
+            sessions: part.sessions,
+            phase,
+        })
     }
 
     /// Ten times a second, until the play is over.

@@ -86,7 +86,10 @@ fn judge(service: &[oracle::Entry], clients: &[oracle::Entry], sessions: usize) 
         return Err(Failure::Broken(format!("the comparison does not see {blind}")));
     }
     if (down.received as usize) < sessions {
-        return Err(Failure::Broken(format!("{} messages prove nothing for {sessions} sessions", down.received)));
+        return Err(Failure::Broken(format!(
+            "{} messages prove nothing for {sessions} sessions",
+            down.received
+        )));
     }
     println!("{sessions} sessions: no close, nothing lost, doubled, reordered or invented");
     Ok(())
@@ -160,13 +163,13 @@ fn enter(options: &Options, binary: &Path, folder: &Path, files: usize) -> Resul
     let emulator = Process::start("the emulator", (&this, &words(&["emulator"])), &[], files, patience)?;
     let (_, url) = emulator.line(|line| line.strip_prefix("url ").map(str::to_owned))?;
     let (_, key) = emulator.line(|line| line.strip_prefix("key ").map(str::to_owned))?;
-    let service = Process::start("the service", (&this, &part("service", options.rate)), &[], files, patience)?;
+    let service =
+        Process::start("the service", (&this, &part("service", options.rate)), &[], files, patience)?;
     let (_, upstream) = service.line(|line| line.strip_prefix("listening ").map(str::to_owned))?;
     let env = environment(&upstream, url, key, folder);
     let mut proxy = Process::start("crossfade", (binary, &words(&["run"])), &env, files, patience)?;
-    let listens = |proxy: &Process, name: &str| {
-        proxy.line(|line| address_in(line, name)).map(|(_, address)| address)
-    };
+    let listens =
+        |proxy: &Process, name: &str| proxy.line(|line| address_in(line, name)).map(|(_, address)| address);
     let (clients, metrics) = (listens(&proxy, "proxy")?, listens(&proxy, "metrics")?);
     let admin = listens(&proxy, "admin")?;
     until(&mut proxy, patience, "the breaker closes", || {
@@ -288,7 +291,9 @@ fn closes(cast: &Cast, sessions: usize) -> Result<(), Failure> {
     if open == sessions as u64 && unasked == 0 {
         return Ok(());
     }
-    Err(Failure::Broken(format!("{unasked} sockets were closed under their clients, {open} of {sessions} are open")))
+    Err(Failure::Broken(format!(
+        "{unasked} sockets were closed under their clients, {open} of {sessions} are open"
+    )))
 }
 
 /// Everybody goes home; the ends leave their logs.

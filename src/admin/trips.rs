@@ -20,12 +20,9 @@ pub struct TripReadings {
 }
 
 pub(super) static FAMILIES: [Family; 5] = [
-    counter(
-        "crossfade_incidents_total",
-        "",
-        "Trips that the flight recorder has kept.",
-        |s| one(float(s.snapshot.trips.incidents)),
-    ),
+    counter("crossfade_incidents_total", "", "Trips that the flight recorder has kept.", |s| {
+        one(float(s.snapshot.trips.incidents))
+    }),
     counter(
         "crossfade_records_lost_total",
         "",

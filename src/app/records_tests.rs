@@ -131,7 +131,10 @@ fn without_a_folder_the_latest_are_in_memory() {
         records.incident(incident(second));
     }
     records.drill(drill(1));
-    assert_eq!((records.names().len(), records.lost(), records.incidents()), (HELD_MAX, 0, HELD_MAX as u64 + 2));
+    assert_eq!(
+        (records.names().len(), records.lost(), records.incidents()),
+        (HELD_MAX, 0, HELD_MAX as u64 + 2)
+    );
     assert_eq!(records.last_drill(), Some(drill(1)));
 }
 

@@ -126,7 +126,8 @@ impl Eyes {
         let passed = self.records.last_passed();
         let unix_ms = self.began.unix_ms(now);
         let way = |name, ms: Option<f64>| ms.map(|ms| (name, ms / 1e3));
-        let took = |one: &crate::drill::Record| [way("to_legacy", one.to_legacy_ms), way("to_hot", one.to_hot_ms)];
+        let took =
+            |one: &crate::drill::Record| [way("to_legacy", one.to_legacy_ms), way("to_hot", one.to_hot_ms)];
         let outcomes = crate::drill::Outcome::ALL.map(crate::drill::Outcome::as_str);
         crate::admin::TripReadings {
             incidents: self.records.incidents(),

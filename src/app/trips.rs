@@ -33,8 +33,7 @@ pub(crate) struct Trips {
 /// When and on how many drills are held.
 pub(super) fn rules(config: &Config) -> Result<Rules, SettingError> {
     let fine = tuning::fine(config.ops.tuning.as_deref());
-    fine.map(|fine| fine.drill)
-        .map_err(|problem| SettingError { variable: "CROSSFADE_TUNING", problem })
+    fine.map(|fine| fine.drill).map_err(|problem| SettingError { variable: "CROSSFADE_TUNING", problem })
 }
 
 impl Trips {
@@ -46,15 +45,16 @@ impl Trips {
         (drain, records): (Drain, Arc<Records>),
     ) -> Result<Self, SettingError> {
         let names = (config.service.name.as_str(), config.service.pod.as_str());
-        Ok(Self {
-            drain: Some(drain),
-            records,
-            ..Self::of(names, rules(config)?, counters, epoch)
-        })
+        Ok(Self { drain: Some(drain), records, ..Self::of(names, rules(config)?, counters, epoch) })
     }
 
     /// Without a proxy and a disk.
-    pub(crate) fn of(names: (&str, &str), rules: Rules, counters: &[Arc<SessionCounters>], epoch: Epoch) -> Self {
+    pub(crate) fn of(
+        names: (&str, &str),
+        rules: Rules,
+        counters: &[Arc<SessionCounters>],
+        epoch: Epoch,
+    ) -> Self {
         Self {
             recorder: Recorder::new(names.0, names.1, env!("CARGO_PKG_VERSION")),
             drills: Drills::new(rules, epoch.at),
@@ -119,7 +119,8 @@ impl Trips {
     pub(super) fn changed(&mut self, change: &Change, was: Phase, now: Instant) {
         let event = match *change {
             Change::Opened { trip, until, latched } => {
-                if was == Phase::Closed && !matches!(trip.trigger, Trigger::Probe | Trigger::HalfOpenExpired) {
+                if was == Phase::Closed && !matches!(trip.trigger, Trigger::Probe | Trigger::HalfOpenExpired)
+                {
                     let open_for = until.saturating_duration_since(now);
                     self.recorder.tripped(Trip { trip, open_for, latched }, self.epoch.unix_ms(now));
                 }
@@ -186,7 +187,11 @@ impl Ops {
         let (scene, at_ms) = (self.scene(), self.trips_kept.epoch.unix_ms(now));
         let begun = self.trips_kept.drills.ask(Cause::Person, scene, at_ms, now);
         if let Ok(half) = begun {
-            tracing::info!(number = half.number, permille = half.permille, "a drill begins: a person asked for it");
+            tracing::info!(
+                number = half.number,
+                permille = half.permille,
+                "a drill begins: a person asked for it"
+            );
         }
         begun
     }
@@ -199,7 +204,11 @@ impl Ops {
         let Some(record) = trips.drills.poll_record() else { return };
         let outcome = record.outcome.as_str();
         if record.outcome.is_failure() {
-            tracing::error!(outcome, left = record.left, "a drill has failed: the way back is not as fast as promised");
+            tracing::error!(
+                outcome,
+                left = record.left,
+                "a drill has failed: the way back is not as fast as promised"
+            );
         } else {
             let (moved, to_legacy_ms, to_hot_ms) = (record.moved, record.to_legacy_ms, record.to_hot_ms);
             tracing::info!(outcome, moved, to_legacy_ms, to_hot_ms, "a drill has ended");

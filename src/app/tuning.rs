@@ -45,14 +45,17 @@ impl Drill {
         let mut rules = Rules::default();
         if let Some(every) = &self.every {
             let wrong = "[drill] every: is not a time from 5m to 90d, for example every = \"24h\"";
-            let span = humantime::parse_duration(every).ok().filter(|span| (EVERY_MIN..=EVERY_MAX).contains(span));
+            let span =
+                humantime::parse_duration(every).ok().filter(|span| (EVERY_MIN..=EVERY_MAX).contains(span));
             rules.every = Some(span.ok_or(wrong)?);
         }
         if let Some(percent) = self.percent {
             let permille = (percent * 10.0).round();
             if !(1.0..=f64::from(PERMILLE_MAX)).contains(&permille) {
                 let most = f64::from(PERMILLE_MAX) / 10.0;
-                return Err(format!("[drill] percent: {percent} is not from 0.1 to {most}, for example percent = 1"));
+                return Err(format!(
+                    "[drill] percent: {percent} is not from 0.1 to {most}, for example percent = 1"
+                ));
             }
             rules.permille = permille as u16;
         }

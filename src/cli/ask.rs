@@ -42,7 +42,9 @@ fn send(
     } else {
         format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len())
     };
-    let head = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\n{bearer}{sent}Connection: close\r\n\r\n{body}");
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\n{bearer}{sent}Connection: close\r\n\r\n{body}"
+    );
     stream.write_all(head.as_bytes())?;
     let mut answer = Vec::new();
     stream.take(ANSWER_BYTES_MAX + 1).read_to_end(&mut answer)?;

@@ -42,7 +42,11 @@ pub(super) fn run(args: &DrillArgs, strings: &Strings, streams: &mut Streams<'_>
     let admin = reachable(args.admin.unwrap_or(config.ops.admin_listen));
     match hold(admin, token.secret.expose()) {
         Ok(record) => {
-            let text = if args.json { serde_json::to_string(&record).unwrap_or_default() } else { drill_line(&record) };
+            let text = if args.json {
+                serde_json::to_string(&record).unwrap_or_default()
+            } else {
+                drill_line(&record)
+            };
             let said = streams.answer(&(text + "\n"));
             if record.outcome.is_failure() { Exit::Bug } else { said }
         }

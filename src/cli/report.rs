@@ -185,13 +185,18 @@ fn drills(file: &Path, json: bool, streams: &mut Streams<'_>) -> Exit {
         return streams.answer(&(pretty(&serde_json::json!({ "drills": drills })) + "\n"));
     }
     let text: String = drills.iter().map(|drill| drill_line(drill) + "\n").collect();
-    streams.answer(if text.is_empty() { "no drill has been held; `crossfade drill` begins one\n" } else { &text })
+    streams.answer(if text.is_empty() {
+        "no drill has been held; `crossfade drill` begins one\n"
+    } else {
+        &text
+    })
 }
 
 /// One drill in one line.
 pub(super) fn drill_line(drill: &drill::Record) -> String {
     let ms = |ms: Option<f64>| ms.map_or("-".to_owned(), |ms| format!("{ms:.0} ms"));
-    let left = if drill.left > 0 { format!(", {} not where they should be", drill.left) } else { String::new() };
+    let left =
+        if drill.left > 0 { format!(", {} not where they should be", drill.left) } else { String::new() };
     format!(
         "{}  {:<12} {} of {} hot sessions ({} %) to legacy in {}, back in {}{left}, {}",
         time(drill.at_ms),

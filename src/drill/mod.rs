@@ -155,8 +155,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every outcome, in label order.
-    pub const ALL: [Self; 5] =
-        [Self::Passed, Self::Empty, Self::StuckHot, Self::StuckLegacy, Self::Aborted];
+    pub const ALL: [Self; 5] = [Self::Passed, Self::Empty, Self::StuckHot, Self::StuckLegacy, Self::Aborted];
 
     /// The metric label and the word in records.
     #[must_use]
@@ -296,7 +295,8 @@ impl Drills {
             outcome: Outcome::Aborted,
         };
         self.next = self.rules.every.map(|every| now + every);
-        self.running = Some(Running { step: Step::Leaving { since: now }, record, moved_before: scene.moved });
+        self.running =
+            Some(Running { step: Step::Leaving { since: now }, record, moved_before: scene.moved });
         Ok(Half { number: self.count, permille: self.rules.permille, away: true })
     }
 
@@ -317,7 +317,8 @@ impl Drills {
     pub fn handle(&mut self, seen: Option<Seen>, scene: Scene, at_ms: u64, now: Instant) {
         if self.running.is_some() {
             self.follow(seen, scene, now);
-        } else if self.next.is_some_and(|next| next <= now) && self.ask(Cause::Scheduled, scene, at_ms, now).is_err()
+        } else if self.next.is_some_and(|next| next <= now)
+            && self.ask(Cause::Scheduled, scene, at_ms, now).is_err()
         {
             self.next = Some(now + RETRY);
         }

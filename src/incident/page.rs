@@ -11,7 +11,8 @@ const SECONDS_SHOWN: usize = 30;
 #[must_use]
 pub fn page(incident: &Incident) -> String {
     let mut text = format!("Incident {}\n\n", incident.id);
-    let mut add = |name: &str, value: &dyn std::fmt::Display| text.push_str(&format!("  {name:<18} {value}\n"));
+    let mut add =
+        |name: &str, value: &dyn std::fmt::Display| text.push_str(&format!("  {name:<18} {value}\n"));
     add("service", &incident.service);
     add("pod", &format_args!("{} (crossfade {})", incident.pod, incident.version));
     add("opened", &time(incident.at_ms));
@@ -19,7 +20,13 @@ pub fn page(incident: &Incident) -> String {
     let unit = unit(&incident.trigger);
     if incident.limit > 0.0 {
         let samples = incident.samples;
-        add("measured", &format_args!("{:.3}{unit}, limit {:.3}{unit}, {samples} samples", incident.measured, incident.limit));
+        add(
+            "measured",
+            &format_args!(
+                "{:.3}{unit}, limit {:.3}{unit}, {samples} samples",
+                incident.measured, incident.limit
+            ),
+        );
     }
     let until = if incident.latched { " (latched: a person must reset it)" } else { "" };
     add("cool-down", &format_args!("{:.0} s{until}", incident.open_for_ms as f64 / 1e3));
@@ -30,7 +37,9 @@ pub fn page(incident: &Incident) -> String {
     match incident.returned_ms {
         Some(ms) => add("time to return", &format_args!("{ms:.1} ms until the last session was on legacy")),
         None if incident.hot_before == 0 => add("time to return", &"nobody was hot"),
-        None => add("time to return", &format_args!("not over: {} sessions were still hot", incident.hot_left)),
+        None => {
+            add("time to return", &format_args!("not over: {} sessions were still hot", incident.hot_left))
+        }
     }
     if !incident.complete {
         add("incomplete", &"written at the trip; the process had no time to add what followed");
@@ -47,7 +56,8 @@ pub fn page(incident: &Incident) -> String {
 fn seconds(incident: &Incident) -> String {
     let all = &incident.seconds;
     let from = all.len().saturating_sub(SECONDS_SHOWN);
-    let mut text = format!("\nWhat came from Realtime, by the second ({} of {} shown):\n", all.len() - from, all.len());
+    let mut text =
+        format!("\nWhat came from Realtime, by the second ({} of {} shown):\n", all.len() - from, all.len());
     text.push_str("    from trip     hot  returned  mean ms   max ms  failed  waiting  own  probes +/-\n");
     for second in all.get(from..).unwrap_or_default() {
         let Second { hot, returned, max_ms, failed, waiting, own, probes_good, probes_bad, .. } = second;

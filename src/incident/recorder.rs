@@ -143,7 +143,8 @@ impl Recorder {
 
     /// The breaker opened out of closed: an incident begins. One that is not complete gives way.
     pub fn tripped(&mut self, trip: Trip, at_ms: u64) {
-        let recent = |(then, _): &(u64, f64)| *then > self.base.0 && at_ms.saturating_sub(*then) < RETURN_BEFORE_MS;
+        let recent =
+            |(then, _): &(u64, f64)| *then > self.base.0 && at_ms.saturating_sub(*then) < RETURN_BEFORE_MS;
         let returned_ms = self.last_return.filter(recent).map(|(_, took)| took);
         self.open = Some(Open { at_ms, trip, base: self.base.1.clone(), returned_ms, told: false });
     }
@@ -170,7 +171,8 @@ impl Recorder {
         let [service, pod, version] = self.names.clone();
         let since = open.at_ms.saturating_sub(AGE_MAX_MS);
         let before = |why: &str| open.base.moved_back.get(why).copied().unwrap_or(0);
-        let moved = figures.moved_back.iter().map(|(why, n)| ((*why).to_owned(), n.saturating_sub(before(why))));
+        let moved =
+            figures.moved_back.iter().map(|(why, n)| ((*why).to_owned(), n.saturating_sub(before(why))));
         Incident {
             form: FORM,
             id: id(open.at_ms, trip.trigger.as_str()),

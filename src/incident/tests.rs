@@ -88,7 +88,12 @@ fn the_rings_are_bounded_and_the_file_too() {
     for n in 0..5_000_u64 {
         recorder.outcome(back(n % 7), u64::MAX, T + n * 1_000);
         recorder.outcome(Outcome::Own(OwnFault::Queue), 0, T + n * 1_000);
-        let opened = Event::Opened { trigger: "half_open_expired".to_owned(), measured: n as f64 / 7.0, limit: 0.05, latched: true };
+        let opened = Event::Opened {
+            trigger: "half_open_expired".to_owned(),
+            measured: n as f64 / 7.0,
+            limit: 0.05,
+            latched: true,
+        };
         recorder.note(opened.clone(), u64::MAX, T + n * 1_000);
         recorder.note(opened, u64::MAX, T + n * 1_000 + 1);
     }

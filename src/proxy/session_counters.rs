@@ -76,7 +76,9 @@ impl DrillCounters {
             match cell.lane() {
                 Lane::Hot => hot += 1,
                 // One whose window has overflowed returns in its own time.
-                Lane::Legacy if cell.may_be_hot(now) && policy.wants_hot(cell.follows()).is_ok() => waiting += 1,
+                Lane::Legacy if cell.may_be_hot(now) && policy.wants_hot(cell.follows()).is_ok() => {
+                    waiting += 1
+                }
                 _ => {}
             }
         }

@@ -171,8 +171,13 @@ impl Slice {
 
 impl Policy {
     /// Nobody is hot.
-    pub const PASSTHROUGH: Self =
-        Self { hot: Err(Fallback::ReadBackLost), share_permille: 0, version: 0, close_native: false, drill: None };
+    pub const PASSTHROUGH: Self = Self {
+        hot: Err(Fallback::ReadBackLost),
+        share_permille: 0,
+        version: 0,
+        close_native: false,
+        drill: None,
+    };
 
     /// Whether a session that follows like this is to be hot, and if not, why not.
     ///
@@ -193,7 +198,11 @@ impl Policy {
     /// The reason that the session, if it is hot now, leaves the hot lane with.
     pub fn wants(&self, no: SessionNo, follows: Follows) -> Result<(), Fallback> {
         self.wants_hot(follows)?;
-        if self.drill.is_some_and(|slice| slice.away && slice.has(no)) { Err(Fallback::Drill) } else { Ok(()) }
+        if self.drill.is_some_and(|slice| slice.away && slice.has(no)) {
+            Err(Fallback::Drill)
+        } else {
+            Ok(())
+        }
     }
 
     /// What the paced return leaves of a share.
@@ -240,7 +249,10 @@ mod tests {
             assert_eq!(open.wants(no, Follows::Always), Err(Fallback::Breaker), "a trip is no drill");
         }
         let next = Slice { number: 2, ..slice };
-        assert!(taken.iter().filter(|no| next.has(SessionNo(**no))).count() < taken.len() / 2, "others next time");
+        assert!(
+            taken.iter().filter(|no| next.has(SessionNo(**no))).count() < taken.len() / 2,
+            "others next time"
+        );
         let all = Slice { permille: 1_000, ..slice };
         assert!((0..10_000).all(|no| all.has(SessionNo(no))));
         assert!(slice.turn() > 0 && slice.turn() != Slice { away: false, ..slice }.turn());

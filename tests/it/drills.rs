@@ -75,7 +75,10 @@ async fn a_drill_moves_a_slice_and_back_and_nobody_notices() {
     assert!(error.contains("less than a minute ago"), "{error}");
 
     let (code, shown, _) = ran(&["report", "--drills", "--dir", folder.path()], &[]).await;
-    assert!(code == Some(0) && shown.contains("passed") && shown.contains("of 60 hot sessions (20 %)"), "{shown}");
+    assert!(
+        code == Some(0) && shown.contains("passed") && shown.contains("of 60 hot sessions (20 %)"),
+        "{shown}"
+    );
     stage.written(500).await;
     stage.close_clean().await;
 }
@@ -140,7 +143,10 @@ async fn a_trip_is_kept_with_what_came_before_and_what_it_cost() {
     }
     let (code, page, error) = ran(&["report", "--incident", file.to_str().unwrap()], &[]).await;
     assert_eq!(code, Some(0), "{error}");
-    assert!(page.starts_with(&format!("Incident {id}\n")) && page.contains("until the last session"), "{page}");
+    assert!(
+        page.starts_with(&format!("Incident {id}\n")) && page.contains("until the last session"),
+        "{page}"
+    );
     let (_, again, _) = ran(&["report", "--incident", file.to_str().unwrap(), "--json"], &[]).await;
     assert_eq!(serde_json::from_str::<Value>(&again).unwrap(), serde_json::from_str::<Value>(&text).unwrap());
     let (_, list, _) = ran(&["report", "incidents", "--dir", folder.path()], &[]).await;

@@ -253,7 +253,12 @@ fn views() -> Vec<Row> {
         ),
         row("get", "/api/v1/spool", "The disk queue; null without one", of(spool())),
         row("get", "/api/v1/incidents", "What the flight recorder has kept, newest first", incidents()),
-        row("get", "/api/v1/incidents/{id}", "One incident, as its file has it", json!({ "schema": { "type": "object" } })),
+        row(
+            "get",
+            "/api/v1/incidents/{id}",
+            "One incident, as its file has it",
+            json!({ "schema": { "type": "object" } }),
+        ),
         row("get", "/api/v1/drill", "The drills that are kept, newest first", drills()),
     ]
 }

@@ -23,7 +23,9 @@ impl Console {
     pub(super) async fn incident(&self, id: &str) -> Reply {
         match self.eyes.records.find(id).await {
             Some(incident) => super::json(&incident),
-            None => Err(Problem::not_found("there is no such incident; GET /api/v1/incidents names those there are")),
+            None => Err(Problem::not_found(
+                "there is no such incident; GET /api/v1/incidents names those there are",
+            )),
         }
     }
 
