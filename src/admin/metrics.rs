@@ -9,10 +9,8 @@ use crate::ledger::{Account, Shed};
 
 /// The most series of one process.
 pub const SERIES_MAX: usize = 1000;
-
 /// The most values of one label.
 pub const LABELS_MAX: usize = 32;
-
 /// States of the breaker, in label order.
 const BREAKER_STATES: [&str; 3] = ["closed", "open", "half_open"];
 
@@ -111,6 +109,8 @@ pub struct Snapshot {
     pub quota: Option<super::Quota>,
     /// The stores of the rollout's flags.
     pub tiers: super::Tiers,
+    /// The flight recorder and the drills.
+    pub trips: super::TripReadings,
 }
 
 impl Snapshot {
@@ -187,6 +187,7 @@ pub(super) fn families() -> impl Iterator<Item = &'static Family> {
         .chain(&super::matching::FAMILIES)
         .chain(&super::process::FAMILIES)
         .chain(&super::flags::FAMILIES)
+        .chain(&super::trips::FAMILIES)
 }
 
 static FAMILIES: &[Family] = &[
@@ -362,7 +363,6 @@ static FAMILIES: &[Family] = &[
 pub(super) fn one(value: f64) -> Samples {
     Samples::One(Some(value))
 }
-
 /// Prometheus has floats only; counters are exact up to 2^53.
 pub(super) fn float(count: u64) -> f64 {
     count as f64

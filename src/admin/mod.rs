@@ -33,6 +33,7 @@ mod server;
 mod spool;
 mod table;
 mod times;
+mod trips;
 pub mod ui;
 
 #[cfg(test)]
@@ -52,3 +53,4 @@ pub use quota::Quota;
 pub use server::{CONNECTIONS_MAX, Ops, REQUEST_TIMEOUT, serve};
 pub use spool::SpoolReadings;
 pub use times::{MirrorTimes, Times};
+pub use trips::TripReadings;

@@ -89,6 +89,12 @@ fn full() -> Snapshot {
             plan_running: Some(1.0),
             plan_gate: Some(0.0),
         },
+        trips: TripReadings {
+            drills: vec![("passed", 2)],
+            age_seconds: Some(60.0),
+            took_seconds: vec![("to_legacy", 0.02)],
+            ..TripReadings::default()
+        },
         quota: Some(Quota { messages: vec![("send", 5)], month_cost: Some(2.5), ..Quota::default() }),
         ..Snapshot::default()
     }

@@ -36,6 +36,7 @@ pub(crate) mod flags;
 mod life;
 mod line;
 pub(crate) mod ops;
+pub(crate) mod records;
 mod report_rows;
 pub(crate) mod reports;
 pub(crate) mod settings;
@@ -47,6 +48,7 @@ pub(crate) mod table;
 pub(crate) mod table_account;
 mod times;
 mod tls;
+pub(crate) mod trips;
 mod tuning;
 
 use std::net::TcpListener;
@@ -107,6 +109,8 @@ pub struct Eyes {
     proofs: Arc<reports::ProofFigures>,
     /// Where there is a cold lane.
     cold: Option<Arc<cold::ColdFigures>>,
+    records: Arc<records::Records>,
+    began: Epoch,
 }
 
 /// A running process.
@@ -231,10 +235,13 @@ impl App {
             fleet: stores.fleet(),
             mirrors: config.supabase.is_some(),
             proofs: Arc::default(),
+            began: parts.epoch,
+            records: records::start(config.ops.state_dir.as_deref()).map_err(StartError::Thread)?,
             reachable: Arc::default(),
             cold: parts.cold.as_ref().map(|cold| Arc::clone(&cold.figures)),
         };
         let ((words, heard), (ask, asked)) = (parts.words, parts.probes);
+        let kept = (running.drain_signal(), Arc::clone(&eyes.records));
         let machine = Ops {
             breaker: parts.breaker,
             flags,
@@ -253,6 +260,7 @@ impl App {
             last_trip: None,
             tripped: std::collections::VecDeque::new(),
             own_trip: None,
+            trips_kept: trips::Trips::new(config, &running.shared().sessions, parts.epoch, kept)?,
         };
         let (stop_side, stop_ops): (Arc<Notify>, Arc<Notify>) = Default::default();
         let side = match &config.supabase {
@@ -357,13 +365,15 @@ impl App {
         let end = tokio::time::Instant::now() + plan.grace;
         let report = self.running.drain(DrainPlan { grace: ending::clients(plan.grace), ..plan }).await;
         self.stop_side.notify_one();
-        let Self { side, ops, stop_ops, words, running, admin, stores, cold, .. } = self;
+        let Self { side, ops, stop_ops, words, running, admin, stores, cold, eyes, .. } = self;
         drop((words, stores));
         if let Some(side) = side {
             ending::done_by(end - plan.grace / 50, "side", move || side.join()).await;
         }
         stop_ops.notify_one();
         ending::done_by(end, "ops", move || ops.join()).await;
+        let soon = tokio::time::Instant::now() + plan.grace / 20;
+        ending::done_by(end.min(soon), "records", move || eyes.records.end()).await;
         drop(running);
         // Last: who waits at `POST /drain` hears now that all is over.
         ending::done_by(end, "admin", move || {

@@ -42,6 +42,8 @@ pub(crate) enum Word {
     Flags(FlagWord),
     /// Somebody wants to see the breaker.
     Look(oneshot::Sender<Look>),
+    /// A person wants a drill.
+    Drill(oneshot::Sender<Result<crate::drill::Half, crate::drill::Refused>>),
 }
 
 /// The breaker at one moment, with everything that it looks at.
@@ -147,6 +149,8 @@ pub(crate) struct Ops {
     /// The latest trips, oldest first.
     pub(crate) tripped: VecDeque<(Instant, Trip)>,
     pub(crate) own_trip: Option<Instant>,
+    /// The flight recorder and the drills.
+    pub(crate) trips_kept: super::trips::Trips,
 }
 
 /// The view before anything is known: nobody is hot, probes only.
@@ -170,7 +174,8 @@ impl Ops {
     pub(crate) async fn run(mut self) {
         loop {
             let now = clock();
-            let mut wake = [self.breaker.poll_timeout(), self.quota_until].into_iter().flatten().min();
+            let due = [self.breaker.poll_timeout(), self.quota_until, self.trips_kept.poll_timeout(now)];
+            let mut wake = due.into_iter().flatten().min();
             if self.left_at.is_some() {
                 wake = Some(wake.map_or(now + RETURN_POLL, |at| at.min(now + RETURN_POLL)));
             }
@@ -191,6 +196,7 @@ impl Ops {
     }
 
     pub(crate) fn hear(&mut self, word: Word, now: Instant) {
+        self.trips_kept.hear(&word, now);
         match word {
             Word::Outcome(outcome) => self.breaker.record(outcome, now),
             Word::Links(links) => self.links = links,
@@ -205,6 +211,7 @@ impl Ops {
             Word::Flags(word) => self.flags.hear(word),
             // Whoever asked may have gone.
             Word::Look(answer) => drop(answer.send(self.look(now))),
+            Word::Drill(answer) => drop(answer.send(self.ask_drill(now))),
         }
     }
 
@@ -251,11 +258,15 @@ impl Ops {
             let end = crate::breaker::ProbeEnd::Void(OwnFault::Queue);
             self.breaker.record(Outcome::Probe { probe, end }, now);
         }
+        self.rehearse(now);
         self.publish_view(now);
         self.watch_return(now);
+        self.keep_incident(now);
     }
 
     fn tell(&mut self, change: Change, now: Instant) {
+        let was = self.view.borrow().admission.phase;
+        self.trips_kept.changed(&change, was, now);
         match change {
             Change::Opened { trip, until, latched } => {
                 self.trips[trip.trigger as usize] += 1;
@@ -302,6 +313,7 @@ impl Ops {
             let took = u64::try_from((now - tripped_at).as_micros()).unwrap_or(u64::MAX);
             self.returned_us.store(took.max(1), Ordering::Relaxed);
             self.left_at = None;
+            self.trips_kept.returned(now - tripped_at, now);
             tracing::info!(took_us = took, "every session is back on legacy");
         }
     }
@@ -325,6 +337,7 @@ impl Ops {
             share_permille: admission.share_permille,
             version: self.flags.standing().version,
             close_native,
+            drill: self.trips_kept.slice(),
         };
         if hot.is_err() && self.policy.borrow().hot.is_ok() {
             self.left_at = Some(now);

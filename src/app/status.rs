@@ -121,12 +121,26 @@ impl Eyes {
         self.view.borrow().figures(returned.map(Duration::from_micros), now)
     }
 
+    /// The flight recorder and the drills; what earlier processes have written counts for the age.
+    fn trips(&self, now: Instant) -> crate::admin::TripReadings {
+        let passed = self.records.last_passed();
+        let unix_ms = self.began.unix_ms(now);
+        let way = |name, ms: Option<f64>| ms.map(|ms| (name, ms / 1e3));
+        let took =
+            |one: &crate::drill::Record| [way("to_legacy", one.to_legacy_ms), way("to_hot", one.to_hot_ms)];
+        let outcomes = crate::drill::Outcome::ALL.map(crate::drill::Outcome::as_str);
+        crate::admin::TripReadings {
+            incidents: self.records.incidents(),
+            lost: self.records.lost(),
+            drills: labelled(&self.records.outcomes(), outcomes.to_vec()),
+            age_seconds: passed.as_ref().map(|one| unix_ms.saturating_sub(one.at_ms) as f64 / 1e3),
+            took_seconds: passed.iter().flat_map(took).flatten().collect(),
+        }
+    }
+
     /// The figures as the metrics want them.
     pub(super) fn snapshot(&self, now: Instant) -> Snapshot {
         let status = self.status(now);
-        let labelled = |values: &[u64], labels: Vec<&'static str>| {
-            labels.into_iter().zip(values.iter().copied()).collect::<Vec<_>>()
-        };
         let lanes = || Lane::ALL.map(Lane::as_str).to_vec();
         let directions = || Direction::ALL.map(Direction::as_str).to_vec();
         let open = status.open.map(|open| u64::try_from(open).unwrap_or(0));
@@ -168,6 +182,7 @@ impl Eyes {
             rollout_live_percent: self.live_percent(),
             quota: self.mirrors.then(|| quota(&status.quota)),
             tiers: self.tiers(now),
+            trips: self.trips(now),
             spool: self.spool(),
             matching: self.proofs().map(|proofs| matching(&proofs, self.proofs.reports_lost())),
             times: self.times(now),
@@ -175,6 +190,10 @@ impl Eyes {
         }
         .with_account(&status.ledger)
     }
+}
+
+fn labelled(values: &[u64], labels: Vec<&'static str>) -> Vec<(&'static str, u64)> {
+    labels.into_iter().zip(values.iter().copied()).collect()
 }
 
 fn matching(proofs: &Proofs, reports_lost: u64) -> crate::admin::MatchReadings {

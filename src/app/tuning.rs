@@ -1,20 +1,27 @@
 //! The tuning file: what would be one variable too many. Read once, before a port is bound.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize;
 
 use super::cold::fine::Section as Cold;
+use crate::drill::{PERMILLE_MAX, Rules};
 use crate::validator::noise::{Noise, Rule};
 
 /// The longest file that is read, in bytes.
 const BYTES_MAX: u64 = 256 << 10;
+/// Drills are not held more often.
+const EVERY_MIN: Duration = Duration::from_secs(5 * 60);
+/// What comes less often is forgotten.
+const EVERY_MAX: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
 /// The whole file. A section here is a section of `docs/tuning.schema.json`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct File {
     cold: Cold,
+    drill: Drill,
     table: Table,
     validator: Validator,
 }
@@ -30,6 +37,8 @@ pub(super) struct Fine {
     pub table: Table,
     /// The cold lane.
     pub cold: Cold,
+    /// When and on how many drills are held.
+    pub drill: Rules,
 }
 
 /// The sink for rows.
@@ -45,6 +54,37 @@ pub(super) struct Table {
 impl Default for Table {
     fn default() -> Self {
         Self { rate: 100, quarantine: None }
+    }
+}
+
+/// `[drill]`: docs/drills.md.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Drill {
+    every: Option<String>,
+    percent: Option<f64>,
+}
+
+impl Drill {
+    fn checked(&self) -> Result<Rules, String> {
+        let mut rules = Rules::default();
+        if let Some(every) = &self.every {
+            let wrong = "[drill] every: is not a time from 5m to 90d, for example every = \"24h\"";
+            let span =
+                humantime::parse_duration(every).ok().filter(|span| (EVERY_MIN..=EVERY_MAX).contains(span));
+            rules.every = Some(span.ok_or(wrong)?);
+        }
+        if let Some(percent) = self.percent {
+            let permille = (percent * 10.0).round();
+            if !(1.0..=f64::from(PERMILLE_MAX)).contains(&permille) {
+                let most = f64::from(PERMILLE_MAX) / 10.0;
+                return Err(format!(
+                    "[drill] percent: {percent} is not from 0.1 to {most}, for example percent = 1"
+                ));
+            }
+            rules.permille = permille as u16;
+        }
+        Ok(rules)
     }
 }
 
@@ -81,6 +121,7 @@ fn parse(text: &str) -> Result<Fine, String> {
         reports_table: file.validator.reports_table,
         table: file.table,
         cold: file.cold,
+        drill: file.drill.checked()?,
     })
 }
 
@@ -107,11 +148,23 @@ mod tests {
             ("[table]\nrate = 0", "table.rate"),
             ("[cold]\nsessions_max = 0", "cold.sessions_max"),
             ("[braker]\nx = 1", "braker"),
+            ("[drill]\nevery = \"1s\"", "every"),
+            ("[drill]\nevery = \"often\"", "24h"),
+            ("[drill]\npercent = 21", "from 0.1 to 20"),
+            ("[drill]\npercent = 0.01", "percent"),
+            ("[drill]\nsometimes = true", "sometimes"),
         ] {
             let error = parse(text).unwrap_err();
             assert!(error.contains(word), "{error}");
         }
         assert!(fine(Some(Path::new("/nowhere/tuning.toml"))).unwrap_err().contains("/nowhere/tuning.toml"));
+    }
+
+    #[test]
+    fn drills_have_their_rules() {
+        let rules = parse("[drill]\nevery = \"24h\"\npercent = 2.5").unwrap().drill;
+        assert_eq!(rules, Rules { every: Some(Duration::from_secs(86_400)), permille: 25 });
+        assert_eq!(parse("").unwrap().drill, Rules { every: None, permille: 10 });
     }
 
     /// The schema knows the same sections as the file that is read: what refuses a name lists those it knows.

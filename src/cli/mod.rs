@@ -25,6 +25,7 @@ mod bucket;
 mod check;
 mod demo;
 mod drain;
+mod drill;
 mod emulator;
 mod explain;
 mod health;
@@ -44,6 +45,7 @@ pub use bucket::BucketArgs;
 pub use check::CheckArgs;
 pub use demo::{DemoArgs, Fault};
 pub use drain::DrainArgs;
+pub use drill::DrillArgs;
 pub use explain::ExplainArgs;
 pub use health::HealthArgs;
 pub use list::ConfigArgs;
@@ -102,6 +104,8 @@ enum Command {
     Demo(DemoArgs),
     /// Stop the running process without cutting anyone off, and wait for it (needs CROSSFADE_ADMIN_TOKEN)
     Drain(DrainArgs),
+    /// Rehearse the trip on a small part of the hot sessions, and say how long it took (needs CROSSFADE_ADMIN_TOKEN)
+    Drill(DrillArgs),
     /// Ask the running process whether it is well: exit code 0 or 69
     Health(HealthArgs),
     /// Say what works for the configured project, what does not, and what to change
@@ -110,7 +114,7 @@ enum Command {
     Config(ConfigArgs),
     /// Show the rollout bucket of user keys
     Bucket(BucketArgs),
-    /// Show the validator's reports: what matched, how sure that is, and what was not compared
+    /// Show the validator's reports, what the flight recorder saved at a trip, and what drills have shown
     Report(ReportArgs),
     /// Find messages of the spool that are no rows of the table, and post them
     Reconcile(ReconcileArgs),
@@ -169,6 +173,7 @@ where
         Command::Run => run::run(strings, streams),
         Command::Demo(args) => demo::run(&args, streams),
         Command::Drain(args) => drain::run(&args, strings, streams),
+        Command::Drill(args) => drill::run(&args, strings, streams),
         Command::Health(args) => health::run(args, strings, streams),
         Command::Check(args) => check::run(&args, strings, streams),
         Command::Config(args) => list::run(&args, streams),

@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 
 use super::{Exit, Streams};
-use crate::app::reports;
+use crate::app::{records, reports};
 use crate::config::Strings;
+use crate::drill;
+use crate::incident::{Incident, page};
 use crate::validator::report::{Report, time};
 
 /// An incident's file is at most this long, in bytes.
@@ -18,9 +20,12 @@ const FILE_MAX: u64 = 64 << 20;
 pub struct ReportArgs {
     #[command(subcommand)]
     command: Option<ReportCommand>,
-    /// Show this file: a report, or what the flight recorder saved at a trip
+    /// Show this file: what the flight recorder saved at a trip, or a report
     #[arg(long, value_name = "FILE")]
     incident: Option<PathBuf>,
+    /// Show the drills, newest first
+    #[arg(long, conflicts_with = "incident")]
+    drills: bool,
     /// Print JSON
     #[arg(long, global = true)]
     json: bool,
@@ -33,6 +38,8 @@ pub struct ReportArgs {
 enum ReportCommand {
     /// Every report, one a line (the default)
     List,
+    /// Every incident, one a line, newest first; `--incident FILE` shows one
+    Incidents,
     /// One report
     Show {
         /// Its name, as `list` prints it; without one, the last hour
@@ -50,9 +57,13 @@ pub(super) fn run(args: &ReportArgs, strings: &Strings, streams: &mut Streams<'_
         let why = "no directory; set CROSSFADE_STATE_DIR or give --dir, for example --dir /var/lib/crossfade";
         return streams.refuse(Exit::Config, &why);
     };
+    if args.drills {
+        return drills(&state.join(records::DRILLS), args.json, streams);
+    }
     let folder = state.join(reports::FOLDER);
     match args.command.as_ref().unwrap_or(&ReportCommand::List) {
         ReportCommand::List => list(&folder, args.json, streams),
+        ReportCommand::Incidents => incidents(&state.join(records::INCIDENTS), args.json, streams),
         ReportCommand::Show { id } => match reports::read(&folder, id) {
             Ok(report) => show(&report, args.json, streams),
             Err(error) => {
@@ -146,7 +157,64 @@ fn line(report: &Report) -> String {
     )
 }
 
-/// A report that was carried away, or any JSON document of ours.
+/// What the flight recorder has saved.
+fn incidents(folder: &Path, json: bool, streams: &mut Streams<'_>) -> Exit {
+    let mut names = match records::list(folder) {
+        Ok(names) => names,
+        // The folder comes with the first trip.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return streams.refuse(Exit::Unavailable, &format!("{}: {error}", folder.display())),
+    };
+    names.reverse();
+    if json {
+        return streams.answer(&(pretty(&serde_json::json!({ "incidents": names })) + "\n"));
+    }
+    let path = |name: &String| format!("{}\n", folder.join(format!("{name}.json")).display());
+    let text: String = names.iter().map(path).collect();
+    streams.answer(if text.is_empty() { "no trip has been recorded\n" } else { &text })
+}
+
+/// What drills have shown, newest first; the runbook quotes the first line.
+fn drills(file: &Path, json: bool, streams: &mut Streams<'_>) -> Exit {
+    let mut drills = match records::read_drills(file) {
+        Ok(drills) => drills,
+        Err(error) => return streams.refuse(Exit::Unavailable, &format!("{}: {error}", file.display())),
+    };
+    drills.reverse();
+    if json {
+        return streams.answer(&(pretty(&serde_json::json!({ "drills": drills })) + "\n"));
+    }
+    let text: String = drills.iter().map(|drill| drill_line(drill) + "\n").collect();
+    streams.answer(if text.is_empty() {
+        "no drill has been held; `crossfade drill` begins one\n"
+    } else {
+        &text
+    })
+}
+
+/// One drill in one line.
+pub(super) fn drill_line(drill: &drill::Record) -> String {
+    let ms = |ms: Option<f64>| ms.map_or("-".to_owned(), |ms| format!("{ms:.0} ms"));
+    let left =
+        if drill.left > 0 { format!(", {} not where they should be", drill.left) } else { String::new() };
+    format!(
+        "{}  {:<12} {} of {} hot sessions ({} %) to legacy in {}, back in {}{left}, {}",
+        time(drill.at_ms),
+        drill.outcome.as_str(),
+        drill.moved,
+        drill.hot,
+        drill.percent,
+        ms(drill.to_legacy_ms),
+        ms(drill.to_hot_ms),
+        drill.cause.as_str(),
+    )
+}
+
+fn pretty(value: &impl serde::Serialize) -> String {
+    serde_json::to_string_pretty(value).unwrap_or_default()
+}
+
+/// An incident or a report that was carried away, or any JSON document of ours.
 fn incident(file: &Path, json: bool, streams: &mut Streams<'_>) -> Exit {
     let read = std::fs::metadata(file).and_then(|meta| {
         let long = meta.len() > FILE_MAX;
@@ -156,6 +224,9 @@ fn incident(file: &Path, json: bool, streams: &mut Streams<'_>) -> Exit {
         Ok(bytes) => bytes,
         Err(error) => return streams.refuse(Exit::Unavailable, &format!("{}: {error}", file.display())),
     };
+    if let Ok(incident) = serde_json::from_slice::<Incident>(&bytes) {
+        return streams.answer(&if json { pretty(&incident) + "\n" } else { page(&incident) });
+    }
     if let Ok(report) = serde_json::from_slice::<Report>(&bytes) {
         return show(&report, json, streams);
     }

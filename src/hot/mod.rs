@@ -106,11 +106,13 @@ pub enum Fallback {
     Closing,
     /// A person has moved the session.
     Person,
+    /// A drill rehearses the trip on it.
+    Drill,
 }
 
 impl Fallback {
     /// Every reason, in label order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Breaker,
         Self::ReadBackLost,
         Self::Quota,
@@ -120,6 +122,7 @@ impl Fallback {
         Self::Untracked,
         Self::Closing,
         Self::Person,
+        Self::Drill,
     ];
 
     /// The metric label.
@@ -135,6 +138,7 @@ impl Fallback {
             Self::Untracked => "untracked",
             Self::Closing => "closing",
             Self::Person => "person",
+            Self::Drill => "drill",
         }
     }
 }

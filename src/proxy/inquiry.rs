@@ -237,7 +237,7 @@ fn move_one(worker: &Worker, cell: &SessionCell, to: Wish, version: u64) -> Resu
         Wish::Auto => {
             cell.pin(None);
             cell.follow_anew(&worker.shared.mirroring.follow);
-            policy.wants_hot(cell.follows()).is_ok()
+            policy.wants(cell.no, cell.follows()).is_ok()
         }
     };
     if hot && cell.lane() == Lane::Legacy {

@@ -1,10 +1,13 @@
 //! What a worker counts about its sessions.
 
-use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Instant;
 
-use super::Lane;
+use super::cell::SessionCell;
 use super::timing::Timing;
 use super::tunnel::EndCause;
+use super::{Lane, Policy};
 use crate::hot::{Direct, Fallback};
 
 /// Figures of one worker's sessions. Written by that worker alone, so that no cache line is fought over; read and
@@ -53,4 +56,43 @@ pub struct SessionCounters {
     pub hibernated: AtomicU64,
     /// Panics inside the tap (must be zero).
     pub tap_panics: AtomicU64,
+    /// The drill.
+    pub drill: DrillCounters,
+}
+
+/// What a worker counts about the drill under way. `turn` is written last.
+#[derive(Debug, Default)]
+pub struct DrillCounters {
+    /// The half of which drill the others belong to ([`Slice::turn`](super::Slice::turn)).
+    pub turn: AtomicU64,
+    /// Sessions of the slice that are hot now.
+    pub hot: AtomicU64,
+    /// Sessions of the slice that should be hot again and are not.
+    pub waiting: AtomicU64,
+}
+
+impl DrillCounters {
+    /// Counts the sessions of the slice, while there is one.
+    pub(super) fn count<'a>(
+        &self,
+        policy: Policy,
+        cells: impl Iterator<Item = &'a Rc<SessionCell>>,
+        now: Instant,
+    ) {
+        let Some(slice) = policy.drill else { return };
+        let (mut hot, mut waiting) = (0, 0);
+        for cell in cells.filter(|cell| slice.has(cell.no)) {
+            match cell.lane() {
+                Lane::Hot => hot += 1,
+                // One whose window has overflowed returns in its own time.
+                Lane::Legacy if cell.may_be_hot(now) && policy.wants_hot(cell.follows()).is_ok() => {
+                    waiting += 1
+                }
+                _ => {}
+            }
+        }
+        self.hot.store(hot, Ordering::Relaxed);
+        self.waiting.store(waiting, Ordering::Relaxed);
+        self.turn.store(slice.turn(), Ordering::Release);
+    }
 }

@@ -136,7 +136,7 @@ impl Sessions {
             });
         }
         self.cells.borrow_mut().insert(cell.no, Rc::clone(cell));
-        if !self.side_stuck.get() && self.policy.get().wants_hot(cell.follows()).is_ok() {
+        if !self.side_stuck.get() && self.policy.get().wants(cell.no, cell.follows()).is_ok() {
             cell.order(Order::ToHot);
         }
     }
@@ -171,7 +171,7 @@ impl Sessions {
         to_move.clear();
         self.to_close.borrow_mut().clear();
         for cell in self.cells.borrow().values() {
-            match (policy.wants_hot(cell.follows()), cell.lane()) {
+            match (policy.wants(cell.no, cell.follows()), cell.lane()) {
                 (Err(Fallback::Rollout), Lane::Hot) => to_move.push_back(cell.no),
                 (Err(why), Lane::Hot) => cell.order(Order::ToLegacy(why)),
                 (Err(why), Lane::Legacy) if cell.verdict.is_tapped() => {
@@ -213,7 +213,8 @@ impl Sessions {
     #[must_use]
     pub fn wants_tick(&self) -> bool {
         let queued = !self.to_move.borrow().is_empty() || !self.to_close.borrow().is_empty();
-        queued || !self.watched.borrow().is_empty() || self.side_stuck.get()
+        let drills = self.policy.get().drill.is_some();
+        queued || drills || !self.watched.borrow().is_empty() || self.side_stuck.get()
     }
 
     /// Looks at the clocks of windows that wait, at the side thread's beat, and moves the next few sessions.
@@ -240,6 +241,7 @@ impl Sessions {
             self.move_some();
         }
         self.close_some();
+        self.counters.drill.count(self.policy.get(), self.cells.borrow().values(), now);
     }
 
     /// Cold and native sessions must connect again when the breaker opens; not all in the same instant.
@@ -259,7 +261,7 @@ impl Sessions {
             let Some(no) = to_move.pop_front() else { return };
             let cells = self.cells.borrow();
             let Some(cell) = cells.get(&no) else { continue };
-            match (self.policy.get().wants_hot(cell.follows()), cell.lane()) {
+            match (self.policy.get().wants(cell.no, cell.follows()), cell.lane()) {
                 (Ok(()), Lane::Legacy) => cell.order(Order::ToHot),
                 (Err(why), Lane::Hot) => cell.order(Order::ToLegacy(why)),
                 _ => {}

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::hot::Fallback;
 use crate::rollout::Subject;
+use crate::session::SessionNo;
 
 /// What feeds a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -138,12 +139,48 @@ pub struct Policy {
     pub version: u64,
     /// Native and cold sessions must leave: the breaker is open.
     pub close_native: bool,
+    /// The part of the sessions on which the trip is rehearsed now.
+    pub drill: Option<Slice>,
+}
+
+/// A small part of the sessions, chosen by their numbers and by the drill's, so that not always the same are in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slice {
+    /// The drill's number, from 1.
+    pub number: u32,
+    /// How much of all sessions, in 0.1 %.
+    pub permille: u16,
+    /// They are to be on legacy; if not, they come back.
+    pub away: bool,
+}
+
+impl Slice {
+    /// Whether a session is in it.
+    #[must_use]
+    pub fn has(&self, no: SessionNo) -> bool {
+        let mut mixed = u64::from(no.0) << 32 | u64::from(self.number);
+        // splitmix64's end: neighbours fall far apart.
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (mixed ^ (mixed >> 31)) % 1_000 < u64::from(self.permille)
+    }
+
+    /// Rises with each half of each drill; never 0.
+    #[must_use]
+    pub const fn turn(&self) -> u64 {
+        2 * self.number as u64 + if self.away { 0 } else { 1 }
+    }
 }
 
 impl Policy {
     /// Nobody is hot.
-    pub const PASSTHROUGH: Self =
-        Self { hot: Err(Fallback::ReadBackLost), share_permille: 0, version: 0, close_native: false };
+    pub const PASSTHROUGH: Self = Self {
+        hot: Err(Fallback::ReadBackLost),
+        share_permille: 0,
+        version: 0,
+        close_native: false,
+        drill: None,
+    };
 
     /// Whether a session that follows like this is to be hot, and if not, why not.
     ///
@@ -155,6 +192,19 @@ impl Policy {
             Follows::Always => Ok(()),
             Follows::Share { bucket, share } if bucket < self.admitted(share) => Ok(()),
             Follows::Share { .. } | Follows::Never => Err(Fallback::Rollout),
+        }
+    }
+
+    /// As [`wants_hot`](Self::wants_hot), of one session: a drill may have it on legacy for a moment.
+    ///
+    /// # Errors
+    /// The reason that the session, if it is hot now, leaves the hot lane with.
+    pub fn wants(&self, no: SessionNo, follows: Follows) -> Result<(), Fallback> {
+        self.wants_hot(follows)?;
+        if self.drill.is_some_and(|slice| slice.away && slice.has(no)) {
+            Err(Fallback::Drill)
+        } else {
+            Ok(())
         }
     }
 
@@ -182,5 +232,32 @@ mod tests {
         assert_eq!(paced.wants_hot(share(12_500, 50_000)), Err(Fallback::Rollout));
         let open = Policy { hot: Err(Fallback::Breaker), ..policy };
         assert_eq!(open.wants_hot(Follows::Always), Err(Fallback::Breaker));
+    }
+
+    #[test]
+    fn a_drill_takes_its_slice_and_nobody_else() {
+        let closed = Policy { hot: Ok(()), share_permille: 1000, ..Policy::PASSTHROUGH };
+        let slice = Slice { number: 1, permille: 50, away: true };
+        let drilled = Policy { drill: Some(slice), ..closed };
+        let taken: Vec<u32> = (0..10_000).filter(|no| slice.has(SessionNo(*no))).collect();
+        assert!((300..700).contains(&taken.len()), "{} of 10,000 are 5 %", taken.len());
+        for no in (0..10_000).map(SessionNo) {
+            let wanted = if slice.has(no) { Err(Fallback::Drill) } else { Ok(()) };
+            assert_eq!(drilled.wants(no, Follows::Always), wanted);
+        }
+        let back = Policy { drill: Some(Slice { away: false, ..slice }), ..closed };
+        let open = Policy { hot: Err(Fallback::Breaker), ..drilled };
+        for no in taken.iter().copied().map(SessionNo) {
+            assert_eq!(back.wants(no, Follows::Always), Ok(()));
+            assert_eq!(open.wants(no, Follows::Always), Err(Fallback::Breaker), "a trip is no drill");
+        }
+        let next = Slice { number: 2, ..slice };
+        assert!(
+            taken.iter().filter(|no| next.has(SessionNo(**no))).count() < taken.len() / 2,
+            "others next time"
+        );
+        let all = Slice { permille: 1_000, ..slice };
+        assert!((0..10_000).all(|no| all.has(SessionNo(no))));
+        assert!(slice.turn() > 0 && slice.turn() != Slice { away: false, ..slice }.turn());
     }
 }

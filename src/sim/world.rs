@@ -184,7 +184,7 @@ impl World {
             state: Book::default(),
         };
         side.begin();
-        let ops = ops(breaker, (heard, ask), (view, policy), Arc::clone(&counters));
+        let ops = ops(breaker, (heard, ask), (view, policy), (Arc::clone(&counters), epoch));
         Self {
             begin,
             now: begin,
@@ -453,16 +453,19 @@ fn ops(
     breaker: Breaker,
     (words, probes): (mpsc::Receiver<Word>, mpsc::Sender<breaker::Probe>),
     (view, policy): (watch::Sender<crate::app::ops::View>, watch::Sender<Policy>),
-    counters: Arc<SessionCounters>,
+    (counters, epoch): (Arc<SessionCounters>, Epoch),
 ) -> Ops {
+    let counters = vec![counters];
+    let rules = crate::drill::Rules::default();
     Ops {
+        trips_kept: crate::app::trips::Trips::of(("sim", "sim-0"), rules, &counters, epoch),
         breaker,
         flags: crate::app::flags::tests::book(),
         words,
         probes,
         view,
         policy,
-        counters: vec![counters],
+        counters,
         returned_us: Arc::default(),
         links: Links::default(),
         quota_until: None,

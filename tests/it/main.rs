@@ -12,6 +12,7 @@ mod configuration;
 mod crowd;
 mod denied;
 mod drain;
+mod drills;
 mod emergency;
 mod events;
 mod faults;

@@ -53,6 +53,12 @@ pub enum Ask {
     Rollout,
     /// What another rollout would move.
     Preview(serde_json::Value),
+    /// The incidents that are kept.
+    Incidents,
+    /// One of them, by its name.
+    Incident(String),
+    /// The drills that are kept.
+    Drills,
     /// A person wants something changed.
     Change(Change),
 }
@@ -72,6 +78,8 @@ pub enum What {
     MoveSession,
     /// `POST /sessions/{id}/close`.
     CloseSession,
+    /// `POST /drill`.
+    Drill,
 }
 
 impl What {
@@ -85,6 +93,7 @@ impl What {
             Self::BreakerReset => "breaker_reset",
             Self::MoveSession => "session_move",
             Self::CloseSession => "session_close",
+            Self::Drill => "drill",
         }
     }
 }

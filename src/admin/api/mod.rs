@@ -117,6 +117,9 @@ impl Api {
             .route("/api/v1/rollout/emergency-off", post(|s, c, h, b| change(What::Emergency, s, c, h, b)))
             .route("/api/v1/breaker", get(breaker).post(|s, c, h, b| change(What::Breaker, s, c, h, b)))
             .route("/api/v1/breaker/reset", post(|s, c, h, b| change(What::BreakerReset, s, c, h, b)))
+            .route("/api/v1/incidents", get(incidents))
+            .route("/api/v1/incidents/{id}", get(incident))
+            .route("/api/v1/drill", get(drills).post(|s, c, h, b| change(What::Drill, s, c, h, b)))
             .route("/api/v1/config", get(config))
             .route("/api/v1/history", get(history))
             .route("/api/{*rest}", axum::routing::any(nothing))
@@ -201,6 +204,18 @@ async fn discrepancies(State(api): State<Api>, Extension(caller): Extension<Call
 
 async fn noise(State(api): State<Api>) -> Response {
     answer(&api.desk, Ask::Noise).await
+}
+
+async fn incidents(State(api): State<Api>) -> Response {
+    answer(&api.desk, Ask::Incidents).await
+}
+
+async fn incident(State(api): State<Api>, Path(id): Path<String>) -> Response {
+    answer(&api.desk, Ask::Incident(id)).await
+}
+
+async fn drills(State(api): State<Api>) -> Response {
+    answer(&api.desk, Ask::Drills).await
 }
 
 async fn config(State(api): State<Api>) -> Response {

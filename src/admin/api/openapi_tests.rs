@@ -201,6 +201,22 @@ fn audit() -> Audit {
     }
 }
 
+fn incidents() -> Value {
+    let full = json!({ "incidents": ["20261122T004100Z-stall"] });
+    json!({ "schema": schema(&[&full]), "example": full })
+}
+
+fn drills() -> Value {
+    let timed = json!({
+        "number": 1, "at_ms": 1_795_308_060_000_u64, "cause": "person", "percent": 1.0, "hot": 900, "moved": 9,
+        "to_legacy_ms": 20.5, "to_hot_ms": 40.5, "left": 0, "outcome": "passed",
+    });
+    let mut aborted = timed.clone();
+    (aborted["to_legacy_ms"], aborted["to_hot_ms"]) = (Value::Null, Value::Null);
+    let full = json!({ "drills": [timed, aborted] });
+    json!({ "schema": schema(&[&full]), "example": full })
+}
+
 fn list<T: serde::Serialize + Default>(name: &str, one: T) -> Value {
     let full = json!({ name: [one, T::default()] });
     json!({ "schema": schema(&[&full]), "example": full })
@@ -282,6 +298,14 @@ fn views() -> Vec<Row> {
             "Samples of what did not match, without secrets; always needs a token",
             discrepancies(),
         ),
+        row("get", "/api/v1/incidents", "What the flight recorder has kept, newest first", incidents()),
+        row(
+            "get",
+            "/api/v1/incidents/{id}",
+            "One incident, as its file has it",
+            json!({ "schema": { "type": "object" } }),
+        ),
+        row("get", "/api/v1/drill", "The drills that are kept, newest first", drills()),
     ]
 }
 
@@ -331,6 +355,12 @@ fn changes() -> Vec<Row> {
             "/api/v1/breaker",
             "auto, forced_open, forced_closed or observe_only",
             json!({ "mode": "auto", "reason": "over" }),
+        ),
+        change(
+            "post",
+            "/api/v1/drill",
+            "Rehearses the trip on a small part of the hot sessions; 409 says why not",
+            json!({ "reason": "before the release" }),
         ),
         change(
             "post",

@@ -12,6 +12,7 @@
 //! in steps of five seconds. What no room measures is null.
 
 mod breaker;
+mod kept;
 mod noise;
 mod pulse;
 mod reports;
@@ -139,6 +140,9 @@ impl Console {
             Ask::Session { id, with_key } => self.session(&id, with_key).await,
             Ask::Rollout => json(&self.rollout()),
             Ask::Preview(body) => self.preview(body).await,
+            Ask::Incidents => Ok(self.incidents()),
+            Ask::Incident(id) => self.incident(&id).await,
+            Ask::Drills => Ok(self.drills()),
             Ask::Change(change) => self.change(change).await,
         }
     }
@@ -153,6 +157,7 @@ impl Console {
             What::BreakerReset => self.reset(body).await,
             What::MoveSession => self.move_session(&subject, body).await,
             What::CloseSession => self.close_session(&subject, body).await,
+            What::Drill => self.drill(body).await,
         }
     }
 
