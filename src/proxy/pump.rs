@@ -165,6 +165,7 @@ impl Tunnel {
         };
         if chunk.is_empty() {
             leg.eof = true;
+            self.reset = self.reset.or(self.down.broken.then_some(EndCause::ClientReset));
             return Poll::Ready(());
         }
         leg.bytes += chunk.len() as u64;
@@ -222,6 +223,7 @@ impl Tunnel {
             leg.eof = true;
             drop(relay);
             self.end_down();
+            self.reset = self.reset.or(self.up.broken.then_some(EndCause::UpstreamReset));
             return Poll::Ready(());
         }
         leg.bytes += chunk.len() as u64;
