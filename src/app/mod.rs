@@ -29,11 +29,13 @@ mod control;
 mod decide;
 mod ear;
 mod ending;
+mod event_topics;
 pub(crate) mod events;
 pub(crate) mod figures;
 pub(crate) mod flags;
 mod life;
 mod line;
+pub(crate) mod memory;
 pub(crate) mod ops;
 pub(crate) mod reports;
 pub(crate) mod settings;
@@ -150,6 +152,7 @@ struct Parts {
     policy: watch::Sender<Policy>,
     view: watch::Sender<View>,
     breaker: Breaker,
+    recall: Option<memory::Recall>,
     epoch: Epoch,
     decider: Decider,
 }
@@ -173,10 +176,13 @@ impl App {
         tuning: &Tuning,
     ) -> Result<Self, StartError> {
         let epoch = epoch();
+        // Read while the proxy starts: clients are not kept waiting by a disk.
+        let state = config.ops.state_dir.as_deref().filter(|_| config.supabase.is_some());
+        let recall = state.map(memory::Recall::begin);
         let ledger = Ledger::new();
         let budget = Budget::new(config.mirror.buffer);
         let (tap, receiver) = tap::channel(Arc::clone(&budget), Arc::clone(&ledger), epoch.at);
-        let numbers = tuning.breaker.clone().unwrap_or_else(|| settings::breaker(config));
+        let numbers = tuning.breaker.clone().map_or_else(|| settings::breaker(config), Ok)?;
         let mut breaker = Breaker::new(numbers, seed(), epoch.at);
         if let Some(force) = settings::force(config.breaker.mode) {
             breaker.force(force, epoch.at);
@@ -208,7 +214,7 @@ impl App {
         let words = mpsc::channel(WORDS_MAX);
         let probes = mpsc::channel(4);
         let (proxy, decide) = (settings::proxy(config)?, decider.clone().into_fn());
-        let parts = Parts { ledger, budget, receiver, words, probes, policy, view, breaker, epoch, decider };
+        let parts = Parts { ledger, budget, receiver, words, probes, policy, view, breaker, recall, epoch, decider };
         let running = match listener {
             Some(listener) => Server::start_on(listener, proxy, decide, mirroring)?,
             None => Server::start(proxy, decide, mirroring)?,
@@ -222,8 +228,9 @@ impl App {
         config: &Config,
         tuning: &Tuning,
         (running, flags, stores): (Arc<Running>, FlagBook, stores::Stores),
-        parts: Parts,
+        mut parts: Parts,
     ) -> Result<Self, StartError> {
+        let memory = parts.remember(config)?;
         let (disk, returned_us) = <(Arc<crate::spool::disk::Figures>, Arc<AtomicU64>)>::default();
         let eyes = Eyes {
             shared: running.shared(),
@@ -261,6 +268,8 @@ impl App {
             last_trip: None,
             tripped: std::collections::VecDeque::new(),
             own_trip: None,
+            memory,
+            legs_at: None,
         };
         let (stop_side, stop_ops): (Arc<Notify>, Arc<Notify>) = Default::default();
         let side = match &config.supabase {

@@ -47,7 +47,7 @@ pub fn load(strings: &config::Strings) -> Result<config::Config, config::Problem
             example: "for example CROSSFADE_CLASSIFY=event=alert:critical;path=/health:low".to_owned(),
         });
     }
-    if let Some(what) = strings.text("CROSSFADE_TUNING").and_then(|path| noise_of(path.as_ref()).err()) {
+    if let Some(what) = strings.text("CROSSFADE_TUNING").and_then(|path| super::tuning::fine(Some(path.as_ref())).err()) {
         let example = "for example CROSSFADE_TUNING=/etc/crossfade/tuning.toml".to_owned();
         more.push(config::Problem { name: "CROSSFADE_TUNING".to_owned(), what, example });
     }
@@ -74,10 +74,6 @@ fn rule_set(rules: Option<&config::TextOrFile>) -> Result<RuleSet, String> {
         Some(config::TextOrFile::Text(text)) => RuleSet::parse_short(text).map_err(|e| e.to_string()),
         Some(config::TextOrFile::File(text)) => RuleSet::parse_file(text).map_err(|e| e.to_string()),
     }
-}
-
-fn noise_of(path: &std::path::Path) -> Result<validator::noise::Noise, String> {
-    super::tuning::fine(Some(path)).map(|fine| fine.noise)
 }
 
 /// The validator's noise rules.
@@ -186,13 +182,10 @@ fn source(place: &KeySource) -> String {
 }
 
 /// The breaker's settings.
-pub(super) fn breaker(config: &config::Config) -> breaker::Config {
-    breaker::Config {
-        cooldown: config.breaker.cooldown,
-        confidence: config.breaker.confidence,
-        slow_after: config.hot.deadline,
-        ..breaker::Config::default()
-    }
+pub(super) fn breaker(config: &config::Config) -> Result<breaker::Config, SettingError> {
+    let fine = super::tuning::fine(config.ops.tuning.as_deref()).map_err(|e| wrong("CROSSFADE_TUNING")(&e))?;
+    let (cooldown, confidence) = (config.breaker.cooldown, config.breaker.confidence);
+    Ok(breaker::Config { cooldown, confidence, slow_after: config.hot.deadline, ..fine.breaker })
 }
 
 /// What a person has said about the breaker in the environment.

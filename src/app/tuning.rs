@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
+use crate::breaker;
 use crate::validator::noise::{Noise, Rule};
 
 /// The longest file that is read, in bytes.
@@ -13,6 +14,7 @@ const BYTES_MAX: u64 = 256 << 10;
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct File {
+    breaker: breaker::tuning::Section,
     validator: Validator,
 }
 
@@ -21,6 +23,8 @@ struct File {
 pub(super) struct Fine {
     /// What may differ between two deliveries.
     pub noise: Noise,
+    /// The breaker's numbers, apart from those with a variable.
+    pub breaker: breaker::Config,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -46,7 +50,8 @@ pub(super) fn fine(path: Option<&Path>) -> Result<Fine, String> {
 
 fn parse(text: &str) -> Result<Fine, String> {
     let file: File = toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
-    Ok(Fine { noise: Noise::new(file.validator.noise)? })
+    let breaker = breaker::tuning::tuned(breaker::Config::default(), &file.breaker)?;
+    Ok(Fine { noise: Noise::new(file.validator.noise)?, breaker })
 }
 
 #[cfg(test)]
@@ -59,6 +64,19 @@ mod tests {
         let example = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
         let rules = parse(example).unwrap().noise.uses();
         assert_eq!(rules.len(), 3, "{example}");
+    }
+
+    #[test]
+    fn the_example_of_the_breakers_page_is_read_and_its_table_is_true() {
+        let page = include_str!("../../docs/breaker.md");
+        let example = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        let fine = parse(example).unwrap().breaker;
+        assert_eq!((fine.error_ratio, fine.latch_trips, fine.pace.len()), (0.02, 2, 3), "{example}");
+        for (name, default) in breaker::tuning::numbers(&breaker::Config::default()) {
+            let row = format!("| `{name}` | {default} |");
+            let elsewhere = ["pace", "cooldown", "confidence"].contains(&name);
+            assert!(elsewhere || page.contains(&row), "the page lacks: {row}");
+        }
     }
 
     #[test]

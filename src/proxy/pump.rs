@@ -234,6 +234,9 @@ impl Tunnel {
             Some(relay) => leg.tap.relay(chunk, relay, &mut leg.outbox, now),
             None => {
                 write_on(client, leg, chunk, cx);
+                if leg.outbox.is_empty() && leg.tap.is_mirrored() {
+                    self.worker.leg_taken(now);
+                }
                 drop(relay);
                 guarded(&mut leg.tap, chunk, now, &self.worker);
                 self.obey(now); // a wish to become hot waits for a message boundary; this may be it

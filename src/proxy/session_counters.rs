@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicI64, AtomicU64};
 
 use super::Lane;
+use super::leg_clock::LegSamples;
 use super::tunnel::EndCause;
 use crate::hot::{Direct, Fallback};
 
@@ -40,6 +41,8 @@ pub struct SessionCounters {
     pub late: AtomicU64,
     /// Hot messages that did not travel through Realtime, by [`Direct::ALL`].
     pub direct: [AtomicU64; Direct::ALL.len()],
+    /// How long the legacy leg took, lately.
+    pub legs: LegSamples,
     /// Decompressors put to sleep.
     pub hibernated: AtomicU64,
     /// Panics inside the tap (must be zero).
