@@ -7,6 +7,7 @@
 
 mod admin;
 mod admin_rollout;
+mod closes;
 mod configuration;
 mod crowd;
 mod denied;
@@ -34,6 +35,7 @@ mod raw;
 #[expect(clippy::too_many_arguments, unreachable_pub, reason = "a file to be copied, not our library")]
 mod reader;
 mod redis;
+mod remembered;
 mod replay;
 mod rotation;
 #[path = "../../src/proxy/tests/shim.rs"]
