@@ -30,9 +30,12 @@ pub(super) static FAMILIES: [Family; 5] = [
     gauge("crossfade_events_waiting_bytes", "", "Bytes of events that wait for Realtime.", |s| {
         one(float(s.snapshot.events.waiting_bytes))
     }),
-    gauge("crossfade_events_topics_stopped", "", "Topics of events that are stopped because theirs failed.", |s| {
-        one(float(s.snapshot.events.topics_stopped))
-    }),
+    gauge(
+        "crossfade_events_topics_stopped",
+        "",
+        "Topics of events that are stopped because theirs failed.",
+        |s| one(float(s.snapshot.events.topics_stopped)),
+    ),
     counter("crossfade_events_topic_stops_total", "", "Times that a topic of events was stopped.", |s| {
         one(float(s.snapshot.events.topic_stops))
     }),

@@ -64,7 +64,11 @@ impl Guard {
             match turn {
                 Some(Turn::Stopped(lasts)) => {
                     let for_s = lasts.as_secs();
-                    tracing::warn!(for_s, stopped, "events of one topic fail: no events go there for a while");
+                    tracing::warn!(
+                        for_s,
+                        stopped,
+                        "events of one topic fail: no events go there for a while"
+                    );
                 }
                 Some(Turn::Resumed) => tracing::info!(stopped, "a topic of events works again"),
                 None => {}

@@ -155,7 +155,8 @@ pub(crate) fn start(plan: Plan) -> std::io::Result<(EventOffer, JoinHandle<()>)>
                 .is_some()
                 .then(|| Ear::start(plan.link.clone(), plan.key_file.clone(), plan.max_age));
             let held = VecDeque::new();
-            let mut thread = Thread { machine, inbox, budget, ear, held, plan, open: true, guard: Guard::default() };
+            let mut thread =
+                Thread { machine, inbox, budget, ear, held, plan, open: true, guard: Guard::default() };
             thread.listen();
             thread.run(Poster { line, host }).await;
         });

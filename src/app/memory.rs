@@ -93,7 +93,9 @@ fn read(file: &Path) -> io::Result<Vec<u8>> {
 impl super::Parts {
     /// Takes over what the breaker was before a restart, and starts to write down what it becomes.
     pub(super) fn remember(&mut self, config: &Config) -> Result<Option<Memory>, StartError> {
-        let (Some(recall), Some(folder)) = (self.recall.take(), &config.ops.state_dir) else { return Ok(None) };
+        let (Some(recall), Some(folder)) = (self.recall.take(), &config.ops.state_dir) else {
+            return Ok(None);
+        };
         let by_person = restore(&mut self.breaker, recall.finish().as_ref(), clock());
         Memory::start(folder, &Arc::default(), by_person).map(Some).map_err(StartError::Thread)
     }

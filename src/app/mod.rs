@@ -214,7 +214,8 @@ impl App {
         let words = mpsc::channel(WORDS_MAX);
         let probes = mpsc::channel(4);
         let (proxy, decide) = (settings::proxy(config)?, decider.clone().into_fn());
-        let parts = Parts { ledger, budget, receiver, words, probes, policy, view, breaker, recall, epoch, decider };
+        let parts =
+            Parts { ledger, budget, receiver, words, probes, policy, view, breaker, recall, epoch, decider };
         let running = match listener {
             Some(listener) => Server::start_on(listener, proxy, decide, mirroring)?,
             None => Server::start(proxy, decide, mirroring)?,

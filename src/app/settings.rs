@@ -47,7 +47,9 @@ pub fn load(strings: &config::Strings) -> Result<config::Config, config::Problem
             example: "for example CROSSFADE_CLASSIFY=event=alert:critical;path=/health:low".to_owned(),
         });
     }
-    if let Some(what) = strings.text("CROSSFADE_TUNING").and_then(|path| super::tuning::fine(Some(path.as_ref())).err()) {
+    if let Some(what) =
+        strings.text("CROSSFADE_TUNING").and_then(|path| super::tuning::fine(Some(path.as_ref())).err())
+    {
         let example = "for example CROSSFADE_TUNING=/etc/crossfade/tuning.toml".to_owned();
         more.push(config::Problem { name: "CROSSFADE_TUNING".to_owned(), what, example });
     }
@@ -183,7 +185,8 @@ fn source(place: &KeySource) -> String {
 
 /// The breaker's settings.
 pub(super) fn breaker(config: &config::Config) -> Result<breaker::Config, SettingError> {
-    let fine = super::tuning::fine(config.ops.tuning.as_deref()).map_err(|e| wrong("CROSSFADE_TUNING")(&e))?;
+    let fine =
+        super::tuning::fine(config.ops.tuning.as_deref()).map_err(|e| wrong("CROSSFADE_TUNING")(&e))?;
     let (cooldown, confidence) = (config.breaker.cooldown, config.breaker.confidence);
     Ok(breaker::Config { cooldown, confidence, slow_after: config.hot.deadline, ..fine.breaker })
 }

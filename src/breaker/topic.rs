@@ -115,9 +115,7 @@ impl Topics {
     /// A first failure. Makes room where an old failure was the last that was heard of a topic.
     fn watch(&mut self, topic: &str, now: Instant) {
         if self.known.len() >= TOPICS_MAX {
-            let old = |stand: Stand| {
-                matches!(stand, Stand::Watched { since, .. } if now.saturating_duration_since(since) >= WINDOW)
-            };
+            let old = |stand: Stand| matches!(stand, Stand::Watched { since, .. } if now.saturating_duration_since(since) >= WINDOW);
             self.known.retain(|_, one| !old(one.stand));
         }
         if self.known.len() >= TOPICS_MAX {
@@ -133,7 +131,8 @@ impl Topics {
         let mut lasts = COOLDOWN;
         if let Some(found) = self.known.get_mut(topic) {
             lasts = (COOLDOWN * 2_u32.pow(found.stops.min(5))).min(COOLDOWN_MAX);
-            *found = Topic { stand: Stand::Stopped { until: now + lasts }, stops: found.stops.saturating_add(1) };
+            *found =
+                Topic { stand: Stand::Stopped { until: now + lasts }, stops: found.stops.saturating_add(1) };
         }
         Turn::Stopped(lasts)
     }

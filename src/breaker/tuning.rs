@@ -29,7 +29,10 @@ enum Place {
 
 /// Every number that a file may set.
 static ROWS: [(&str, Place); 26] = [
-    ("error_window", Place::Span(|c| &mut c.error_window, Duration::from_secs(30), Duration::from_secs(3600))),
+    (
+        "error_window",
+        Place::Span(|c| &mut c.error_window, Duration::from_secs(30), Duration::from_secs(3600)),
+    ),
     ("error_ratio", Place::Real(|c| &mut c.error_ratio, 0.001, 0.25)),
     ("error_samples_min", Place::Count(|c, new| count(&mut c.error_samples_min, new), 5, 1_000)),
     ("burn_window", Place::Span(|c| &mut c.burn_window, Duration::from_secs(5), Duration::from_secs(300))),
@@ -37,24 +40,48 @@ static ROWS: [(&str, Place); 26] = [
     ("burn_samples_min", Place::Count(|c, new| count(&mut c.burn_samples_min, new), 5, 1_000)),
     ("stall_after", Place::Span(|c| &mut c.stall_after, Duration::from_millis(500), Duration::from_secs(30))),
     ("stall_batches_min", Place::Count(|c, new| count(&mut c.stall_batches_min, new), 1, 16)),
-    ("latency_window", Place::Span(|c| &mut c.latency_window, Duration::from_secs(60), Duration::from_secs(3600))),
+    (
+        "latency_window",
+        Place::Span(|c| &mut c.latency_window, Duration::from_secs(60), Duration::from_secs(3600)),
+    ),
     ("latency_factor", Place::Real(|c| &mut c.latency_factor, 1.1, 10.0)),
-    ("latency_excess", Place::Span(|c| &mut c.latency_excess, Duration::from_millis(5), Duration::from_secs(1))),
+    (
+        "latency_excess",
+        Place::Span(|c| &mut c.latency_excess, Duration::from_millis(5), Duration::from_secs(1)),
+    ),
     ("latency_samples_min", Place::Count(|c, new| count(&mut c.latency_samples_min, new), 20, 10_000)),
     ("baseline_max", Place::Span(|c| &mut c.baseline_max, Duration::from_millis(10), Duration::from_secs(2))),
     ("connect_failures", Place::Count(|c, new| count(&mut c.connect_failures, new), 1, 20)),
     ("connect_span", Place::Span(|c| &mut c.connect_span, Duration::from_secs(1), Duration::from_secs(120))),
-    ("match_window", Place::Span(|c| &mut c.match_window, Duration::from_secs(300), Duration::from_secs(3600))),
+    (
+        "match_window",
+        Place::Span(|c| &mut c.match_window, Duration::from_secs(300), Duration::from_secs(3600)),
+    ),
     ("match_gate", Place::Real(|c| &mut c.match_gate, 0.9, 1.0)),
     ("match_samples_min", Place::Count(|c, new| count(&mut c.match_samples_min, new), 100, 1_000_000)),
-    ("cooldown_max", Place::Span(|c| &mut c.cooldown_max, Duration::from_secs(60), Duration::from_secs(86400))),
+    (
+        "cooldown_max",
+        Place::Span(|c| &mut c.cooldown_max, Duration::from_secs(60), Duration::from_secs(86400)),
+    ),
     ("jitter", Place::Real(|c| &mut c.jitter, 0.0, 0.5)),
     ("probes", Place::Count(|c, new| count(&mut c.probes, new), 3, 100)),
-    ("probe_interval", Place::Span(|c| &mut c.probe_interval, Duration::from_millis(100), Duration::from_secs(60))),
-    ("probe_deadline", Place::Span(|c| &mut c.probe_deadline, Duration::from_millis(500), Duration::from_secs(60))),
-    ("half_open_max", Place::Span(|c| &mut c.half_open_max, Duration::from_secs(60), Duration::from_secs(7200))),
+    (
+        "probe_interval",
+        Place::Span(|c| &mut c.probe_interval, Duration::from_millis(100), Duration::from_secs(60)),
+    ),
+    (
+        "probe_deadline",
+        Place::Span(|c| &mut c.probe_deadline, Duration::from_millis(500), Duration::from_secs(60)),
+    ),
+    (
+        "half_open_max",
+        Place::Span(|c| &mut c.half_open_max, Duration::from_secs(60), Duration::from_secs(7200)),
+    ),
     ("latch_trips", Place::Count(|c, new| count(&mut c.latch_trips, new), 1, 10)),
-    ("latch_window", Place::Span(|c| &mut c.latch_window, Duration::from_secs(3600), Duration::from_secs(604800))),
+    (
+        "latch_window",
+        Place::Span(|c| &mut c.latch_window, Duration::from_secs(3600), Duration::from_secs(604800)),
+    ),
 ];
 
 /// Numbers with a variable of their own: two places for one number would contradict each other.
@@ -182,7 +209,8 @@ fn steps(value: &Value) -> Result<Vec<Step>, String> {
         let one = one.as_object().filter(|one| one.len() == 2).ok_or(example)?;
         let percent = one.get("share_percent").and_then(Value::as_f64).ok_or(example)?;
         let hold = span(one.get("hold").ok_or(example)?)?;
-        within(&percent, &0.1, &100.0, f64::to_string).map_err(|why| format!("has a share_percent that {why}"))?;
+        within(&percent, &0.1, &100.0, f64::to_string)
+            .map_err(|why| format!("has a share_percent that {why}"))?;
         let (second, day) = (Duration::from_secs(1), Duration::from_secs(86_400));
         within(&hold, &second, &day, |span| text(*span)).map_err(|why| format!("has a hold that {why}"))?;
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and 1,000")]
@@ -215,9 +243,9 @@ mod tests {
                 whole.insert(name.to_owned(), number);
             }
         }
-        let steps = defaults.pace.iter().map(|step| {
-            json!({ "share_percent": f64::from(step.share_permille) / 10.0, "hold": text(step.hold) })
-        });
+        let steps = defaults.pace.iter().map(
+            |step| json!({ "share_percent": f64::from(step.share_permille) / 10.0, "hold": text(step.hold) }),
+        );
         whole.insert("pace".to_owned(), steps.collect());
         assert_eq!(whole.len(), ROWS.len() + 1);
         let other = Config { error_ratio: 0.2, probes: 3, pace: Vec::new(), ..Config::default() };
@@ -306,7 +334,11 @@ mod tests {
                 }
             };
             let found = json!([told["minimum"], told["maximum"]]);
-            assert_eq!((found[0].as_f64(), found[1].as_f64()), (expected[0].as_f64(), expected[1].as_f64()), "{name}");
+            assert_eq!(
+                (found[0].as_f64(), found[1].as_f64()),
+                (expected[0].as_f64(), expected[1].as_f64()),
+                "{name}"
+            );
         }
     }
 }

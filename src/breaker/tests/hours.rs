@@ -210,7 +210,10 @@ fn a_drift_is_followed_if_slow_trips_if_fast_and_cannot_teach_that_slow_is_healt
     let (at, _) = slow.said[0];
     let reached = 40.0 + 0.5 * ((at - HOUR) as f64 / 60.0);
     slow.first_trip(Trigger::Latency, HOUR..=23 * HOUR, "0.5 ms each minute");
-    assert!((430.0..620.0).contains(&reached), "{reached} ms: about twice the ceiling, with a tenth of noise");
+    assert!(
+        (430.0..620.0).contains(&reached),
+        "{reached} ms: about twice the ceiling, with a tenth of noise"
+    );
 }
 
 #[test]
@@ -364,7 +367,10 @@ fn a_day_of_weather_with_restarts_serves_when_it_may_and_only_then() {
             (dead_for, well_for) = if dead { (dead_for + 1, 0) } else { (0, well_for + 1) };
             hours.live(60, if dead { DEAD } else { HEALTHY });
             let serves = hours.world.breaker.admits(hours.world.now).serves();
-            assert!(!(serves && dead_for > 0), "seed {seed}, minute {minute}: it serves from a dead Realtime");
+            assert!(
+                !(serves && dead_for > 0),
+                "seed {seed}, minute {minute}: it serves from a dead Realtime"
+            );
             // The longest cool-down is 30 minutes and a fifth, then ten probes.
             assert!(serves || well_for < 38, "seed {seed}, minute {minute}: it does not come back");
             if minute % 120 == 119 {
