@@ -71,7 +71,7 @@ use figures::SideFigures;
 pub use flags::Hand;
 use flags::{FlagBook, FlagWord, Standing};
 use life::start_ops;
-use ops::{Links, Ops, View, WORDS_MAX, Word};
+use ops::{View, WORDS_MAX, Word};
 pub use stores::driver::PlanWord;
 use table::TableFigures;
 
@@ -251,27 +251,16 @@ impl App {
             reachable: Arc::default(),
         };
         let ((words, heard), (ask, asked)) = (parts.words, parts.probes);
-        let machine = Ops {
+        let machine = life::Start {
             breaker: parts.breaker,
+            told: (parts.view, parts.policy),
             flags,
-            words: heard,
-            probes: ask,
-            view: parts.view,
-            policy: parts.policy,
-            counters: running.shared().sessions.clone(),
-            returned_us,
-            links: Links::default(),
-            quota_until: None,
-            spacing: None,
-            pods: config.supabase.as_ref().map_or(1, |supabase| supabase.pods),
-            left_at: None,
-            trips: [0; crate::breaker::Trigger::ALL.len()],
-            last_trip: None,
-            tripped: std::collections::VecDeque::new(),
-            own_trip: None,
             memory,
-            legs_at: None,
+            hears: (heard, ask),
+            returned: (running.shared().sessions.clone(), returned_us),
+            pods: config.supabase.as_ref().map_or(1, |supabase| supabase.pods),
         };
+        let machine = machine.machine();
         let (stop_side, stop_ops): (Arc<Notify>, Arc<Notify>) = Default::default();
         let side = match &config.supabase {
             None => None,
