@@ -11,9 +11,13 @@ pub struct EventReadings {
     pub requests: u64,
     /// Bytes that wait.
     pub waiting_bytes: u64,
+    /// Topics to which nothing is sent now, because it failed.
+    pub topics_stopped: u64,
+    /// Stops of topics since the start.
+    pub topic_stops: u64,
 }
 
-pub(super) static FAMILIES: [Family; 3] = [
+pub(super) static FAMILIES: [Family; 5] = [
     counter(
         "crossfade_events_total",
         "outcome",
@@ -25,5 +29,14 @@ pub(super) static FAMILIES: [Family; 3] = [
     }),
     gauge("crossfade_events_waiting_bytes", "", "Bytes of events that wait for Realtime.", |s| {
         one(float(s.snapshot.events.waiting_bytes))
+    }),
+    gauge(
+        "crossfade_events_topics_stopped",
+        "",
+        "Topics of events that are stopped because theirs failed.",
+        |s| one(float(s.snapshot.events.topics_stopped)),
+    ),
+    counter("crossfade_events_topic_stops_total", "", "Times that a topic of events was stopped.", |s| {
+        one(float(s.snapshot.events.topic_stops))
     }),
 ];

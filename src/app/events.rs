@@ -16,6 +16,7 @@ use http_body_util::Full;
 use tokio::sync::mpsc;
 
 use super::ear::{Attention, Ear, Noticed};
+use super::event_topics::{Guard, TopicReadings};
 use super::line::{Line, secret_header};
 use crate::budget::Budget;
 use crate::mirror::events::{Event, EventCounts, QUEUE_BYTES_MAX};
@@ -42,6 +43,7 @@ pub(crate) struct EventFigures {
     sink: Mutex<Counts>,
     full: AtomicU64,
     waiting: AtomicU64,
+    pub(super) topics: TopicReadings,
 }
 
 impl EventFigures {
@@ -64,11 +66,14 @@ impl EventFigures {
             ("clash", made.clash),
             ("refused", sink.refused),
             ("abandoned", sink.abandoned),
+            ("topic_stopped", self.topics.withheld()),
         ];
         crate::admin::EventReadings {
             outcomes,
             requests: sink.requests,
             waiting_bytes: self.waiting.load(Ordering::Relaxed),
+            topics_stopped: self.topics.stopped(),
+            topic_stops: self.topics.stops(),
         }
     }
 }
@@ -150,7 +155,8 @@ pub(crate) fn start(plan: Plan) -> std::io::Result<(EventOffer, JoinHandle<()>)>
                 .is_some()
                 .then(|| Ear::start(plan.link.clone(), plan.key_file.clone(), plan.max_age));
             let held = VecDeque::new();
-            let mut thread = Thread { machine, inbox, budget, ear, held, plan, open: true };
+            let mut thread =
+                Thread { machine, inbox, budget, ear, held, plan, open: true, guard: Guard::default() };
             thread.listen();
             thread.run(Poster { line, host }).await;
         });
@@ -168,6 +174,7 @@ struct Thread {
     held: VecDeque<(Parcel, Instant)>,
     plan: Plan,
     open: bool,
+    guard: Guard,
 }
 
 type Asked = Pin<Box<dyn Future<Output = (Poster, Reply)>>>;
@@ -177,6 +184,7 @@ impl Thread {
         let (mut idle, mut asked, mut deadline) = (Some(poster), None::<Asked>, None);
         loop {
             let now = clock();
+            self.guard.hear(&mut self.machine, &self.plan.figures.topics, now);
             let waits = self.release(now);
             self.machine.handle_timeout(now);
             if let Some(mut poster) = idle.take() {
@@ -250,7 +258,7 @@ impl Thread {
                 Attention::Deaf => parcel.unheard(),
                 Attention::Blind => parcel.blind(),
             };
-            self.machine.push(parcel);
+            self.guard.push(parcel, &mut self.machine, &self.plan.figures.topics, now);
         }
         wake
     }

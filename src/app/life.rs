@@ -1,18 +1,66 @@
 //! The ops thread: breaker, metrics listener, and what the probes are told.
 //! It outlives the proxy's threads, so that a draining pod still answers.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 
-use super::flags::{FlagWord, Hand};
-use super::ops::{Ops, Word};
+use super::flags::{FlagBook, FlagWord, Hand};
+use super::memory::Memory;
+use super::ops::{Links, Ops, View, Word};
 use super::{Eyes, StartError, Tuning, runtime, side};
 use crate::admin::{self, Health};
+use crate::breaker::{Breaker, Probe, Trigger};
 use crate::config::Config;
-use crate::proxy::Running;
+use crate::proxy::{Policy, Running, SessionCounters};
+
+/// What the machine of the ops thread is made from.
+pub(super) struct Start {
+    pub(super) breaker: Breaker,
+    /// Whom it tells: everybody, and the workers.
+    pub(super) told: (watch::Sender<View>, watch::Sender<Policy>),
+    pub(super) flags: FlagBook,
+    pub(super) memory: Option<Memory>,
+    /// Words come in, probes go out.
+    pub(super) hears: (mpsc::Receiver<Word>, mpsc::Sender<Probe>),
+    /// What the return to legacy is measured by, and where it is left.
+    pub(super) returned: (Vec<Arc<SessionCounters>>, Arc<AtomicU64>),
+    pub(super) pods: u32,
+    /// The flight recorder and the drills.
+    pub(super) trips_kept: super::trips::Trips,
+}
+
+impl Start {
+    /// The machine before it has heard anything.
+    pub(super) fn machine(self) -> Ops {
+        Ops {
+            breaker: self.breaker,
+            flags: self.flags,
+            words: self.hears.0,
+            probes: self.hears.1,
+            view: self.told.0,
+            policy: self.told.1,
+            counters: self.returned.0,
+            returned_us: self.returned.1,
+            links: Links::default(),
+            quota_until: None,
+            spacing: None,
+            pods: self.pods,
+            left_at: None,
+            trips: [0; Trigger::ALL.len()],
+            last_trip: None,
+            tripped: VecDeque::new(),
+            own_trip: None,
+            memory: self.memory,
+            legs_at: None,
+            trips_kept: self.trips_kept,
+        }
+    }
+}
 
 /// Starts the ops thread: breaker and metrics listener.
 pub(super) fn start_ops(

@@ -30,11 +30,13 @@ mod control;
 mod decide;
 mod ear;
 mod ending;
+mod event_topics;
 pub(crate) mod events;
 pub(crate) mod figures;
 pub(crate) mod flags;
 mod life;
 mod line;
+pub(crate) mod memory;
 pub(crate) mod ops;
 pub(crate) mod records;
 mod report_rows;
@@ -76,7 +78,7 @@ use figures::SideFigures;
 pub use flags::Hand;
 use flags::{FlagBook, FlagWord, Standing};
 use life::start_ops;
-use ops::{Links, Ops, View, WORDS_MAX, Word};
+use ops::{View, WORDS_MAX, Word};
 pub use start_error::StartError;
 pub use stores::driver::PlanWord;
 use table::TableFigures;
@@ -139,6 +141,7 @@ struct Parts {
     policy: watch::Sender<Policy>,
     view: watch::Sender<View>,
     breaker: Breaker,
+    recall: Option<memory::Recall>,
     epoch: Epoch,
     decider: Decider,
     cold: Option<cold::Running>,
@@ -163,10 +166,13 @@ impl App {
         tuning: &Tuning,
     ) -> Result<Self, StartError> {
         let epoch = epoch();
+        // Read while the proxy starts: clients are not kept waiting by a disk.
+        let state = config.ops.state_dir.as_deref().filter(|_| config.supabase.is_some());
+        let recall = state.map(memory::Recall::begin);
         let ledger = Ledger::new();
         let budget = Budget::new(config.mirror.buffer);
         let (tap, receiver) = tap::channel(Arc::clone(&budget), Arc::clone(&ledger), epoch.at);
-        let numbers = tuning.breaker.clone().unwrap_or_else(|| settings::breaker(config));
+        let numbers = tuning.breaker.clone().map_or_else(|| settings::breaker(config), Ok)?;
         let mut breaker = Breaker::new(numbers, seed(), epoch.at);
         if let Some(force) = settings::force(config.breaker.mode) {
             breaker.force(force, epoch.at);
@@ -201,8 +207,20 @@ impl App {
         let probes = mpsc::channel(4);
         let (mut proxy, decide) = (settings::proxy(config)?, decider.clone().into_fn());
         proxy.cold = cold.as_ref().map(|cold| cold.door.clone());
-        let parts =
-            Parts { ledger, budget, receiver, words, probes, policy, view, breaker, epoch, decider, cold };
+        let parts = Parts {
+            ledger,
+            budget,
+            receiver,
+            words,
+            probes,
+            policy,
+            view,
+            breaker,
+            recall,
+            epoch,
+            decider,
+            cold,
+        };
         let running = match listener {
             Some(listener) => Server::start_on(listener, proxy, decide, mirroring)?,
             None => Server::start(proxy, decide, mirroring)?,
@@ -216,8 +234,9 @@ impl App {
         config: &Config,
         tuning: &Tuning,
         (running, flags, stores): (Arc<Running>, FlagBook, stores::Stores),
-        parts: Parts,
+        mut parts: Parts,
     ) -> Result<Self, StartError> {
+        let memory = parts.remember(config)?;
         let (disk, returned_us) = <(Arc<crate::spool::disk::Figures>, Arc<AtomicU64>)>::default();
         let eyes = Eyes {
             shared: running.shared(),
@@ -242,26 +261,17 @@ impl App {
         };
         let ((words, heard), (ask, asked)) = (parts.words, parts.probes);
         let kept = (running.drain_signal(), Arc::clone(&eyes.records));
-        let machine = Ops {
+        let machine = life::Start {
             breaker: parts.breaker,
+            told: (parts.view, parts.policy),
             flags,
-            words: heard,
-            probes: ask,
-            view: parts.view,
-            policy: parts.policy,
-            counters: running.shared().sessions.clone(),
-            returned_us,
-            links: Links::default(),
-            quota_until: None,
-            spacing: None,
+            memory,
+            hears: (heard, ask),
+            returned: (running.shared().sessions.clone(), returned_us),
             pods: config.supabase.as_ref().map_or(1, |supabase| supabase.pods),
-            left_at: None,
-            trips: [0; crate::breaker::Trigger::ALL.len()],
-            last_trip: None,
-            tripped: std::collections::VecDeque::new(),
-            own_trip: None,
             trips_kept: trips::Trips::new(config, &running.shared().sessions, parts.epoch, kept)?,
         };
+        let machine = machine.machine();
         let (stop_side, stop_ops): (Arc<Notify>, Arc<Notify>) = Default::default();
         let side = match &config.supabase {
             None => None,

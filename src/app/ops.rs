@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::flags::{FlagBook, FlagWord};
+use super::memory::Memory;
 use crate::breaker::fleet::Fleet;
 use crate::breaker::{
     Admission, Breaker, Change, Force, Outcome, OwnFault, Probe, Publish, State, Trigger, Trip,
@@ -57,6 +58,8 @@ pub(crate) struct Look {
     pub(crate) trip: Option<Trip>,
     pub(crate) trips_24h: u64,
     pub(crate) trips: [u64; Trigger::ALL.len()],
+    /// States written to the disk, and writes that failed; `None` where nothing is kept.
+    pub(crate) saves: Option<(u64, u64)>,
 }
 
 /// Trips that are remembered with their figures; a breaker that trips more often has latched long before.
@@ -127,6 +130,9 @@ const QUOTA_HOLD_OFF: Duration = Duration::from_secs(60);
 /// How often the time to the last session's return is looked at after a trip.
 const RETURN_POLL: Duration = Duration::from_millis(1);
 
+/// How often the workers' samples of the legacy leg are taken, at most.
+const LEGS_EVERY: Duration = Duration::from_secs(1);
+
 /// See the module.
 pub(crate) struct Ops {
     pub(crate) breaker: Breaker,
@@ -151,6 +157,10 @@ pub(crate) struct Ops {
     pub(crate) own_trip: Option<Instant>,
     /// The flight recorder and the drills.
     pub(crate) trips_kept: super::trips::Trips,
+    /// Where the breaker's state outlives the process.
+    pub(crate) memory: Option<Memory>,
+    /// When the legacy leg's samples are taken from the workers next.
+    pub(crate) legs_at: Option<Instant>,
 }
 
 /// The view before anything is known: nobody is hot, probes only.
@@ -207,7 +217,10 @@ impl Ops {
             Word::Spacing(spacing) => self.space(spacing),
             Word::Pods(pods) => self.pods = pods,
             Word::Fleet(fleet) => self.breaker.fleet_trip((fleet.tripped, fleet.needed, fleet.live), now),
-            Word::Force(force) => self.breaker.force(force, now),
+            Word::Force(force) => {
+                self.breaker.force(force, now);
+                self.memory.iter_mut().for_each(Memory::person_spoke);
+            }
             Word::Flags(word) => self.flags.hear(word),
             // Whoever asked may have gone.
             Word::Look(answer) => drop(answer.send(self.look(now))),
@@ -224,8 +237,9 @@ impl Ops {
             figures: self.breaker.figures(now),
             config: self.breaker.config().clone(),
             trip: self.tripped.back().map(|(_, trip)| *trip),
-            trips_24h: self.tripped.iter().filter(today).count() as u64,
+            trips_24h: self.tripped.iter().filter(today).count().max(self.breaker.trips_counted(now)) as u64,
             trips: self.trips,
+            saves: self.memory.as_ref().map(Memory::writes),
         }
     }
 
@@ -243,7 +257,19 @@ impl Ops {
         self.spacing = spacing;
     }
 
+    /// Takes what the workers have measured of the legacy leg. Nobody is woken for it: while messages flow, outcomes do.
+    fn take_legs(&mut self, now: Instant) {
+        if self.legs_at.is_some_and(|at| now < at) {
+            return;
+        }
+        self.legs_at = Some(now + LEGS_EVERY);
+        for took in self.counters.iter().flat_map(|counters| counters.legs.take()) {
+            self.breaker.record(Outcome::LegacyLeg { took }, now);
+        }
+    }
+
     pub(crate) fn act(&mut self, now: Instant) {
+        self.take_legs(now);
         self.breaker.handle_timeout(now);
         if self.quota_until.is_some_and(|until| until <= now) {
             self.quota_until = None;
@@ -259,6 +285,9 @@ impl Ops {
             self.breaker.record(Outcome::Probe { probe, end }, now);
         }
         self.rehearse(now);
+        if let Some(memory) = &mut self.memory {
+            memory.follow(&self.breaker, now);
+        }
         self.publish_view(now);
         self.watch_return(now);
         self.keep_incident(now);

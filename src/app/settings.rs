@@ -183,13 +183,11 @@ fn source(place: &KeySource) -> String {
 }
 
 /// The breaker's settings.
-pub(super) fn breaker(config: &config::Config) -> breaker::Config {
-    breaker::Config {
-        cooldown: config.breaker.cooldown,
-        confidence: config.breaker.confidence,
-        slow_after: config.hot.deadline,
-        ..breaker::Config::default()
-    }
+pub(super) fn breaker(config: &config::Config) -> Result<breaker::Config, SettingError> {
+    let fine =
+        super::tuning::fine(config.ops.tuning.as_deref()).map_err(|e| wrong("CROSSFADE_TUNING")(&e))?;
+    let (cooldown, confidence) = (config.breaker.cooldown, config.breaker.confidence);
+    Ok(breaker::Config { cooldown, confidence, slow_after: config.hot.deadline, ..fine.breaker })
 }
 
 /// What a person has said about the breaker in the environment.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::cold::fine::Section as Cold;
+use crate::breaker;
 use crate::drill::{PERMILLE_MAX, Rules};
 use crate::validator::noise::{Noise, Rule};
 
@@ -20,6 +21,7 @@ const EVERY_MAX: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct File {
+    breaker: breaker::tuning::Section,
     cold: Cold,
     drill: Drill,
     table: Table,
@@ -37,6 +39,8 @@ pub(super) struct Fine {
     pub table: Table,
     /// The cold lane.
     pub cold: Cold,
+    /// The breaker's numbers, apart from those with a variable.
+    pub breaker: breaker::Config,
     /// When and on how many drills are held.
     pub drill: Rules,
 }
@@ -112,6 +116,7 @@ pub(super) fn fine(path: Option<&Path>) -> Result<Fine, String> {
 
 fn parse(text: &str) -> Result<Fine, String> {
     let file: File = toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
+    let breaker = breaker::tuning::tuned(breaker::Config::default(), &file.breaker)?;
     if file.table.rate == 0 {
         return Err("table.rate is 0: no row would ever be stored".to_owned());
     }
@@ -121,6 +126,7 @@ fn parse(text: &str) -> Result<Fine, String> {
         reports_table: file.validator.reports_table,
         table: file.table,
         cold: file.cold,
+        breaker,
         drill: file.drill.checked()?,
     })
 }
@@ -135,6 +141,19 @@ mod tests {
         let example = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
         let rules = parse(example).unwrap().noise.uses();
         assert_eq!(rules.len(), 3, "{example}");
+    }
+
+    #[test]
+    fn the_example_of_the_breakers_page_is_read_and_its_table_is_true() {
+        let page = include_str!("../../docs/breaker.md");
+        let example = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        let fine = parse(example).unwrap().breaker;
+        assert_eq!((fine.error_ratio, fine.latch_trips, fine.pace.len()), (0.02, 2, 3), "{example}");
+        for (name, default) in breaker::tuning::numbers(&breaker::Config::default()) {
+            let row = format!("| `{name}` | {default} |");
+            let elsewhere = ["pace", "cooldown", "confidence"].contains(&name);
+            assert!(elsewhere || page.contains(&row), "the page lacks: {row}");
+        }
     }
 
     #[test]

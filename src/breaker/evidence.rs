@@ -48,6 +48,8 @@ pub struct Figures {
     pub p95: Option<Duration>,
     /// What p95 is compared with.
     pub baseline: Option<Duration>,
+    /// p95 of the legacy leg over the same window, with enough samples.
+    pub legacy_p95: Option<Duration>,
     /// Pairs in the validator's window.
     pub pairs: u64,
     /// The matching part of them; 1 when there are none.
@@ -163,6 +165,7 @@ impl Evidence {
             burn_ratio: self.burn.tally(now).bad_ratio(),
             p95: self.realtime.p95(now),
             baseline: self.baseline.value(legacy),
+            legacy_p95: legacy,
             pairs: pairs.total(),
             match_ratio: 1.0 - pairs.bad_ratio(),
             slow_total: self.slow,

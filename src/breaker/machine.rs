@@ -9,7 +9,7 @@ use super::evidence::{Evidence, Figures};
 use super::outcome::{Outcome, OwnFault, ProbeEnd, Trigger, Trip};
 use super::past::{FULL, Past, next_step_after, share_after};
 use super::sabotage::Sabotage;
-use super::saved::{SAVED_VERSION, Saved, SavedOpen, millis};
+use super::saved::{SAVED_VERSION, Saved, SavedOpen, millis_up};
 use super::state::{Admission, Change, Force, Mode, Probe, Publish, State};
 
 /// Changes kept for a caller that does not poll; beyond, the oldest is dropped and counted.
@@ -197,7 +197,7 @@ impl Breaker {
     pub fn save(&self, now: Instant, now_unix_ms: u64) -> Saved {
         let open = match self.inner {
             Inner::Open { until, trip, latched, .. } => {
-                Some(SavedOpen { trip, left_ms: millis(until.saturating_duration_since(now)), latched })
+                Some(SavedOpen { trip, left_ms: millis_up(until.saturating_duration_since(now)), latched })
             }
             _ => None,
         };

@@ -41,7 +41,8 @@
 //! - A window of n cells covers between n − 1 and n cells of time: 299 to 300 s for the error ratio.
 //! - A stall is judged by what the caller has reported. A caller that is stuck itself must not blame Realtime: it
 //!   reports what it has received before it lets time pass.
-//! - One breaker for the whole pod: not one per class, topic or tenant. The fleet's word ([`fleet`]) can only open it.
+//! - One breaker for the whole pod, not one per class: all classes share a topic (record 0028). Topics of *events* have a
+//!   small one each ([`topic`]). The fleet's word ([`fleet`]) can only open it.
 
 mod config;
 mod evidence;
@@ -54,6 +55,8 @@ mod person;
 mod sabotage;
 mod saved;
 mod state;
+pub mod topic;
+pub mod tuning;
 mod window;
 
 #[cfg(test)]
@@ -63,5 +66,5 @@ pub use config::{Config, Step};
 pub use evidence::Figures;
 pub use machine::Breaker;
 pub use outcome::{Fault, Outcome, OwnFault, ProbeEnd, Trigger, Trip};
-pub use saved::{SAVED_BYTES_MAX, SAVED_VERSION, Saved, SavedError, SavedOpen};
+pub use saved::{Mark, SAVED_BYTES_MAX, SAVED_VERSION, Saved, SavedError, SavedOpen};
 pub use state::{Admission, Change, Force, Mode, Phase, Probe, Publish, State};

@@ -66,6 +66,16 @@ impl Past {
         self.trips.clear();
     }
 
+    /// Openings in a row, how many trips are counted, and until when the last one is.
+    pub(super) fn counted(&self) -> (u32, (usize, Option<Instant>)) {
+        (self.openings, (self.trips.len(), self.trips.back().copied()))
+    }
+
+    /// Trips that count for the latch at `now`, those of earlier processes included.
+    pub(super) fn trips_at(&self, now: Instant) -> usize {
+        self.trips.iter().filter(|ends| **ends > now).count()
+    }
+
     /// Fills in its part of what is saved.
     pub(super) fn save(&self, saved: &mut Saved, config: &Config, now: Instant) {
         let window = config.latch_window;

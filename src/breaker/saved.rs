@@ -1,11 +1,13 @@
 //! What survives a restart, and the rule for reading it back: it may make the new breaker stricter, never laxer.
 //! Times are kept as ages, so a jump of the wall clock can only stretch or shorten a wait.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use super::machine::{Breaker, Inner};
 use super::outcome::Trigger;
+use super::state::Mode;
 
 /// The version this program writes; any other is ignored.
 pub const SAVED_VERSION: u32 = 1;
@@ -62,6 +64,11 @@ pub(super) fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// The same, never less than it was: a restart shortens no cool-down.
+pub(super) fn millis_up(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+}
+
 impl Saved {
     /// Reads a saved file.
     ///
@@ -84,5 +91,39 @@ impl Saved {
     /// How long ago it was written; zero when it claims to be from the future.
     pub(super) fn age(&self, now_unix_ms: u64) -> Duration {
         Duration::from_millis(now_unix_ms.saturating_sub(self.at_unix_ms))
+    }
+}
+
+/// What a [`Saved`] holds without its ages: two marks differ exactly when there is something new to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    open: Option<(Instant, Trigger, bool)>,
+    forced_open: bool,
+    paced: bool,
+    openings: u32,
+    trips: (usize, Option<Instant>),
+}
+
+impl Breaker {
+    /// Trips that count for the latch at `now`, those before a restart included; never more than it takes.
+    #[must_use]
+    pub fn trips_counted(&self, now: Instant) -> usize {
+        self.past.trips_at(now)
+    }
+
+    /// The mark of what [`save`](Self::save) would hold now.
+    #[must_use]
+    pub fn mark(&self) -> Mark {
+        let open = match self.inner {
+            Inner::Open { until, trip, latched, .. } => Some((until, trip, latched)),
+            _ => None,
+        };
+        let paced = match self.inner {
+            Inner::Closed { paced, .. } => paced,
+            _ => self.past.paced,
+        };
+        let forced_open = self.mode == Mode::ForcedOpen;
+        let (openings, trips) = self.past.counted();
+        Mark { open, forced_open, paced, openings, trips }
     }
 }

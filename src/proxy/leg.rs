@@ -39,6 +39,8 @@ pub(super) struct Leg {
     pub(super) shut: bool,
     /// The writer's side is gone: what is read is thrown away.
     pub(super) dead: bool,
+    /// … by a reset that a write has heard of. The kernel tells it once: what is read there afterwards looks like FIN.
+    pub(super) broken: bool,
 }
 
 impl Leg {
@@ -54,6 +56,7 @@ impl Leg {
             unflushed: false,
             shut: false,
             dead: false,
+            broken: false,
         }
     }
 
@@ -141,14 +144,14 @@ pub(super) fn poll_flush(io: &mut Io, leg: &mut Leg, cx: &mut Context<'_>) -> Po
     while !leg.outbox.is_empty() {
         match ready!(Pin::new(&mut *io).poll_write(cx, leg.outbox.front())) {
             Ok(n) if n > 0 => leg.outbox.advance(n),
-            _ => writer_gone(leg),
+            other => writer_gone(leg, other.err().as_ref()),
         }
     }
     // TLS keeps records of its own; other sockets have nothing to flush.
     if io.is_tls() {
         leg.unflushed = true;
-        if ready!(Pin::new(io).poll_flush(cx)).is_err() {
-            writer_gone(leg);
+        if let Err(error) = ready!(Pin::new(io).poll_flush(cx)) {
+            writer_gone(leg, Some(&error));
         }
         leg.unflushed = false;
     }
@@ -173,14 +176,16 @@ pub(super) fn write_on(io: &mut Io, leg: &mut Leg, chunk: &[u8], cx: &mut Contex
     while !rest.is_empty() {
         match Pin::new(&mut *io).poll_write(cx, rest) {
             Poll::Ready(Ok(n)) if n > 0 => rest = rest.get(n..).unwrap_or(&[]),
-            Poll::Ready(_) => return writer_gone(leg),
+            Poll::Ready(other) => return writer_gone(leg, other.err().as_ref()),
             Poll::Pending => return leg.outbox.extend(rest),
         }
     }
 }
 
-fn writer_gone(leg: &mut Leg) {
+fn writer_gone(leg: &mut Leg, error: Option<&std::io::Error>) {
     leg.dead = true;
+    // After a FIN it would be a broken pipe: then the end was an orderly one.
+    leg.broken |= error.is_some_and(|error| error.kind() == ErrorKind::ConnectionReset);
     leg.outbox.clear();
 }
 

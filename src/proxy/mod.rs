@@ -67,6 +67,7 @@ mod inquiry;
 mod io;
 mod lane_endpoint;
 mod leg;
+mod leg_clock;
 pub mod native;
 mod plain;
 pub mod proxy_protocol;

@@ -165,6 +165,7 @@ impl Tunnel {
         };
         if chunk.is_empty() {
             leg.eof = true;
+            self.reset = self.reset.or(self.down.broken.then_some(EndCause::ClientReset));
             return Poll::Ready(());
         }
         leg.bytes += chunk.len() as u64;
@@ -222,6 +223,7 @@ impl Tunnel {
             leg.eof = true;
             drop(relay);
             self.end_down();
+            self.reset = self.reset.or(self.up.broken.then_some(EndCause::UpstreamReset));
             return Poll::Ready(());
         }
         leg.bytes += chunk.len() as u64;
@@ -232,6 +234,9 @@ impl Tunnel {
             Some(relay) => leg.tap.relay(chunk, relay, &mut leg.outbox, now),
             None => {
                 write_on(client, leg, chunk, cx);
+                if leg.outbox.is_empty() && leg.tap.is_mirrored() {
+                    self.worker.leg_taken(now);
+                }
                 drop(relay);
                 guarded(&mut leg.tap, chunk, now, &self.worker);
                 self.obey(now); // a wish to become hot waits for a message boundary; this may be it

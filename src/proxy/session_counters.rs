@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Instant;
 
 use super::cell::SessionCell;
+use super::leg_clock::LegSamples;
 use super::timing::Timing;
 use super::tunnel::EndCause;
 use super::{Lane, Policy};
@@ -52,6 +53,8 @@ pub struct SessionCounters {
     pub late: AtomicU64,
     /// Hot messages that did not travel through Realtime, by [`Direct::ALL`].
     pub direct: [AtomicU64; Direct::ALL.len()],
+    /// How long the legacy leg took, lately.
+    pub legs: LegSamples,
     /// Decompressors put to sleep.
     pub hibernated: AtomicU64,
     /// Panics inside the tap (must be zero).

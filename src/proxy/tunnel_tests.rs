@@ -705,3 +705,41 @@ fn a_turn_that_passed_everything_on_is_timed() {
         assert!(seconds > 0.0, "{seconds}");
     });
 }
+
+/// Writes until the tunnel takes no more, as far as some turns of the loop can tell.
+async fn fill(socket: &TcpStream) {
+    for _ in 0..50 {
+        while socket.try_write(&[0x82; 16 * 1024]).is_ok() {}
+        for _ in 0..50 {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// The kernel tells of a reset once, and a write may be the one that hears it; what is read afterwards looks like a FIN.
+#[test]
+fn a_reset_that_a_write_has_heard_of_is_still_a_reset_on_the_other_side() {
+    for client_breaks in [true, false] {
+        local(async move {
+            let World { client, service, task, .. } = World::new(None, false).await;
+            let (near, mut far) = if client_breaks { (client, service) } else { (service, client) };
+            // The far side is behind, so that nobody reads the near one when it breaks.
+            fill(&near).await;
+            socket2::SockRef::from(&near).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+            drop(near);
+            for _ in 0..20 {
+                drop(far.try_write(b"is anybody there?"));
+                for _ in 0..20 {
+                    tokio::task::yield_now().await;
+                }
+            }
+            let mut rest = Vec::new();
+            let read = tokio::time::timeout(HANG, far.read_to_end(&mut rest)).await.expect("no end");
+            let kind = read.map_err(|error| error.kind());
+            assert_eq!(kind, Err(std::io::ErrorKind::ConnectionReset), "{} bytes", rest.len());
+            let cause = tokio::time::timeout(HANG, task).await.expect("the session hangs").unwrap().cause;
+            let expected = if client_breaks { EndCause::ClientReset } else { EndCause::UpstreamReset };
+            assert_eq!(cause, expected);
+        });
+    }
+}

@@ -23,6 +23,7 @@ use super::dial::Dialer;
 use super::drain::{Drain, Phase};
 use super::inflaters::Inflaters;
 use super::inquiry::{self, Inquiry};
+use super::leg_clock::LegClock;
 use super::plain::{self, Pool};
 use super::session_counters::SessionCounters;
 use super::sessions::{Notice, Sessions};
@@ -132,6 +133,7 @@ pub struct Worker {
     pub(super) load: Arc<Load>,
     sessions: Sessions,
     inflaters: Rc<Inflaters>,
+    legs: LegClock,
 }
 
 impl Worker {
@@ -151,6 +153,13 @@ impl Worker {
     #[must_use]
     pub const fn sessions(&self) -> &Sessions {
         &self.sessions
+    }
+
+    /// What was read at `read_at` for a session on legacy has been taken by its client.
+    pub(super) fn leg_taken(&self, read_at: Instant) {
+        if let Some(counters) = self.shared.sessions.get(self.index) {
+            self.legs.taken(read_at, &counters.legs, || self.now());
+        }
     }
 
     pub(super) const fn inflaters(&self) -> &Rc<Inflaters> {
@@ -285,7 +294,8 @@ fn seat(index: usize, shared: Arc<Shared>, load: Arc<Load>) -> Worker {
     let inflaters = Rc::new(Inflaters::new(inflating, Arc::clone(&counters)));
     let sessions = Sessions::new(place, workers, shared.mirroring.tap.clone(), counters);
     let scratch = RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice());
-    Worker { index, scratch, pool: plain::pool(&shared), shared, load, sessions, inflaters }
+    let (pool, legs) = (plain::pool(&shared), LegClock::default());
+    Worker { index, scratch, pool, shared, load, sessions, inflaters, legs }
 }
 
 async fn work(worker: Rc<Worker>, mut inbox: mpsc::Receiver<WorkerMessage>, origin: Instant) {

@@ -476,5 +476,7 @@ fn ops(
         last_trip: None,
         tripped: std::collections::VecDeque::new(),
         own_trip: None,
+        memory: None,
+        legs_at: None,
     }
 }

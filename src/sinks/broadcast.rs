@@ -25,6 +25,8 @@ pub const READBACK_WITHIN: Duration = Duration::from_secs(10);
 const READBACK_WITHIN_MIN: Duration = Duration::from_secs(1);
 /// Transmissions of a message that is read back, at most: the first and three more.
 pub const ATTEMPTS_MAX: u8 = 4;
+/// Ends that may wait to be polled.
+const ENDS_MAX: usize = 1024;
 /// The server's rate windows are a second and a minute: coming back sooner only costs.
 const SLOW_DOWN: Duration = Duration::from_secs(5);
 
@@ -64,6 +66,7 @@ pub struct BroadcastSink {
     wait_until: Option<Instant>,
     state: Option<Refused>,
     counts: Counts,
+    ends: VecDeque<(String, bool)>,
 }
 
 /// How much a broadcast sink may send.
@@ -97,7 +100,22 @@ impl BroadcastSink {
             wait_until: None,
             state: None,
             counts: Counts::default(),
+            ends: VecDeque::new(),
         }
+    }
+
+    /// What became of a message on its topic, good or bad, oldest first. What says nothing about the topic (too large,
+    /// too old, a key, a limit, an outage of the server) is not told. For who polls: the oldest of
+    /// [`ENDS_MAX`] gives way.
+    pub fn poll_end(&mut self) -> Option<(String, bool)> {
+        self.ends.pop_front()
+    }
+
+    fn ended(&mut self, one: &Parcel, good: bool) {
+        if self.ends.len() >= ENDS_MAX {
+            self.ends.pop_front();
+        }
+        self.ends.push_back((one.message.topic.clone(), good));
     }
 
     /// Takes a message. It is bounded by the budget that pays for it.
@@ -170,6 +188,10 @@ impl BroadcastSink {
     /// Too old for another transmission.
     fn give_up(&mut self, one: Parcel) {
         if one.taken {
+            // Where we may not listen, that says nothing about the topic.
+            if !one.blind {
+                self.ended(&one, false);
+            }
             self.counts.unconfirmed += 1;
             one.shed(Shed::Unconfirmed);
         } else {
@@ -239,6 +261,7 @@ impl BroadcastSink {
             } else if one.blind {
                 self.give_up(one);
             } else {
+                self.ended(&one, true);
                 self.counts.acked_only += 1;
                 one.confirm(Proof::AckedOnly);
             }
@@ -265,6 +288,9 @@ impl BroadcastSink {
             return;
         }
         self.counts.refused += piece.len() as u64;
+        if why == Shed::Refused {
+            piece.iter().for_each(|one| self.ended(one, false));
+        }
         piece.drain(..).for_each(|one| one.shed(why));
     }
 
@@ -293,6 +319,7 @@ impl BroadcastSink {
     }
 
     fn confirm(&mut self, one: Parcel) {
+        self.ended(&one, true);
         self.counts.confirmed += 1;
         one.confirm(Proof::ReadBack);
     }

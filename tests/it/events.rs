@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crossfade::emulator::{Claims, Config, Handle, Policy, Secret, serve};
+use crossfade::emulator::{Claims, Config, Fault, FaultKind, Handle, Policy, Secret, serve};
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
@@ -27,8 +27,12 @@ struct Rules(PathBuf);
 
 impl Rules {
     fn new(name: &str) -> Self {
+        Self::of(name, RULES)
+    }
+
+    fn of(name: &str, rules: &str) -> Self {
         let path = std::env::temp_dir().join(format!("crossfade-events-{}-{name}.toml", std::process::id()));
-        std::fs::write(&path, RULES).unwrap();
+        std::fs::write(&path, rules).unwrap();
         Self(path)
     }
 }
@@ -103,7 +107,7 @@ fn outcome(scrape: &str, name: &str) -> f64 {
     value_in(scrape, &format!("crossfade_events_total{{outcome=\"{name}\"}}"))
 }
 
-const OUTCOMES: [&str; 10] = [
+const OUTCOMES: [&str; 11] = [
     "confirmed",
     "unconfirmed",
     "accepted",
@@ -114,6 +118,7 @@ const OUTCOMES: [&str; 10] = [
     "clash",
     "refused",
     "abandoned",
+    "topic_stopped",
 ];
 
 /// Waits until every one of so many events has ended one way.
@@ -302,4 +307,41 @@ async fn where_the_key_may_not_listen_nothing_is_called_delivered() {
     assert!(heard.is_empty(), "{heard:?}");
     let told = outcome(&scrape, "confirmed") + outcome(&scrape, "accepted");
     assert_eq!(told, 0.0, "{scrape}");
+}
+
+/// A topic on which nothing arrives stops, and its neighbour goes on.
+#[tokio::test]
+async fn a_topic_whose_events_fail_stops_alone() {
+    const BROKEN: u64 = 8;
+    let more = "[[rule]]\nevent = \"broken\"\nshared = true\ntopic = \"alerts:broken\"\n";
+    let rules = Rules::of("topics", &format!("{RULES}{more}"));
+    let ((service, at), heard) = (places().await, Heard::default());
+    let realtime = Realtime::start(at, &heard).await;
+    realtime.handle.inject(Fault::new(FaultKind::Drop).on("alerts:broken"));
+    let proxy = start(&service, at, &rules, "4s").await;
+    realtime.has_heard_all().await;
+    let (_client, mut socket) = raw::session(proxy.clients, &service).await;
+    for number in 0..BROKEN {
+        write(&mut socket, "broken", number).await;
+    }
+    proxy.until_value("crossfade_events_topics_stopped", 1.0).await;
+    proxy.process.line(|line| line.contains("events of one topic fail").then_some(()));
+    for number in 100..110 {
+        write(&mut socket, "broken", number).await;
+    }
+    until("they are not sent", async || {
+        let scrape = proxy.scrape().await;
+        (outcome(&scrape, "topic_stopped") == 10.0).then_some(())
+    })
+    .await;
+    for number in 200..210 {
+        write(&mut socket, "alert", number).await;
+    }
+    until("the neighbour is heard", async || (numbers(&heard).len() >= 10).then_some(())).await;
+    let scrape = settled(&proxy, BROKEN + 20).await;
+    assert_eq!(value_in(&scrape, "crossfade_events_topic_stops_total"), 1.0, "{scrape}");
+    assert_eq!(outcome(&scrape, "unconfirmed"), BROKEN as f64, "{scrape}");
+    drop(socket);
+    audit(&proxy).await;
+    realtime.stop().await;
 }

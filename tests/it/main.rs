@@ -8,6 +8,7 @@
 mod admin;
 mod admin_rollout;
 mod cold;
+mod closes;
 mod configuration;
 mod crowd;
 mod denied;
@@ -38,6 +39,7 @@ mod raw;
 mod reader;
 mod reconcile;
 mod redis;
+mod remembered;
 mod replay;
 mod rotation;
 #[path = "../../src/proxy/tests/shim.rs"]

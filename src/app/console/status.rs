@@ -58,7 +58,8 @@ impl Console {
         }
         let look = self.look().await?;
         let returned = Some(self.eyes.returned_us.load(Ordering::Relaxed)).filter(|us| *us > 0);
-        Ok(breaker(&look, returned.map(|us| us as f64 / 1000.0)))
+        let topics_stopped = self.eyes.events.read().topics_stopped;
+        Ok(model::Breaker { topics_stopped, ..breaker(&look, returned.map(|us| us as f64 / 1000.0)) })
     }
 
     fn sessions_brief(&self, seen: &Status) -> model::Sessions {
@@ -235,10 +236,12 @@ fn breaker(look: &Look, return_to_legacy_ms: Option<f64>) -> model::Breaker {
         State::Open { since, until, .. } => (since, left(until), false, 0),
         State::HalfOpen { since, until, probes_good, .. } => (since, left(until), false, probes_good),
     };
+    // What the process before this one was opened by.
+    let before = if let State::Open { trip, .. } = look.state { Some(trip) } else { None };
     model::Breaker {
         state: look.state.phase().as_str(),
         mode: look.admission.mode.as_str(),
-        trigger: look.trip.map(|trip| trip.trigger.as_str()),
+        trigger: look.trip.map(|trip| trip.trigger).or(before).map(Trigger::as_str),
         measured: look.trip.map(|trip| trip.measured),
         limit: look.trip.map(|trip| trip.limit),
         samples: look.trip.map(|trip| trip.samples),
@@ -252,7 +255,17 @@ fn breaker(look: &Look, return_to_legacy_ms: Option<f64>) -> model::Breaker {
         trips_24h: look.trips_24h,
         return_to_legacy_ms,
         triggers: triggers(look),
+        baseline_ms: look.figures.baseline.map(millis),
+        legacy_p95_ms: look.figures.legacy_p95.map(millis),
+        topics_stopped: 0,
+        saves: look.saves.map(|(written, _)| written),
+        saves_failed: look.saves.map(|(_, failed)| failed),
+        numbers: crate::breaker::tuning::numbers(&look.config).into_iter().collect(),
     }
+}
+
+fn millis(took: Duration) -> f64 {
+    took.as_secs_f64() * 1000.0
 }
 
 fn triggers(look: &Look) -> Vec<model::Trigger> {

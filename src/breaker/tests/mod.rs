@@ -1,6 +1,7 @@
 //! The breaker's suite: a naive model beside the machine over random operations, thresholds on a virtual clock,
 //! and named sabotages that the model must notice.
 
+mod hours;
 mod model;
 mod persons;
 mod random;

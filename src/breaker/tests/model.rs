@@ -87,6 +87,35 @@ impl Model {
         self.judge(now);
     }
 
+    /// The process is killed at `now`, and the next one begins `away` later with what was saved then: an opening goes
+    /// on for what is left of it, a latch and a person's `forced_open` stay, and everything else begins half-open.
+    pub(super) fn killed(&mut self, now: Ms, away: Ms) {
+        let begins = now + away;
+        let window = ms(self.config.latch_window);
+        let is_stale = away >= window;
+        self.was_open = match self.stand {
+            Stand::Closed { paced, .. } => paced,
+            _ => self.was_open,
+        };
+        self.stand = match self.stand {
+            Stand::Open { until, trip, latched } if latched || (!is_stale && until > begins) => {
+                Stand::Open { until: until.max(begins), trip, latched }
+            }
+            _ => Stand::HalfOpen { since: begins, good: 0, last_taken: None, flying: None },
+        };
+        self.trips.retain(|at| *at + window > begins);
+        if is_stale {
+            (self.openings, self.was_open, self.trips) = (0, false, Vec::new());
+        }
+        (self.log, self.learnt) = (Vec::new(), None);
+        if self.mode == Mode::ForcedOpen {
+            self.mode = Mode::Auto;
+            self.force(Force::Open, begins);
+        } else {
+            self.mode = Mode::Auto;
+        }
+    }
+
     /// Answers whether a probe should be handed out.
     pub(super) fn take_probe(&mut self, now: Ms) -> bool {
         self.time(now);

@@ -18,6 +18,8 @@ enum Op {
     /// Waits out a cool-down and probes until something happens.
     Recover,
     Force(Force),
+    /// The process is killed; the next one begins so many seconds later with what was saved last.
+    Restart(u64),
 }
 
 /// The default rules with numbers small enough for short sequences. Every window has cells of one second.
@@ -74,6 +76,7 @@ fn any_op() -> impl Strategy<Value = Op> {
         2 => any_end().prop_map(Op::EndProbe),
         5 => Just(Op::Recover),
         1 => any_force().prop_map(Op::Force),
+        1 => prop_oneof![0_u64..5, 0_u64..90, 0_u64..900].prop_map(Op::Restart),
     ]
 }
 
@@ -119,7 +122,26 @@ impl Pair {
                 self.model.force(*force, self.ms());
                 self.compare()
             }
+            Op::Restart(seconds) => self.restart(*seconds),
         }
+    }
+
+    /// A new process, at a whole second of the model's clock: its windows begin with it.
+    fn restart(&mut self, seconds: u64) -> Result<(), String> {
+        const WALL: u64 = 1_700_000_000_000;
+        let saved = self.world.breaker.save(self.world.now, WALL);
+        let saved = Saved::parse(saved.to_json().as_bytes()).map_err(|error| error.to_string())?;
+        let away = seconds * 1_000 + (1_000 - self.ms() % 1_000) % 1_000;
+        self.model.killed(self.ms(), away);
+        self.world.now += Duration::from_millis(away);
+        let rule = self.world.breaker.evidence.sabotaged.rule;
+        self.world.breaker = Breaker::new(small(), 8, self.world.now);
+        if let Some(rule) = rule {
+            self.world.breaker.sabotage(rule);
+        }
+        self.world.breaker.restore(&saved, self.world.now, WALL + away);
+        self.flying = None;
+        self.compare()
     }
 
     fn wait(&mut self, ms: u64) -> Result<(), String> {
@@ -227,8 +249,8 @@ proptest! {
     }
 }
 
-/// Every sabotage that changes behaviour within one process.
-const CAUGHT_BY_THE_MODEL: [Sabotage; 11] = [
+/// Every sabotage.
+const CAUGHT_BY_THE_MODEL: [Sabotage; 12] = [
     Sabotage::NeverHalfOpens,
     Sabotage::IgnoresMinimum,
     Sabotage::CountsOwnFaults,
@@ -240,6 +262,7 @@ const CAUGHT_BY_THE_MODEL: [Sabotage; 11] = [
     Sabotage::CooldownNeverGrows,
     Sabotage::KeepsOldEvidence,
     Sabotage::StallIgnoresReadBack,
+    Sabotage::ClosesFromSavedState,
 ];
 
 #[test]

@@ -36,7 +36,7 @@ pub static ADMIN_TOKEN: Var<Secret> = Var::new(
 pub static TUNING: Var<Text> = Var::new(
     Group::Operations,
     "CROSSFADE_TUNING",
-    "TOML file with the fine settings: noise rules of the validator, table sink, cold lane.",
+    "TOML file with the fine settings, by section: `docs/tuning.schema.json`.",
 )
 .unset("the defaults")
 .example("/etc/crossfade/tuning.toml");
@@ -69,7 +69,7 @@ pub static LOG_FORMAT: Var<LogFormat> =
 pub static STATE_DIR: Var<Text> = Var::new(
     Group::Operations,
     "CROSSFADE_STATE_DIR",
-    "Folder for what outlives the process: each store's last good flags, the validator's reports. One for each pod.",
+    "Folder for what outlives the process: last good flags, the breaker's state, the validator's reports. One for each pod.",
 )
 .unset("nothing is kept: a pod that starts while its flag store is down puts nobody on Realtime")
 .example("/var/lib/crossfade");

@@ -122,6 +122,18 @@ pub struct Breaker {
     pub return_to_legacy_ms: Option<f64>,
     /// What it looks at.
     pub triggers: Vec<Trigger>,
+    /// What the 95 % of a healthy round trip are taken to be; null until enough was learnt.
+    pub baseline_ms: Option<f64>,
+    /// 95 % of the legacy leg inside this process over the same window; null with too few samples.
+    pub legacy_p95_ms: Option<f64>,
+    /// Topics of events that are stopped now, each by a breaker of its own.
+    pub topics_stopped: u64,
+    /// States written for the next process; null where nothing is kept.
+    pub saves: Option<u64>,
+    /// Writes of it that failed.
+    pub saves_failed: Option<u64>,
+    /// The numbers that hold, as the tuning file would spell them.
+    pub numbers: BTreeMap<&'static str, String>,
 }
 
 /// One thing that the breaker looks at.
