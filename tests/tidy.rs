@@ -24,6 +24,7 @@ const SHELLS: &[&str] = &[
     "src/cli/check.rs",
     "src/cli/run.rs",
     "src/cli/drain.rs",
+    "src/cli/plan.rs",
     "src/cli/report.rs",
     "src/cli/reconcile.rs",
     "src/cli/health.rs",

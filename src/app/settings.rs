@@ -47,7 +47,8 @@ pub fn load(strings: &config::Strings) -> Result<config::Config, config::Problem
             example: "for example CROSSFADE_CLASSIFY=event=alert:critical;path=/health:low".to_owned(),
         });
     }
-    if let Some(what) = strings.text("CROSSFADE_TUNING").and_then(|path| noise_of(path.as_ref()).err()) {
+    let tuning = strings.text("CROSSFADE_TUNING");
+    if let Some(what) = tuning.and_then(|path| super::tuning::problem(path.as_ref(), loaded.as_ref().ok())) {
         let example = "for example CROSSFADE_TUNING=/etc/crossfade/tuning.toml".to_owned();
         more.push(config::Problem { name: "CROSSFADE_TUNING".to_owned(), what, example });
     }
@@ -74,10 +75,6 @@ fn rule_set(rules: Option<&config::TextOrFile>) -> Result<RuleSet, String> {
         Some(config::TextOrFile::Text(text)) => RuleSet::parse_short(text).map_err(|e| e.to_string()),
         Some(config::TextOrFile::File(text)) => RuleSet::parse_file(text).map_err(|e| e.to_string()),
     }
-}
-
-fn noise_of(path: &std::path::Path) -> Result<validator::noise::Noise, String> {
-    super::tuning::fine(Some(path)).map(|fine| fine.noise)
 }
 
 /// The validator's noise rules.

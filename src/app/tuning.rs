@@ -4,6 +4,8 @@ use std::path::Path;
 
 use serde::Deserialize;
 
+use crate::config::Config;
+use crate::realtime::url::Endpoint;
 use crate::validator::noise::{Noise, Rule};
 
 /// The longest file that is read, in bytes.
@@ -13,6 +15,7 @@ const BYTES_MAX: u64 = 256 << 10;
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct File {
+    flags: Flags,
     validator: Validator,
 }
 
@@ -21,6 +24,14 @@ struct File {
 pub(super) struct Fine {
     /// What may differ between two deliveries.
     pub noise: Noise,
+    /// Whether the table `crossfade_flags` is a tier.
+    pub flags_table: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Flags {
+    table: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -44,9 +55,29 @@ pub(super) fn fine(path: Option<&Path>) -> Result<Fine, String> {
     parse(&text).map_err(|why| at(&why))
 }
 
+/// What is wrong with a file, for this configuration where that could be read.
+pub(super) fn problem(path: &Path, config: Option<&Config>) -> Option<String> {
+    let fine = match fine(Some(path)) {
+        Ok(fine) => fine,
+        Err(why) => return Some(why),
+    };
+    let bare = config.is_some_and(|config| fine.flags_table && !has_tables(config));
+    bare.then(|| format!("{}: {NO_TABLES}", path.display()))
+}
+
+/// What `flags.table` needs.
+pub(super) const NO_TABLES: &str = "[flags] table = true needs SUPABASE_KEY and a SUPABASE_URL with PostgREST behind it, \
+    such as https://REF.supabase.co";
+
+/// Whether PostgREST can be asked for rows.
+fn has_tables(config: &Config) -> bool {
+    let url = config.supabase.as_ref().map(|supabase| supabase.url.as_str());
+    url.and_then(|url| Endpoint::parse(url).ok()).is_some_and(|endpoint| endpoint.rows("any").is_some())
+}
+
 fn parse(text: &str) -> Result<Fine, String> {
     let file: File = toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
-    Ok(Fine { noise: Noise::new(file.validator.noise)? })
+    Ok(Fine { noise: Noise::new(file.validator.noise)?, flags_table: file.flags.table })
 }
 
 #[cfg(test)]
@@ -59,6 +90,10 @@ mod tests {
         let example = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
         let rules = parse(example).unwrap().noise.uses();
         assert_eq!(rules.len(), 3, "{example}");
+        let page = include_str!("../../docs/rollout.md");
+        let example = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        assert!(parse(example).unwrap().flags_table, "{example}");
+        assert!(!parse("").unwrap().flags_table);
     }
 
     #[test]
@@ -69,6 +104,7 @@ mod tests {
             ("[[validator.noise]]\npointer = \"/a\"\nallow = \"forget\"", "forget"),
             ("[[validator.noise]]\npointer = \"a\"\nallow = \"ignore\"", "rule 1"),
             ("[braker]\nx = 1", "braker"),
+            ("[flags]\ntable = 1", "boolean"),
         ] {
             let error = parse(text).unwrap_err();
             assert!(error.contains(word), "{error}");

@@ -30,6 +30,7 @@ mod explain;
 mod health;
 mod inject;
 mod list;
+mod plan;
 mod reconcile;
 mod replay;
 mod report;
@@ -47,6 +48,7 @@ pub use drain::DrainArgs;
 pub use explain::ExplainArgs;
 pub use health::HealthArgs;
 pub use list::ConfigArgs;
+pub use plan::PlanArgs;
 pub use reconcile::ReconcileArgs;
 pub use replay::ReplayArgs;
 pub use report::ReportArgs;
@@ -102,6 +104,8 @@ enum Command {
     Demo(DemoArgs),
     /// Stop the running process without cutting anyone off, and wait for it (needs CROSSFADE_ADMIN_TOKEN)
     Drain(DrainArgs),
+    /// Show the running process's plan, start it, pause it, go on, end it (changes need CROSSFADE_ADMIN_TOKEN)
+    Plan(PlanArgs),
     /// Ask the running process whether it is well: exit code 0 or 69
     Health(HealthArgs),
     /// Say what works for the configured project, what does not, and what to change
@@ -169,6 +173,7 @@ where
         Command::Run => run::run(strings, streams),
         Command::Demo(args) => demo::run(&args, streams),
         Command::Drain(args) => drain::run(&args, strings, streams),
+        Command::Plan(args) => plan::run(&args, strings, streams),
         Command::Health(args) => health::run(args, strings, streams),
         Command::Check(args) => check::run(&args, strings, streams),
         Command::Config(args) => list::run(&args, streams),

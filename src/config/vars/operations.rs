@@ -10,7 +10,7 @@ use crate::config::var::{About, Group, Var};
 pub static METRICS_LISTEN: Var<SocketAddr> = Var::new(
     Group::Operations,
     "CROSSFADE_METRICS_LISTEN",
-    "Listener of `/metrics`, `/healthz`, `/readyz`, nothing else.",
+    "Listener of `/metrics`, `/healthz`, `/readyz` and the rollout's `/gate`, nothing else.",
 )
 .default("0.0.0.0:9464");
 
@@ -36,7 +36,7 @@ pub static ADMIN_TOKEN: Var<Secret> = Var::new(
 pub static TUNING: Var<Text> = Var::new(
     Group::Operations,
     "CROSSFADE_TUNING",
-    "TOML file with the fine settings: the validator's noise rules (`docs/validator.md`).",
+    "TOML file with the fine settings: noise rules (`docs/validator.md`), the flags' table (`docs/rollout.md`).",
 )
 .unset("the defaults")
 .example("/etc/crossfade/tuning.toml");
@@ -69,7 +69,7 @@ pub static LOG_FORMAT: Var<LogFormat> =
 pub static STATE_DIR: Var<Text> = Var::new(
     Group::Operations,
     "CROSSFADE_STATE_DIR",
-    "Folder for what outlives the process: each store's last good flags, the validator's reports. One for each pod.",
+    "Folder for what outlives the process: last good flags, a single pod's plan, reports. One for each pod.",
 )
 .unset("nothing is kept: a pod that starts while its flag store is down puts nobody on Realtime")
 .example("/var/lib/crossfade");
