@@ -286,8 +286,8 @@ impl App {
                 Some(behind.start(&running, book, Arc::clone(&stop_side))?)
             }
         };
-        let people = (words.clone(), stores.plan());
-        let console = Console::new((config, parts.epoch), &eyes, people, (&running, parts.decider));
+        let ways = (words.clone(), stores.plan());
+        let console = Console::new((config, parts.epoch), &eyes, ways, (&running, parts.decider));
         let admin = control::start(config, tuning, &running, console)?;
         let stores = stores.start(&words, eyes.clone())?;
         let machine = (machine, words.clone());

@@ -216,6 +216,7 @@ fn list<T: serde::Serialize + Default>(name: &str, one: T) -> Value {
 fn rows() -> Vec<Row> {
     let mut rows = views();
     rows.extend(changes());
+    rows.extend(plan_changes());
     rows
 }
 
@@ -262,18 +263,31 @@ fn views() -> Vec<Row> {
     ]
 }
 
-fn changes() -> Vec<Row> {
-    let changed = || {
-        let full = Changed { before: json!({}), after: json!({}), warnings: vec!["what to know".to_owned()] };
-        json!({ "schema": schema(&[&json!(full)]), "example": full })
-    };
-    let change =
-        |method, path, summary, sent| Row { method, path, summary, sent: Some(sent), answered: changed() };
-    let wanted = json!({ "percent": 25.0, "lane": "hot", "rules": [], "confirm": "25", "reason": "step 2 of the plan" });
+fn changed() -> Value {
+    let full = Changed { before: json!({}), after: json!({}), warnings: vec!["what to know".to_owned()] };
+    json!({ "schema": schema(&[&json!(full)]), "example": full })
+}
+
+fn plan_changes() -> Vec<Row> {
     let steps = json!([{ "percent": "25", "bake_seconds": 259_200 }]);
     let begin =
         json!({ "plan": { "schema": 1, "name": "two-weeks", "steps": steps }, "reason": "we are ready" });
     let said = json!({ "reason": "a look at Friday's figures" });
+    let row =
+        |path, summary, sent| Row { method: "post", path, summary, sent: Some(sent), answered: changed() };
+    vec![
+        row("/api/v1/plan/start", "Begins; needs If-Match; without a plan, with the one there", begin),
+        row("/api/v1/plan/pause", "Stays where it is", said.clone()),
+        row("/api/v1/plan/resume", "Goes on, the step anew; needs If-Match", said.clone()),
+        row("/api/v1/plan/promote", "The next step now, gates or not; needs If-Match", said.clone()),
+        row("/api/v1/plan/abort", "0 % and the end", said),
+    ]
+}
+
+fn changes() -> Vec<Row> {
+    let change =
+        |method, path, summary, sent| Row { method, path, summary, sent: Some(sent), answered: changed() };
+    let wanted = json!({ "percent": 25.0, "lane": "hot", "rules": [], "confirm": "25", "reason": "step 2 of the plan" });
     let preview = Preview {
         quota_ratio: Some(0.5),
         month_cost_usd: Some(25.0),
@@ -307,21 +321,6 @@ fn changes() -> Vec<Row> {
             "Everybody on legacy, or no longer as far as the API is concerned",
             json!({ "on": true, "reason": "a drill" }),
         ),
-        change(
-            "post",
-            "/api/v1/plan/start",
-            "Begins; needs If-Match; without a plan, with the one there",
-            begin,
-        ),
-        change("post", "/api/v1/plan/pause", "Stays where it is", said.clone()),
-        change("post", "/api/v1/plan/resume", "Goes on, the step anew; needs If-Match", said.clone()),
-        change(
-            "post",
-            "/api/v1/plan/promote",
-            "The next step now, gates or not; needs If-Match",
-            said.clone(),
-        ),
-        change("post", "/api/v1/plan/abort", "0 % and the end", said),
         change(
             "post",
             "/api/v1/breaker",

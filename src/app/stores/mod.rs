@@ -12,7 +12,9 @@
 //! `CROSSFADE_FLAGS_POLL`, since a push can be lost. The file is read once a second, through its name, so that a
 //! ConfigMap's swapped link is seen.
 //!
-//! **Limits.** A document has at most 256 KiB. A saved value keeps its age: it is shown as old as it is.
+//! **Plan.** Its driver is a thread, too: with Redis for all pods ([`driver`]), without it for a single pod ([`local`]).
+//!
+//! **Limits.** What was saved is waited for 2 s at the start, then the tier is silent. A document has at most 256 KiB. A saved value keeps its age: it is shown as old as it is.
 
 pub(crate) mod desk;
 pub(crate) mod driver;
