@@ -25,6 +25,7 @@ const SHELLS: &[&str] = &[
     "src/cli/run.rs",
     "src/cli/drain.rs",
     "src/cli/drill.rs",
+    "src/cli/plan.rs",
     "src/cli/report.rs",
     "src/cli/reconcile/",
     "src/cli/health.rs",

@@ -9,7 +9,8 @@
 //! it is read from a [`Snapshot`]; `docs/metrics.md` is made from the same values.
 //!
 //! `/healthz` depends on the data workers alone, `/readyz` on listening, upstream and drain; neither may ask
-//! Realtime or the breaker, since a restart cures neither. `Host` is not checked here: the kubelet asks by address,
+//! Realtime or the breaker, since a restart cures neither. `/gate` is for programs that drive a rollout; it changes
+//! nothing either. `Host` is not checked here: the kubelet asks by address,
 //! and nothing here can be changed or is secret.
 //!
 //! **Limits.** [`CONNECTIONS_MAX`] connections (more are closed at once), [`REQUEST_TIMEOUT`] for a request head
@@ -22,6 +23,7 @@ mod control;
 mod events;
 mod exposition;
 mod flags;
+mod gate;
 mod health;
 mod histogram;
 mod matching;
@@ -44,6 +46,7 @@ pub use control::Control;
 pub use events::EventReadings;
 pub use exposition::{SnapshotCollector, markdown, registry};
 pub use flags::Tiers;
+pub use gate::Gate;
 pub use health::{Health, Status};
 pub use histogram::{EDGES, Histogram, Readings, Spread};
 pub use matching::MatchReadings;

@@ -1,4 +1,4 @@
-//! The listener itself: three routes, few connections, short deadlines.
+//! The listener itself: four routes, few connections, short deadlines.
 //! Runs on the ops thread; `stop` ends it last of all, so that a draining pod still answers its probes.
 
 use std::future::Future;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -21,6 +21,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::timeout::TimeoutLayer;
 
 use super::api::Remote;
+use super::gate::Gate;
 use super::health::{Health, Status};
 
 /// The most open connections; one more is closed at once.
@@ -39,6 +40,8 @@ pub struct Ops {
     pub registry: Registry,
     /// For the probes.
     pub health: Health,
+    /// For programs that drive a rollout.
+    pub gate: Gate,
 }
 
 impl Ops {
@@ -49,10 +52,15 @@ impl Ops {
             .route("/metrics", get(metrics))
             .route("/healthz", get(|State(ops): State<Self>| async move { probe((ops.health.live)()) }))
             .route("/readyz", get(|State(ops): State<Self>| async move { probe((ops.health.ready)()) }))
+            .route("/gate", get(gate).post(gate))
             .layer(SetResponseHeaderLayer::overriding(header::CACHE_CONTROL, no_store))
             .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST_TIMEOUT))
             .with_state(self)
     }
+}
+
+async fn gate(State(ops): State<Ops>, Query(query): Query<Vec<(String, String)>>) -> Response {
+    ops.gate.answer(&query)
 }
 
 fn probe(status: Status) -> Response {

@@ -101,6 +101,10 @@ fn full() -> Snapshot {
     .with_account(&Ledger::new().account())
 }
 
+fn gate() -> Gate {
+    Gate(Arc::new(|| serde_json::json!({ "pass": false, "fail": false, "gates": [] })))
+}
+
 fn text(snapshot: fn() -> Snapshot) -> String {
     TextEncoder::new().encode_to_string(&registry(snapshot).unwrap().gather()).unwrap()
 }
@@ -204,10 +208,13 @@ async fn the_listener_answers_scrapes_and_probes_until_it_is_stopped() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
-    let server =
-        tokio::spawn(serve(listener, Ops { registry: registry(full).unwrap(), health }.router(), async {
+    let server = tokio::spawn(serve(
+        listener,
+        Ops { registry: registry(full).unwrap(), health, gate: gate() }.router(),
+        async {
             drop(stopped.await);
-        }));
+        },
+    ));
 
     let metrics = ask(address, "/metrics").await;
     assert!(metrics.starts_with("HTTP/1.1 200 OK\r\n"), "{metrics}");
@@ -239,7 +246,7 @@ async fn connections_beyond_the_limit_are_closed_and_the_listener_lives() {
     let health = Health { live: Arc::new(|| Status::Ok), ready: Arc::new(|| Status::Ok) };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let ops = Ops { registry: registry(full).unwrap(), health };
+    let ops = Ops { registry: registry(full).unwrap(), health, gate: gate() };
     let server = tokio::spawn(serve(listener, ops.router(), std::future::pending()));
 
     let mut held = Vec::new();

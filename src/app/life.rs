@@ -80,7 +80,9 @@ pub(super) fn start_ops(
     let own = eyes.clone();
     let registry = admin::registry(move || own.snapshot(side::clock()))?;
     let probing = Arc::clone(&eyes.reachable);
-    let served = admin::Ops { registry, health: health(running, &probing) };
+    let own = eyes.clone();
+    let gate = admin::Gate(Arc::new(move || own.gate(side::clock())));
+    let served = admin::Ops { registry, health: health(running, &probing), gate };
     let running = Arc::clone(running);
     let emergency = config.rollout.emergency_file.clone();
     let runtime = runtime().map_err(StartError::Thread)?;

@@ -19,6 +19,7 @@ const BODY_BYTES_MAX: usize = 16 << 10;
 pub(super) struct Line {
     dialer: Dialer,
     within: Duration,
+    body_max: usize,
     sender: Option<SendRequest<Full<Bytes>>>,
 }
 
@@ -26,7 +27,12 @@ impl Line {
     /// No connection yet. `within`: from dialling to the end of an answer.
     pub(super) fn new(target: Target, within: Duration) -> Result<Self, String> {
         let dialer = Dialer::new(target, None, within, Tcp::default()).map_err(|error| error.to_string())?;
-        Ok(Self { dialer, within, sender: None })
+        Ok(Self { dialer, within, body_max: BODY_BYTES_MAX, sender: None })
+    }
+
+    /// With answers that may be this long.
+    pub(super) fn with_body_max(self, body_max: usize) -> Self {
+        Self { body_max, ..self }
     }
 
     /// Sends the request, in origin form and with its `host`.
@@ -54,7 +60,7 @@ impl Line {
         let status = answer.status().as_u16();
         let retry_after = answer.headers().get(RETRY_AFTER).and_then(|text| text.to_str().ok()?.parse().ok());
         // A longer body is none of theirs; the status is enough then.
-        let body = Limited::new(answer.into_body(), BODY_BYTES_MAX).collect().await;
+        let body = Limited::new(answer.into_body(), self.body_max).collect().await;
         let body = body.map(|body| String::from_utf8_lossy(&body.to_bytes()).into_owned());
         if body.is_ok() {
             self.sender = Some(sender);

@@ -37,6 +37,7 @@ pub(crate) mod flags;
 mod life;
 mod line;
 pub(crate) mod memory;
+mod on_time;
 pub(crate) mod ops;
 pub(crate) mod records;
 mod report_rows;
@@ -80,7 +81,6 @@ use flags::{FlagBook, FlagWord, Standing};
 use life::start_ops;
 use ops::{View, WORDS_MAX, Word};
 pub use start_error::StartError;
-pub use stores::driver::PlanWord;
 use table::TableFigures;
 
 pub use addresses::Addresses;
@@ -127,7 +127,6 @@ pub struct App {
     stop_ops: Arc<Notify>,
     admin: Option<control::Listener>,
     stores: stores::Running,
-    plan: mpsc::Sender<stores::driver::Asked>,
     cold: Option<cold::Running>,
 }
 
@@ -181,7 +180,7 @@ impl App {
         let view = watch::Sender::new(ops::first_view(&breaker, pods, epoch.at));
         let policy = watch::Sender::new(Policy::PASSTHROUGH);
         let (identity, mut tiers) = settings::rollout(config)?;
-        let stores = stores::Stores::open(config, &identity, &mut tiers);
+        let stores = stores::Stores::open(config, &identity, &mut tiers)?;
         let flags = FlagBook::new(identity, tiers);
         let mirrors = config.supabase.is_some();
         let cold = cold::start(config)?;
@@ -297,27 +296,15 @@ impl App {
                 Some(behind.start(&running, book, Arc::clone(&stop_side))?)
             }
         };
-        let console = Console::new((config, parts.epoch), &eyes, &words, (&running, parts.decider));
+        let ways = (words.clone(), stores.plan());
+        let console = Console::new((config, parts.epoch), &eyes, ways, (&running, parts.decider));
         let admin = control::start(config, tuning, &running, console)?;
-        let (stores, plan) = stores.start(&words, eyes.clone())?;
+        let stores = stores.start(&words, eyes.clone())?;
         let machine = (machine, words.clone());
         let (ops, metrics) = start_ops(config, tuning, machine, (&running, &eyes), Arc::clone(&stop_ops))?;
         let addresses = Addresses::told(&running, metrics, admin.as_ref());
         let cold = parts.cold;
-        Ok(Self {
-            running,
-            addresses,
-            eyes,
-            words,
-            ops,
-            side,
-            stop_side,
-            stop_ops,
-            admin,
-            stores,
-            plan,
-            cold,
-        })
+        Ok(Self { running, addresses, eyes, words, ops, side, stop_side, stop_ops, admin, stores, cold })
     }
 
     /// Where it listens.
@@ -356,18 +343,6 @@ impl App {
         if self.words.try_send(Word::Pods(pods.max(1))).is_err() {
             tracing::warn!("the number of pods was not heard: too much is waiting");
         }
-    }
-
-    /// A person's word about the plan, done or refused with the reason. Needs Redis.
-    ///
-    /// # Errors
-    /// Why it was not done.
-    pub async fn plan(&self, word: PlanWord) -> Result<(), String> {
-        let (answer, answered) = tokio::sync::oneshot::channel();
-        if self.plan.try_send((word, answer)).is_err() {
-            return Err("a plan needs CROSSFADE_REDIS_URL, or too much is waiting".to_owned());
-        }
-        answered.await.map_err(|_| "the process is stopping".to_owned())?
     }
 
     /// Stops everything in order, within `plan.grace`. What the drain could not end in time is cut off.

@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use super::on_time::on_time;
 use crate::mirror::tally::Histogram;
 use crate::validator::natural::Natural;
 use crate::validator::noise::RuleUse;
@@ -107,10 +108,24 @@ pub(crate) fn start(
     figures: Arc<ProofFigures>,
 ) -> io::Result<(SyncSender<Arc<Report>>, JoinHandle<()>)> {
     let folder = state.join(FOLDER);
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+    let made = folder.clone();
+    let waits = match on_time("the reports' folder", move || make(&made)) {
+        Some(made) => made.map(|()| false)?,
+        None => true,
+    };
     let (sender, inbox) = sync_channel(WAITING_MAX);
-    let life = move || write_all(&folder, &inbox, &figures);
+    let life = move || {
+        // A volume that did not answer at the start is this thread's to wait for.
+        if waits && let Err(error) = make(&folder) {
+            tracing::error!(%error, "the reports' folder cannot be made");
+        }
+        write_all(&folder, &inbox, &figures);
+    };
     Ok((sender, std::thread::Builder::new().name("reports".to_owned()).spawn(life)?))
+}
+
+fn make(folder: &Path) -> io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
 fn write_all(folder: &Path, inbox: &Receiver<Arc<Report>>, figures: &ProofFigures) {

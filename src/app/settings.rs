@@ -47,9 +47,8 @@ pub fn load(strings: &config::Strings) -> Result<config::Config, config::Problem
             example: "for example CROSSFADE_CLASSIFY=event=alert:critical;path=/health:low".to_owned(),
         });
     }
-    if let Some(what) =
-        strings.text("CROSSFADE_TUNING").and_then(|path| super::tuning::fine(Some(path.as_ref())).err())
-    {
+    let tuning = strings.text("CROSSFADE_TUNING");
+    if let Some(what) = tuning.and_then(|path| super::tuning::problem(path.as_ref(), loaded.as_ref().ok())) {
         let example = "for example CROSSFADE_TUNING=/etc/crossfade/tuning.toml".to_owned();
         more.push(config::Problem { name: "CROSSFADE_TUNING".to_owned(), what, example });
     }

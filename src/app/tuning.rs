@@ -7,7 +7,9 @@ use serde::Deserialize;
 
 use super::cold::fine::Section as Cold;
 use crate::breaker;
+use crate::config::Config;
 use crate::drill::{PERMILLE_MAX, Rules};
+use crate::realtime::url::Endpoint;
 use crate::validator::noise::{Noise, Rule};
 
 /// The longest file that is read, in bytes.
@@ -24,6 +26,7 @@ struct File {
     breaker: breaker::tuning::Section,
     cold: Cold,
     drill: Drill,
+    flags: Flags,
     table: Table,
     validator: Validator,
 }
@@ -43,6 +46,8 @@ pub(super) struct Fine {
     pub breaker: breaker::Config,
     /// When and on how many drills are held.
     pub drill: Rules,
+    /// Whether the table `crossfade_flags` is a tier.
+    pub flags_table: bool,
 }
 
 /// The sink for rows.
@@ -94,6 +99,12 @@ impl Drill {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+struct Flags {
+    table: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 struct Validator {
     noise: Vec<Rule>,
     reports_table: bool,
@@ -114,6 +125,26 @@ pub(super) fn fine(path: Option<&Path>) -> Result<Fine, String> {
     parse(&text).map_err(|why| at(&why))
 }
 
+/// What is wrong with a file, for this configuration where that could be read.
+pub(super) fn problem(path: &Path, config: Option<&Config>) -> Option<String> {
+    let fine = match fine(Some(path)) {
+        Ok(fine) => fine,
+        Err(why) => return Some(why),
+    };
+    let bare = config.is_some_and(|config| fine.flags_table && !has_tables(config));
+    bare.then(|| format!("{}: {NO_TABLES}", path.display()))
+}
+
+/// What `flags.table` needs.
+pub(super) const NO_TABLES: &str = "[flags] table = true needs SUPABASE_KEY and a SUPABASE_URL with PostgREST behind it, \
+    such as https://REF.supabase.co";
+
+/// Whether PostgREST can be asked for rows.
+fn has_tables(config: &Config) -> bool {
+    let url = config.supabase.as_ref().map(|supabase| supabase.url.as_str());
+    url.and_then(|url| Endpoint::parse(url).ok()).is_some_and(|endpoint| endpoint.rows("any").is_some())
+}
+
 fn parse(text: &str) -> Result<Fine, String> {
     let file: File = toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
     let breaker = breaker::tuning::tuned(breaker::Config::default(), &file.breaker)?;
@@ -126,6 +157,7 @@ fn parse(text: &str) -> Result<Fine, String> {
         reports_table: file.validator.reports_table,
         table: file.table,
         cold: file.cold,
+        flags_table: file.flags.table,
         breaker,
         drill: file.drill.checked()?,
     })
@@ -141,6 +173,10 @@ mod tests {
         let example = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
         let rules = parse(example).unwrap().noise.uses();
         assert_eq!(rules.len(), 3, "{example}");
+        let page = include_str!("../../docs/rollout.md");
+        let example = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        assert!(parse(example).unwrap().flags_table, "{example}");
+        assert!(!parse("").unwrap().flags_table);
     }
 
     #[test]
@@ -172,6 +208,7 @@ mod tests {
             ("[drill]\npercent = 21", "from 0.1 to 20"),
             ("[drill]\npercent = 0.01", "percent"),
             ("[drill]\nsometimes = true", "sometimes"),
+            ("[flags]\ntable = 1", "boolean"),
         ] {
             let error = parse(text).unwrap_err();
             assert!(error.contains(word), "{error}");

@@ -16,35 +16,34 @@ const ANSWER_BYTES_MAX: u64 = 4 << 20;
 /// # Errors
 /// What the connection says; `InvalidData` where the answer is not HTTP/1.1, or too long.
 pub(super) fn get(address: SocketAddr, path: &str, token: Option<&str>) -> std::io::Result<(u16, Vec<u8>)> {
-    send(("GET", path), address, token, "")
+    send(address, &format!("GET {path}"), token, "\r\n")
 }
 
-/// Status and body of one change without wishes.
+/// Status and body of one change, if what it is about still has this version (`*`: whatever it has).
 ///
 /// # Errors
 /// As [`get`].
-pub(super) fn post(address: SocketAddr, path: &str, token: &str) -> std::io::Result<(u16, Vec<u8>)> {
-    send(("POST", path), address, Some(token), "{}")
-}
-
-fn send(
-    (method, path): (&str, &str),
+pub(super) fn post(
     address: SocketAddr,
+    path: &str,
     token: Option<&str>,
+    version: &str,
     body: &str,
 ) -> std::io::Result<(u16, Vec<u8>)> {
+    let length = body.len();
+    let rest = format!(
+        "If-Match: {version}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+    );
+    send(address, &format!("POST {path}"), token, &rest)
+}
+
+/// `rest`: more fields, the empty line, the body.
+fn send(address: SocketAddr, what: &str, token: Option<&str>, rest: &str) -> std::io::Result<(u16, Vec<u8>)> {
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let bearer = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
-    let sent = if body.is_empty() {
-        String::new()
-    } else {
-        format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len())
-    };
-    let head = format!(
-        "{method} {path} HTTP/1.1\r\nHost: {address}\r\n{bearer}{sent}Connection: close\r\n\r\n{body}"
-    );
+    let head = format!("{what} HTTP/1.1\r\nHost: {address}\r\n{bearer}Connection: close\r\n{rest}");
     stream.write_all(head.as_bytes())?;
     let mut answer = Vec::new();
     stream.take(ANSWER_BYTES_MAX + 1).read_to_end(&mut answer)?;

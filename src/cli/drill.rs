@@ -56,7 +56,7 @@ pub(super) fn run(args: &DrillArgs, strings: &Strings, streams: &mut Streams<'_>
 
 fn hold(admin: SocketAddr, token: &str) -> Result<Record, (Exit, String)> {
     let unavailable = |error: std::io::Error| (Exit::Unavailable, format!("no drill at {admin}: {error}"));
-    let (status, body) = post(admin, PATH, token).map_err(unavailable)?;
+    let (status, body) = post(admin, PATH, Some(token), "*", "{}").map_err(unavailable)?;
     let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
     let message = answer["error"]["message"].as_str().unwrap_or("no reason was given");
     match status {

@@ -31,6 +31,7 @@ mod explain;
 mod health;
 mod inject;
 mod list;
+mod plan;
 mod reconcile;
 mod replay;
 mod report;
@@ -49,6 +50,7 @@ pub use drill::DrillArgs;
 pub use explain::ExplainArgs;
 pub use health::HealthArgs;
 pub use list::ConfigArgs;
+pub use plan::PlanArgs;
 pub use reconcile::ReconcileArgs;
 pub use replay::ReplayArgs;
 pub use report::ReportArgs;
@@ -106,6 +108,8 @@ enum Command {
     Drain(DrainArgs),
     /// Rehearse the trip on a small part of the hot sessions, and say how long it took (needs CROSSFADE_ADMIN_TOKEN)
     Drill(DrillArgs),
+    /// Show the running process's plan, start it, pause it, go on, end it (changes need CROSSFADE_ADMIN_TOKEN)
+    Plan(PlanArgs),
     /// Ask the running process whether it is well: exit code 0 or 69
     Health(HealthArgs),
     /// Say what works for the configured project, what does not, and what to change
@@ -174,6 +178,7 @@ where
         Command::Demo(args) => demo::run(&args, streams),
         Command::Drain(args) => drain::run(&args, strings, streams),
         Command::Drill(args) => drill::run(&args, strings, streams),
+        Command::Plan(args) => plan::run(&args, strings, streams),
         Command::Health(args) => health::run(args, strings, streams),
         Command::Check(args) => check::run(&args, strings, streams),
         Command::Config(args) => list::run(&args, streams),

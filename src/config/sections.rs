@@ -339,6 +339,16 @@ impl Ops {
         };
         read().map_err(|problem| Problems(vec![problem]))
     }
+
+    /// Where the admin API of the process listens, and the token that may change things.
+    ///
+    /// # Errors
+    /// A wrong address, or a token's file that cannot be read.
+    pub fn operate(strings: &Strings) -> Result<(std::net::SocketAddr, Option<Credential>), Problems> {
+        let reader = Reader::new(strings);
+        let read = || Ok((reader.value(&vars::ADMIN_LISTEN)?, reader.credential(&vars::ADMIN_TOKEN)?));
+        read().map_err(|problem| Problems(vec![problem]))
+    }
 }
 
 impl Mirror {

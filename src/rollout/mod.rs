@@ -41,6 +41,7 @@ mod experiment;
 mod keeper;
 mod key;
 pub mod plan;
+pub mod row;
 mod rules;
 mod tiers;
 

@@ -51,6 +51,8 @@ pub enum Ask {
     },
     /// The rollout's settings.
     Rollout,
+    /// The plan: where it stands, and what its gates say.
+    Plan,
     /// What another rollout would move.
     Preview(serde_json::Value),
     /// The incidents that are kept.
@@ -70,6 +72,8 @@ pub enum What {
     Rollout,
     /// `POST /rollout/emergency-off`.
     Emergency,
+    /// `POST /plan/…`.
+    Plan(PlanChange),
     /// `POST /breaker`.
     Breaker,
     /// `POST /breaker/reset`.
@@ -82,6 +86,41 @@ pub enum What {
     Drill,
 }
 
+/// What can be said about the plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlanChange {
+    /// Begins, with the plan that was sent or the one that is there.
+    Start,
+    /// Stays where it is.
+    Pause,
+    /// Goes on.
+    Resume,
+    /// The next step now, gates or not.
+    Promote,
+    /// 0 % and the end.
+    Abort,
+}
+
+impl PlanChange {
+    /// The word in the audit trail.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Start => "plan_start",
+            Self::Pause => "plan_pause",
+            Self::Resume => "plan_resume",
+            Self::Promote => "plan_promote",
+            Self::Abort => "plan_abort",
+        }
+    }
+
+    /// Whether it may bring more people to Realtime. The way back must not be held up.
+    #[must_use]
+    pub const fn may_raise(self) -> bool {
+        matches!(self, Self::Start | Self::Resume | Self::Promote)
+    }
+}
+
 impl What {
     /// The word in the audit trail.
     #[must_use]
@@ -89,6 +128,7 @@ impl What {
         match self {
             Self::Rollout => "rollout",
             Self::Emergency => "emergency_off",
+            Self::Plan(change) => change.as_str(),
             Self::Breaker => "breaker",
             Self::BreakerReset => "breaker_reset",
             Self::MoveSession => "session_move",

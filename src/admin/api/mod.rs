@@ -42,7 +42,7 @@ use tower_http::timeout::TimeoutLayer;
 
 pub use changes::AUDIT_MAX;
 use changes::{Asked, Changes};
-pub use desk::{Answer, Ask, Change, Desk, PATIENCE, Reply, What};
+pub use desk::{Answer, Ask, Change, Desk, PATIENCE, PlanChange, Reply, What};
 pub use events::{Events, LISTENERS_MAX};
 pub(super) use guard::is_direct;
 pub use guard::{Access, Role, Token};
@@ -115,6 +115,7 @@ impl Api {
             .route("/api/v1/rollout", get(rollout).put(|s, c, h, b| change(What::Rollout, s, c, h, b)))
             .route(PREVIEW, post(preview))
             .route("/api/v1/rollout/emergency-off", post(|s, c, h, b| change(What::Emergency, s, c, h, b)))
+            .merge(plan_routes())
             .route("/api/v1/breaker", get(breaker).post(|s, c, h, b| change(What::Breaker, s, c, h, b)))
             .route("/api/v1/breaker/reset", post(|s, c, h, b| change(What::BreakerReset, s, c, h, b)))
             .route("/api/v1/incidents", get(incidents))
@@ -247,9 +248,28 @@ async fn session(
     answer(&api.desk, Ask::Session { id, with_key: caller.role > Role::Anonymous }).await
 }
 
-/// With the version as an entity tag, for `If-Match`.
+fn plan_routes() -> Router<Api> {
+    let to = |one: PlanChange| post(move |s, c, h, b| change(What::Plan(one), s, c, h, b));
+    Router::new()
+        .route("/api/v1/plan", get(plan))
+        .route("/api/v1/plan/start", to(PlanChange::Start))
+        .route("/api/v1/plan/pause", to(PlanChange::Pause))
+        .route("/api/v1/plan/resume", to(PlanChange::Resume))
+        .route("/api/v1/plan/promote", to(PlanChange::Promote))
+        .route("/api/v1/plan/abort", to(PlanChange::Abort))
+}
+
 async fn rollout(State(api): State<Api>) -> Response {
-    let reply = api.desk.ask(Ask::Rollout).await;
+    tagged(&api.desk, Ask::Rollout).await
+}
+
+async fn plan(State(api): State<Api>) -> Response {
+    tagged(&api.desk, Ask::Plan).await
+}
+
+/// With the version as an entity tag, for `If-Match`.
+async fn tagged(desk: &Desk, ask: Ask) -> Response {
+    let reply = desk.ask(ask).await;
     let tag = reply.as_ref().ok().and_then(|reply| reply["version"].as_str().map(|tag| format!("\"{tag}\"")));
     let mut answer = reply.map(Json).into_response();
     if let Some(tag) = tag.and_then(|tag| HeaderValue::try_from(tag).ok()) {

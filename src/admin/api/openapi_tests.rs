@@ -187,6 +187,23 @@ fn rollout() -> Rollout {
     }
 }
 
+fn plan() -> Plan {
+    let gate = Gate { name: "match", value: Some(0.9995), limit: 0.999, verdict: "pass", ..Gate::default() };
+    Plan {
+        phase: "paused",
+        why: Some("person"),
+        name: Some("two-weeks".to_owned()),
+        steps: vec![Step { percent: 25.0, bake_s: 259_200, state: "current" }, Step::default()],
+        step: Some(1),
+        left_s: Some(1.5),
+        kept_in: Some("redis"),
+        scope: "fleet",
+        gates: vec![gate, Gate::default()],
+        holds: vec!["a person has paused it".to_owned()],
+        ..Plan::default()
+    }
+}
+
 fn audit() -> Audit {
     Audit {
         role: "operate",
@@ -242,6 +259,7 @@ fn discrepancies() -> Value {
 fn rows() -> Vec<Row> {
     let mut rows = views();
     rows.extend(changes());
+    rows.extend(plan_changes());
     rows
 }
 
@@ -270,6 +288,12 @@ fn views() -> Vec<Row> {
         row("get", "/api/v1/sessions", "Open sessions; query: lane, limit (1 to 500), after", of(page)),
         row("get", "/api/v1/sessions/{id}", "Why is it here?", of(session())),
         row("get", "/api/v1/rollout", "The rollout's settings; ETag is the version", of(rollout())),
+        row(
+            "get",
+            "/api/v1/plan",
+            "The plan, its steps and what its gates say; ETag is the version",
+            of(plan()),
+        ),
         row("get", "/api/v1/breaker", "The breaker and what it looks at", of(breaker())),
         row("get", "/api/v1/quota", "The plan's budget and its use; null without Supabase", of(quota())),
         row(
@@ -309,11 +333,28 @@ fn views() -> Vec<Row> {
     ]
 }
 
+fn changed() -> Value {
+    let full = Changed { before: json!({}), after: json!({}), warnings: vec!["what to know".to_owned()] };
+    json!({ "schema": schema(&[&json!(full)]), "example": full })
+}
+
+fn plan_changes() -> Vec<Row> {
+    let steps = json!([{ "percent": "25", "bake_seconds": 259_200 }]);
+    let begin =
+        json!({ "plan": { "schema": 1, "name": "two-weeks", "steps": steps }, "reason": "we are ready" });
+    let said = json!({ "reason": "a look at Friday's figures" });
+    let row =
+        |path, summary, sent| Row { method: "post", path, summary, sent: Some(sent), answered: changed() };
+    vec![
+        row("/api/v1/plan/start", "Begins; needs If-Match; without a plan, with the one there", begin),
+        row("/api/v1/plan/pause", "Stays where it is", said.clone()),
+        row("/api/v1/plan/resume", "Goes on, the step anew; needs If-Match", said.clone()),
+        row("/api/v1/plan/promote", "The next step now, gates or not; needs If-Match", said.clone()),
+        row("/api/v1/plan/abort", "0 % and the end", said),
+    ]
+}
+
 fn changes() -> Vec<Row> {
-    let changed = || {
-        let full = Changed { before: json!({}), after: json!({}), warnings: vec!["what to know".to_owned()] };
-        json!({ "schema": schema(&[&json!(full)]), "example": full })
-    };
     let change =
         |method, path, summary, sent| Row { method, path, summary, sent: Some(sent), answered: changed() };
     let wanted = json!({ "percent": 25.0, "lane": "hot", "rules": [], "confirm": "25", "reason": "step 2 of the plan" });

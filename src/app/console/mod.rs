@@ -14,6 +14,7 @@
 mod breaker;
 mod kept;
 mod noise;
+mod plan;
 mod pulse;
 mod reports;
 mod rollout;
@@ -31,6 +32,7 @@ use super::Eyes;
 use super::decide::Decider;
 use super::ops::{Look, Word};
 use super::side::clock;
+use super::stores::driver::Asked;
 use crate::admin::api::{Ask, Change, Problem, Reply, What, model};
 use crate::config::Config;
 use crate::mirror::flight::Epoch;
@@ -93,6 +95,7 @@ pub(super) struct Console {
     names: Names,
     eyes: Eyes,
     words: mpsc::Sender<Word>,
+    plan: mpsc::Sender<Asked>,
     decider: Decider,
     workers: Vec<WorkerHandle>,
     drain: Drain,
@@ -105,13 +108,14 @@ impl Console {
     pub(super) fn new(
         (config, began): (&Config, Epoch),
         eyes: &Eyes,
-        words: &mpsc::Sender<Word>,
+        (words, plan): (mpsc::Sender<Word>, mpsc::Sender<Asked>),
         (running, decider): (&Running, Decider),
     ) -> Self {
         Self {
             names: Names::new(config, began),
             eyes: eyes.clone(),
-            words: words.clone(),
+            words,
+            plan,
             decider,
             workers: running.workers().to_vec(),
             drain: running.drain_signal(),
@@ -139,6 +143,7 @@ impl Console {
             Ask::Sessions(query) => self.sessions(query).await,
             Ask::Session { id, with_key } => self.session(&id, with_key).await,
             Ask::Rollout => json(&self.rollout()),
+            Ask::Plan => json(&self.plan()),
             Ask::Preview(body) => self.preview(body).await,
             Ask::Incidents => Ok(self.incidents()),
             Ask::Incident(id) => self.incident(&id).await,
@@ -153,6 +158,7 @@ impl Console {
         match what {
             What::Rollout => self.change_rollout(body, if_match.as_deref()).await,
             What::Emergency => self.emergency(body).await,
+            What::Plan(change) => self.change_plan(change, body, if_match.as_deref()).await,
             What::Breaker => self.force(body).await,
             What::BreakerReset => self.reset(body).await,
             What::MoveSession => self.move_session(&subject, body).await,

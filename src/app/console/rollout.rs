@@ -8,10 +8,12 @@ use tokio::sync::oneshot;
 
 use super::super::flags::{FlagWord, Hand, Receipt, Standing};
 use super::super::ops::Word;
+use super::super::stores::driver::Home;
 use super::status::{lane, scope, units};
 use super::{Console, clock};
 use crate::admin::api::{Problem, Reply, model};
 use crate::proxy::{Inquiry, Tally, WorkerMessage};
+use crate::rollout::plan::Phase;
 use crate::rollout::{
     self, Condition, Flags, Percent, RealtimeLane, RuleText, Slot, Then, Tier, Tiers, When,
 };
@@ -212,12 +214,25 @@ impl Console {
                 "cold and native concern new connections alone; open sessions stay where they are".to_owned(),
             );
         }
-        if scope(standing) == "this_pod" {
-            warnings.push(
-                "this pod alone changes, and forgets it at its next start (no shared store)".to_owned(),
-            );
-        }
+        warnings.extend(self.forgotten(standing, before, flags));
         warnings
+    }
+
+    /// What of a change this pod does not keep. The book of a plan that was started keeps the share.
+    fn forgotten(&self, standing: &Standing, before: &Flags, flags: &Flags) -> Option<String> {
+        if scope(standing) == "fleet" {
+            return None;
+        }
+        let view = self.eyes.fleet.borrow();
+        let begun = view.held.as_ref().is_some_and(|held| held.progress.phase != Phase::Idle);
+        if !begun || view.home != Home::StateDir {
+            let all = "this pod alone changes, and forgets it at its next start (no shared store)";
+            return Some(all.to_owned());
+        }
+        let other = flags.lane != before.lane || !Arc::ptr_eq(&flags.rules, &before.rules);
+        other.then(|| {
+            "lane and rules are forgotten at the next start (no shared store); the share is kept".to_owned()
+        })
     }
 
     pub(super) async fn emergency(&self, asked: serde_json::Value) -> Reply {

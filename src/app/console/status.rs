@@ -222,9 +222,9 @@ pub(super) fn lane(settings: &rollout::Settings) -> &'static str {
 
 /// Whether a change reaches the other pods too.
 pub(super) fn scope(standing: &flags::Standing) -> &'static str {
-    match standing.tiers.redis {
-        Slot::NotConfigured => "this_pod",
-        Slot::Silent | Slot::Known(..) => "fleet",
+    match (&standing.tiers.redis, &standing.tiers.supabase) {
+        (Slot::NotConfigured, Slot::NotConfigured) => "this_pod",
+        _ => "fleet",
     }
 }
 

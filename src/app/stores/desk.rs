@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 
 use super::saved;
 use crate::app::flags::FlagWord;
+use crate::app::on_time::on_time;
 use crate::app::ops::Word;
 use crate::rollout::{Heard, Keeper, KeyHasher, Order, Slot, Tier};
 
@@ -56,8 +57,8 @@ impl Desk {
 
     fn restore(&mut self) -> Option<Slot> {
         let path = self.saved.as_ref()?;
-        let tier = self.tier.as_str();
-        let saved = match saved::load(path, self.tier) {
+        let (tier, whose, file) = (self.tier.as_str(), self.tier, path.clone());
+        let saved = match on_time("a store's saved flags", move || saved::load(&file, whose))? {
             Ok(saved) => saved?,
             Err(error) => {
                 tracing::warn!(tier, path = %path.display(), error, "the saved flags are ignored");

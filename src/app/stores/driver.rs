@@ -1,9 +1,10 @@
 //! The pod's part in the fleet: a heartbeat every few seconds, the governor's number of pods, the fleet's trips, and,
 //! for the one pod that holds the lease, the plan.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redis::RedisResult;
+use sha2::{Digest as _, Sha256};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::redis::{Place, connect, said};
@@ -13,35 +14,92 @@ use super::shared::{Commit, Held, Read, Shared};
 use crate::app::ops::Word;
 use crate::breaker::fleet::Fleet;
 use crate::rollout::Percent;
-use crate::rollout::plan::{Command, Evidence, GateReport, Plan, Progress, Runner, judge};
+use crate::rollout::plan::{Command, Evidence, GateReport, Phase, Plan, Progress, Runner, judge};
 
 /// Between heartbeats: a pod is gone after four that are missing.
 const EVERY: Duration = Duration::from_secs(5);
 /// Attempts of a person's change against others' changes.
 const ATTEMPTS: u32 = 5;
+/// Evidence that is older is none: four looks are missing.
+const OLD: Duration = Duration::from_secs(20);
 
 /// A person's word about the plan.
 #[derive(Clone, Debug)]
-pub enum PlanWord {
-    /// This plan from now on; not while another one runs.
-    Put(Plan),
-    /// Start, pause, resume, promote, abort.
+pub(crate) enum PlanWord {
+    /// Begins, with this plan or with the one that is there; not while one runs.
+    Start(Option<Box<Plan>>),
+    /// Pause, resume, promote, abort.
     Say(Command),
 }
 
-/// A person's word and where the answer goes.
-pub(crate) type Asked = (PlanWord, oneshot::Sender<Result<(), String>>);
+/// Why a person's word was not done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Undone {
+    /// The plan stands elsewhere than the person has seen.
+    Stale,
+    /// It makes no sense now, or not here.
+    Refused(String),
+    /// Where the plan is kept does not answer.
+    Away(String),
+}
 
-/// What is known of fleet and plan, as of the last heartbeat that was answered.
+/// A person's word and where the answer goes.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) word: PlanWord,
+    /// Only while the plan has this [`tag`]; `None`: wherever it stands.
+    pub(crate) expected: Option<String>,
+    pub(crate) answer: oneshot::Sender<Result<(), Undone>>,
+}
+
+/// Where the plan is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Home {
+    /// Nowhere, and what is missing.
+    Nowhere(&'static str),
+    /// In `CROSSFADE_STATE_DIR` of the only pod.
+    StateDir,
+    /// In Redis, for all pods.
+    #[default]
+    Redis,
+}
+
+/// What is known of fleet and plan, as of the last look.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FleetView {
+    pub(crate) home: Home,
     pub(crate) fleet: Fleet,
     /// The plan and where it stands.
     pub(crate) held: Option<Held>,
     /// What its gates say.
     pub(crate) gates: Option<GateReport>,
+    /// What the gates are asked about, and when it was gathered.
+    pub(crate) evidence: Option<(Evidence, Instant)>,
     /// Whether this pod drives it.
     pub(crate) drives: bool,
+    /// What keeps the plan from being driven.
+    pub(crate) trouble: Option<String>,
+}
+
+impl FleetView {
+    /// Before Redis has answered for the first time.
+    pub(super) fn unheard() -> Self {
+        Self { trouble: Some("Redis has not answered yet".to_owned()), ..Self::default() }
+    }
+
+    /// What is known now. Evidence that has grown old is none: nobody has looked since.
+    pub(crate) fn fresh(&self, now: Instant) -> Evidence {
+        let fresh = self.evidence.filter(|(_, at)| now.saturating_duration_since(*at) < OLD);
+        fresh.map_or_else(Evidence::default, |(evidence, _)| evidence)
+    }
+}
+
+/// What a person has seen of the plan: which one it is, its step and its phase. Baking alone does not change it.
+pub(crate) fn tag(held: Option<&Held>) -> String {
+    let Some(held) = held else { return "none".to_owned() };
+    let text = serde_json::to_string(&(&held.plan, held.progress.step, held.progress.phase));
+    let hash = Sha256::digest(text.unwrap_or_default().as_bytes());
+    hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What a pod needs for its part.
@@ -72,9 +130,13 @@ pub(super) async fn run(mut part: Part, look: impl Fn() -> Said) {
             Err(error) => error,
         };
         tracing::warn!(error = said(&ended), "the fleet cannot be heard; this pod goes on alone");
-        part.view.send_modify(|view| view.drives = false);
-        while let Ok((_, answer)) = part.asked.try_recv() {
-            answer.send(Err("Redis cannot be reached".to_owned())).unwrap_or(());
+        let away = format!("Redis cannot be reached ({})", said(&ended));
+        part.view.send_modify(|view| {
+            view.drives = false;
+            view.trouble = Some(away.clone());
+        });
+        while let Ok(asked) = part.asked.try_recv() {
+            asked.answer.send(Err(Undone::Away(away.clone()))).unwrap_or(());
         }
         tokio::time::sleep(EVERY).await;
     }
@@ -96,9 +158,13 @@ async fn turns(
                     return error;
                 }
             }
-            Some((word, answer)) = part.asked.recv() => {
-                let done = obey(shared, &word).await;
-                answer.send(done).unwrap_or(());
+            Some(asked) = part.asked.recv() => {
+                let done = obey(shared, &asked.word, asked.expected.as_deref()).await;
+                // Whoever looks after the answer sees what came of it.
+                if let Ok(read) = shared.read().await {
+                    part.view.send_modify(|view| view.held = parse(&read.plan));
+                }
+                asked.answer.send(done).unwrap_or(());
             }
         }
     }
@@ -123,7 +189,15 @@ impl Part {
         }
         let held = parse(&shared.read().await?.plan);
         let gates = held.as_ref().map(|held| judge(&held.plan.gates, &evidence));
-        self.view.send_replace(FleetView { fleet, held, gates, drives: token.is_some() });
+        self.view.send_replace(FleetView {
+            home: Home::Redis,
+            fleet,
+            held,
+            gates,
+            evidence: Some((evidence, clock())),
+            drives: token.is_some(),
+            trouble: None,
+        });
         Ok(())
     }
 }
@@ -183,34 +257,57 @@ async fn settle(
 }
 
 /// Does what a person says; any pod may, since a change names what it has read.
-pub(super) async fn obey(shared: &mut Shared, word: &PlanWord) -> Result<(), String> {
+pub(super) async fn obey(shared: &mut Shared, word: &PlanWord, expected: Option<&str>) -> Result<(), Undone> {
+    let away = |error: redis::RedisError| Undone::Away(format!("Redis cannot be reached ({})", said(&error)));
     for _ in 0..ATTEMPTS {
-        let read = shared.read().await.map_err(|error| said(&error))?;
+        let read = shared.read().await.map_err(away)?;
         let held = parse(&read.plan);
-        let done = match (word, held) {
-            (PlanWord::Put(_), Some(held)) if held.progress.phase == crate::rollout::plan::Phase::Running => {
-                return Err(format!("the plan {:?} is running; pause or abort it first", held.plan.name));
-            }
-            (PlanWord::Put(plan), held) => {
-                let revision = held.map_or(1, |held| held.revision + 1);
-                let next = Held { revision, plan: plan.clone(), progress: Progress::IDLE };
-                shared.commit(0, &read, &next, None).await
-            }
-            (PlanWord::Say(_), None) => return Err("there is no plan".to_owned()),
-            (PlanWord::Say(command), Some(held)) => {
-                let mut runner = Runner::new(held.plan.clone(), held.progress);
-                runner.command(*command, unix_ms()).map_err(|refused| refused.to_string())?;
-                settle(shared, 0, (&read, &held), runner).await
-            }
-        };
-        match done {
-            Ok(Commit::Done) => return Ok(()),
-            Ok(Commit::Moved | Commit::Fenced) => {}
-            Err(error) => return Err(said(&error)),
+        let (held, runner) = said_to(held.as_ref(), word, expected, unix_ms())?;
+        match settle(shared, 0, (&read, &held), runner).await.map_err(away)? {
+            Commit::Done => return Ok(()),
+            Commit::Moved | Commit::Fenced => {}
         }
     }
-    Err("others change the plan or its flags at the same time, or the flags cannot be read; try again"
-        .to_owned())
+    Err(Undone::Away(
+        "others change the plan or its flags at the same time, or the flags cannot be read; try again"
+            .to_owned(),
+    ))
+}
+
+/// The plan that a word is about, and the machine after the word.
+pub(super) fn said_to(
+    held: Option<&Held>,
+    word: &PlanWord,
+    expected: Option<&str>,
+    now_unix_ms: u64,
+) -> Result<(Held, Runner), Undone> {
+    if expected.is_some_and(|expected| expected != tag(held)) {
+        return Err(Undone::Stale);
+    }
+    let held = match (word, held) {
+        (PlanWord::Start(Some(_)), Some(held)) if held.progress.phase == Phase::Running => {
+            let name = &held.plan.name;
+            return Err(Undone::Refused(format!("the plan {name:?} is running; pause or abort it first")));
+        }
+        (PlanWord::Start(Some(plan)), held) => {
+            let revision = held.map_or(0, |held| held.revision);
+            Held { revision, plan: (**plan).clone(), progress: Progress::IDLE }
+        }
+        (_, Some(held)) => held.clone(),
+        (_, None) => return Err(Undone::Refused("there is no plan; start one".to_owned())),
+    };
+    let mut runner = Runner::new(held.plan.clone(), held.progress);
+    let command = match word {
+        PlanWord::Start(_) => Command::Start,
+        PlanWord::Say(command) => *command,
+    };
+    runner.command(command, now_unix_ms).map_err(|refused| Undone::Refused(refused.to_string()))?;
+    Ok((held, runner))
+}
+
+#[expect(clippy::disallowed_methods, reason = "evidence grows old by the real clock")]
+pub(super) fn clock() -> Instant {
+    Instant::now()
 }
 
 fn parse(text: &str) -> Option<Held> {

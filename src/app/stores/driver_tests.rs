@@ -5,7 +5,7 @@ use std::process::{Child, Stdio};
 
 use super::*;
 use crate::config::Secret;
-use crate::rollout::plan::{Match, Phase, Why};
+use crate::rollout::plan::{Match, Why};
 use crate::rollout::{Document, KeyHasher};
 
 const GOOD: Evidence = Evidence {
@@ -85,13 +85,17 @@ async fn one_driver_moves_the_fader_and_a_fenced_one_does_not() {
     server
         .ask(&["SET", "crossfade:shop:flags", r#"{"schema":1,"version":7,"percent":"0","lane":"native"}"#])
         .await;
-    obey(&mut two, &PlanWord::Put(plan())).await.unwrap();
-    obey(&mut two, &PlanWord::Say(Command::Start)).await.unwrap();
+    let start = PlanWord::Start(Some(Box::new(plan())));
+    let refused = obey(&mut two, &PlanWord::Start(None), None).await.unwrap_err();
+    assert_eq!(refused, Undone::Refused("there is no plan; start one".to_owned()));
+    assert_eq!(obey(&mut two, &start, Some("seen")).await, Err(Undone::Stale));
+    obey(&mut two, &start, Some("none")).await.unwrap();
     assert_eq!(stands(&mut one).await.1, "10".parse().unwrap());
     let flags = one.read().await.unwrap().flags;
     let document = Document::parse(flags.as_bytes(), &KeyHasher::new(b"")).unwrap();
     assert_eq!((document.version, document.flags.lane), (8, crate::rollout::RealtimeLane::Native));
-    assert!(obey(&mut one, &PlanWord::Put(plan())).await.unwrap_err().contains("is running"));
+    let refused = obey(&mut one, &start, None).await.unwrap_err();
+    assert!(matches!(&refused, Undone::Refused(why) if why.contains("is running")), "{refused:?}");
 
     let first = one.lease("one").await.unwrap().unwrap();
     assert_eq!(two.lease("two").await.unwrap(), None, "there is one driver");
@@ -112,7 +116,7 @@ async fn one_driver_moves_the_fader_and_a_fenced_one_does_not() {
     drive(&mut two, second, (&GOOD, true), look(62)).await.unwrap();
     let (progress, percent) = stands(&mut two).await;
     assert_eq!((progress.phase, percent), (Phase::Paused(Why::FleetTrip), "50".parse().unwrap()));
-    obey(&mut one, &PlanWord::Say(Command::Abort)).await.unwrap();
+    obey(&mut one, &PlanWord::Say(Command::Abort), None).await.unwrap();
     assert_eq!(stands(&mut two).await, (Progress { phase: Phase::Aborted, ..progress }, Percent::ZERO));
 }
 
@@ -132,7 +136,7 @@ async fn a_change_made_between_reading_and_writing_is_not_overwritten() {
 #[tokio::test]
 async fn pods_hear_each_other_and_two_trips_open_the_third() {
     let Some(server) = server() else { return };
-    let said = |tripped_ms| Said { closed: Some(true), tripped_ms, quota: Some(0.1), latency: Vec::new() };
+    let said = |tripped_ms| Said { tripped_ms, quota: Some(0.1), ..Said::default() };
     let mut shared = server.shared().await;
     let pods = ["a", "b", "c"].map(|pod| server.part(pod));
     for ((part, _), tripped) in pods.iter().zip([Some(1_000), Some(2_000), None]) {

@@ -40,11 +40,18 @@ impl Eyes {
         let side = self.figures.snapshot();
         let tripped = view.own_trip.map(|at| now.saturating_duration_since(at).as_millis());
         let closed = matches!(view.state, crate::breaker::State::Closed { .. });
+        // While somebody's hand is on the switch nobody is on Realtime, and nothing is learnt about this share.
+        let off = self.standing.borrow().tiers.emergency_off;
         Said {
-            closed: self.mirrors.then_some(closed),
+            closed: (self.mirrors && !off).then_some(closed),
             tripped_ms: tripped.map(|ms| u64::try_from(ms).unwrap_or(u64::MAX)),
             quota: self.mirrors.then_some(side.quota.used),
             latency: side.tally.latency.counts().to_vec(),
+            pairs: self.proofs.read().map(|proofs| {
+                let step = &proofs.step;
+                let matched = step.ratio.map_or(0.0, |ratio| (ratio * step.pairs as f64).round());
+                (step.pairs, matched as u64)
+            }),
         }
     }
 }

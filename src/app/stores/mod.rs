@@ -12,16 +12,20 @@
 //! `CROSSFADE_FLAGS_POLL`, since a push can be lost. The file is read once a second, through its name, so that a
 //! ConfigMap's swapped link is seen.
 //!
-//! **Limits.** A document has at most 256 KiB. A saved value keeps its age: it is shown as old as it is.
+//! **Plan.** Its driver is a thread, too: with Redis for all pods ([`driver`]), without it for a single pod ([`local`]).
+//!
+//! **Limits.** What was saved is waited for 2 s at the start, then the tier is silent. A document has at most 256 KiB. A saved value keeps its age: it is shown as old as it is.
 
 pub(crate) mod desk;
 pub(crate) mod driver;
 mod file;
+mod local;
 mod look;
 pub(crate) mod redis;
 mod report;
 mod saved;
 mod shared;
+mod table_flags;
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -32,7 +36,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::flags::FlagWord;
 use super::ops::Word;
-use super::{StartError, runtime};
+use super::{SettingError, StartError, runtime, tuning};
 use crate::config::Config;
 use crate::rollout::{Identity, Order, Slot, Tier, Tiers};
 use desk::{Desk, TierFigures};
@@ -49,6 +53,10 @@ const READ_MAX: u64 = 256 * 1024 + 1;
 pub(crate) struct Stores {
     file: Option<(Desk, PathBuf)>,
     redis: Option<(Desk, redis::Place)>,
+    table: Option<(Desk, table_flags::Place)>,
+    /// Who drives the plan where there is no Redis.
+    local: Option<local::Local>,
+    plan: (mpsc::Sender<Asked>, mpsc::Receiver<Asked>),
     figures: Vec<Arc<TierFigures>>,
     pod: String,
     pods_min: u32,
@@ -58,7 +66,14 @@ pub(crate) struct Stores {
 impl Stores {
     /// Opens what is configured and fills in what is known before anything was asked. The file is read here, so
     /// that the first session is decided by it.
-    pub(crate) fn open(config: &Config, identity: &Identity, tiers: &mut Tiers) -> Self {
+    ///
+    /// # Errors
+    /// A tuning file that asks for what cannot be had.
+    pub(crate) fn open(
+        config: &Config,
+        identity: &Identity,
+        tiers: &mut Tiers,
+    ) -> Result<Self, SettingError> {
         let own = &config.rollout;
         let state = config.ops.state_dir.clone();
         let desk = |tier, order| Desk::open(tier, order, identity.hasher.clone(), state.clone());
@@ -83,14 +98,31 @@ impl Stores {
             };
             (desk, place)
         });
-        for (tier, slot) in [(Tier::Redis, &tiers.redis), (Tier::File, &tiers.file)] {
+        let table = table_place(config)?.map(|place| {
+            let (desk, saved) = desk(Tier::Supabase, Order::Version);
+            tiers.supabase = saved;
+            figures.push(desk.figures());
+            (desk, place)
+        });
+        let stores =
+            [(Tier::Redis, &tiers.redis), (Tier::Supabase, &tiers.supabase), (Tier::File, &tiers.file)];
+        for (tier, slot) in stores {
             if matches!(slot, Slot::Silent) {
                 tracing::warn!(tier = tier.as_str(), "no flags yet and none saved: nobody is on Realtime");
             }
         }
         let pod = format!("{}-{:08x}", config.service.pod, super::seed() & 0xFFFF_FFFF);
         let pods_min = config.supabase.as_ref().map_or(1, |supabase| supabase.pods.max(1));
-        Self { file, redis, figures, pod, pods_min, fleet: watch::Sender::default() }
+        let local = redis.is_none().then(|| local::Local::open(state.as_deref(), pods_min, tiers));
+        let plan = mpsc::channel(PLAN_WORDS_MAX);
+        let first = local.as_ref().map_or_else(FleetView::unheard, |local| local.view(None));
+        let fleet = watch::Sender::new(first);
+        Ok(Self { file, redis, table, local, plan, figures, pod, pods_min, fleet })
+    }
+
+    /// Where a person's word about the plan goes.
+    pub(crate) fn plan(&self) -> mpsc::Sender<Asked> {
+        self.plan.0.clone()
     }
 
     /// Figures of every configured store.
@@ -103,20 +135,23 @@ impl Stores {
         self.fleet.subscribe()
     }
 
-    /// Starts the threads; through `eyes` the pod sees what to say of itself. The channel takes a person's words about the plan
-    /// and is closed without Redis.
-    pub(crate) fn start(
-        self,
-        words: &mpsc::Sender<Word>,
-        eyes: super::Eyes,
-    ) -> Result<(Running, mpsc::Sender<Asked>), StartError> {
-        let (ask, asked) = mpsc::channel(PLAN_WORDS_MAX);
+    /// Starts the threads; through `eyes` the pod sees what to say of itself.
+    pub(crate) fn start(self, words: &mpsc::Sender<Word>, eyes: super::Eyes) -> Result<Running, StartError> {
+        let asked = self.plan.1;
         let running = Running { stop: watch::Sender::new(()) };
         if let Some((desk, path)) = self.file {
             let words = words.clone();
             running.spawn("flags-file", move || file::run(path, desk, words))?;
         }
-        if let Some((desk, place)) = self.redis {
+        if let Some((desk, place)) = self.table {
+            let words = words.clone();
+            running.spawn("flags-table", move || table_flags::run(place, desk, words))?;
+        }
+        if let Some(local) = self.local {
+            let (words, standing) = (words.clone(), eyes.standing.clone());
+            let part = local::Part { local, words, standing, view: self.fleet, asked };
+            running.spawn("plan", move || local::run(part, move || eyes.said(super::side::clock())))?;
+        } else if let Some((desk, place)) = self.redis {
             let part = Part {
                 place: place.clone(),
                 pod: self.pod,
@@ -129,8 +164,22 @@ impl Stores {
             let words = words.clone();
             running.spawn("flags-redis", move || redis::run(place, desk, words))?;
         }
-        Ok((running, ask))
+        Ok(running)
     }
+}
+
+/// Where the table is, if the tuning file asks for it.
+fn table_place(config: &Config) -> Result<Option<table_flags::Place>, SettingError> {
+    let wrong = |problem: String| SettingError { variable: "CROSSFADE_TUNING", problem };
+    if !tuning::fine(config.ops.tuning.as_deref()).map_err(wrong)?.flags_table {
+        return Ok(None);
+    }
+    let missing = || wrong(tuning::NO_TABLES.to_owned());
+    let supabase = config.supabase.as_ref().ok_or_else(missing)?;
+    let key_file = supabase.key.file.clone();
+    let (link, poll) = (super::link(supabase)?, config.rollout.flags_poll);
+    let place = table_flags::Place::new(link, key_file, &config.service.name, poll);
+    place.map(Some).ok_or_else(missing)
 }
 
 /// The threads of the stores; they end when this is dropped, and nobody waits for one that hangs in a disk.

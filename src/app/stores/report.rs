@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::shared::Beat;
 use crate::breaker::fleet::{ALIVE, Fleet, Report};
 use crate::mirror::tally::EDGES_MS;
-use crate::rollout::plan::Evidence;
+use crate::rollout::plan::{Evidence, Match};
 
 /// Round trips of the last so many beats are reported: about ten minutes.
 const BEATS: usize = 120;
@@ -26,6 +26,8 @@ pub(crate) struct Said {
     pub(crate) quota: Option<f64>,
     /// Round trips of the last ten minutes, by `EDGES_MS`.
     pub(crate) latency: Vec<u64>,
+    /// Pairs that the validator has compared since the share changed, and those that match.
+    pub(crate) pairs: Option<(u64, u64)>,
 }
 
 /// The window over a histogram that only grows.
@@ -56,8 +58,11 @@ pub(super) fn together(beats: &[Beat]) -> (Fleet, Evidence) {
     let live: Vec<&Said> = said.iter().filter(|(age, _)| *age < ALIVE).map(|(_, said)| said).collect();
     let closed: Option<Vec<bool>> = live.iter().map(|said| said.closed).collect();
     let quota: Option<Vec<f64>> = live.iter().map(|said| said.quota).collect();
+    let pairs: Option<Vec<(u64, u64)>> = live.iter().map(|said| said.pairs).collect();
+    let sum = |one: (u64, u64), two: (u64, u64)| (one.0.saturating_add(two.0), one.1.saturating_add(two.1));
+    let pairs = pairs.and_then(|all| all.into_iter().reduce(sum));
     let evidence = Evidence {
-        matching: None,
+        matching: pairs.map(|(pairs, matched)| Match { pairs, matched }),
         breaker_closed: closed.filter(|all| !all.is_empty()).map(|all| all.into_iter().all(|closed| closed)),
         p95_ms: p95(&live),
         quota: quota.and_then(|all| all.into_iter().reduce(f64::max)),
@@ -94,7 +99,7 @@ mod tests {
     fn good() -> Said {
         let mut latency = vec![0; EDGES_MS.len() + 1];
         latency[3] = 99;
-        Said { closed: Some(true), tripped_ms: None, quota: Some(0.2), latency }
+        Said { closed: Some(true), quota: Some(0.2), latency, pairs: Some((10, 9)), ..Said::default() }
     }
 
     #[test]
@@ -103,6 +108,15 @@ mod tests {
         assert_eq!((fleet.live, fleet.trips()), (2, false));
         assert_eq!((evidence.breaker_closed, evidence.quota), (Some(true), Some(0.2)));
         assert_eq!(evidence.p95_ms, Some(EDGES_MS[3] as f64));
+        assert_eq!(evidence.matching, Some(Match { pairs: 20, matched: 18 }), "the fleet's sum");
+        let older: Said =
+            serde_json::from_str(r#"{"closed":true,"tripped_ms":null,"quota":0.1,"latency":[]}"#)
+                .expect("a pod of an older version");
+        assert_eq!(
+            together(&[beat(0, &good()), beat(0, &older)]).1.matching,
+            None,
+            "it says nothing of pairs"
+        );
         let open = Said { closed: Some(false), quota: Some(0.9), tripped_ms: Some(5_000), ..good() };
         let (fleet, evidence) = together(&[beat(0, &good()), beat(0, &open), beat(0, &open)]);
         assert!(fleet.trips());

@@ -10,7 +10,7 @@ use crate::config::var::{About, Group, Var};
 pub static METRICS_LISTEN: Var<SocketAddr> = Var::new(
     Group::Operations,
     "CROSSFADE_METRICS_LISTEN",
-    "Listener of `/metrics`, `/healthz`, `/readyz`, nothing else.",
+    "Listener of `/metrics`, `/healthz`, `/readyz` and the rollout's `/gate`, nothing else.",
 )
 .default("0.0.0.0:9464");
 
@@ -69,7 +69,7 @@ pub static LOG_FORMAT: Var<LogFormat> =
 pub static STATE_DIR: Var<Text> = Var::new(
     Group::Operations,
     "CROSSFADE_STATE_DIR",
-    "Folder for what outlives the process: last good flags, the breaker's state, the validator's reports. One for each pod.",
+    "Folder for what outlives the process: flags, breaker, plan, reports, records. One for each pod.",
 )
 .unset("nothing is kept: a pod that starts while its flag store is down puts nobody on Realtime")
 .example("/var/lib/crossfade");

@@ -107,7 +107,7 @@ pub struct Gate {
     pub why: String,
 }
 
-/// Every gate's answer: the body of `GET /api/v1/gate`.
+/// Every gate's answer, in `GET /api/v1/plan` and `GET /gate`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct GateReport {
     /// Whether all of them pass.
@@ -130,7 +130,7 @@ pub fn judge(gates: &Gates, evidence: &Evidence) -> GateReport {
         let why = match closed {
             Some(true) => "closed in every pod",
             Some(false) => "not closed in every pod",
-            None => "no pod has reported",
+            None => "a pod has not reported, or its emergency switch is on",
         };
         let value = closed.map(|closed| f64::from(u8::from(closed)));
         asked.push(Gate {
@@ -164,7 +164,8 @@ fn below(name: &'static str, value: Option<f64>, limit: f64) -> Gate {
     let why = match value {
         Some(value) if value < limit => format!("{value:.3} is below {limit}"),
         Some(value) => format!("{value:.3} is not below {limit}"),
-        None => "nothing was measured".to_owned(),
+        None if name == "p95_ms" => "too few round trips were measured in the last ten minutes".to_owned(),
+        None => "a pod has not reported how much of the plan it uses".to_owned(),
     };
     Gate { name, value, limit, verdict: verdict(value.map(|value| value < limit)), why }
 }
@@ -172,7 +173,7 @@ fn below(name: &'static str, value: Option<f64>, limit: f64) -> Gate {
 fn matching(gate: MatchGate, found: Option<Match>) -> Gate {
     let limit = gate.ratio;
     let Some(Match { pairs, matched }) = found.filter(|found| found.pairs > 0) else {
-        let why = "nothing was compared".to_owned();
+        let why = "the validator has compared nothing since the share changed".to_owned();
         return Gate { name: "match", value: None, limit, verdict: Verdict::NoData, why };
     };
     let ratio = matched.min(pairs) as f64 / pairs as f64;

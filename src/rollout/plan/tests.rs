@@ -203,3 +203,52 @@ proptest! {
         }
     }
 }
+
+/// The shipped plans of the migration documents from start to end on a virtual clock, a look each half minute: a trip
+/// in the middle, a person who goes on days later, a restart, nights without data, and a failing gate.
+#[test]
+fn the_migration_plans_are_driven_through_eight_and_two_weeks() {
+    for (name, text, _) in &FILES[1..] {
+        let plan = Plan::parse(text.as_bytes()).unwrap();
+        let bakes: u64 = plan.steps.iter().map(|step| step.bake_seconds).sum();
+        let mut stage =
+            Stage { runner: Runner::new(plan.clone(), Progress::IDLE), flags: Percent::ZERO, now: 1_000_000 };
+        stage.say(Command::Start);
+        let (mut seen, mut tripped, mut elapsed) = (vec![stage.flags], false, 0_u64);
+        let middle = plan.steps[0].bake_seconds + plan.steps[1].bake_seconds / 2;
+        let idle = Evidence { p95_ms: None, ..GOOD };
+        while stage.runner.progress().phase == Phase::Running {
+            // Six hours of each night nobody speaks: that time does not count.
+            let night = elapsed % 86_400 >= 64_800;
+            stage.turn(30, if night { &idle } else { &GOOD });
+            elapsed += 30;
+            if stage.flags != *seen.last().unwrap() {
+                seen.push(stage.flags);
+            }
+            if !tripped && stage.runner.progress().step == 1 && elapsed > middle {
+                tripped = true;
+                let (flags, before) = (stage.flags, stage.runner.progress());
+                assert!(before.baked_ms > 0);
+                stage.runner.watch(&GOOD, stage.flags, true, stage.now);
+                stage.write();
+                assert_eq!(stage.runner.progress().phase, Phase::Paused(Why::FleetTrip));
+                stage.turn(3 * 86_400, &GOOD);
+                assert_eq!((stage.flags, stage.runner.progress().step), (flags, 1), "it stays, and waits");
+                let saved = serde_json::to_string(&stage.runner.progress()).unwrap();
+                stage.runner = Runner::new(plan.clone(), serde_json::from_str(&saved).unwrap());
+                stage.say(Command::Resume);
+                assert_eq!((stage.flags, stage.runner.progress().baked_ms), (flags, 0), "the step anew");
+                stage.turn(30, &Evidence { quota: Some(0.95), ..GOOD });
+            }
+            // A restart each day changes nothing.
+            if elapsed % 86_400 == 0 {
+                let saved = serde_json::to_string(&stage.runner.progress()).unwrap();
+                stage.runner = Runner::new(plan.clone(), serde_json::from_str(&saved).unwrap());
+            }
+        }
+        let steps: Vec<Percent> = plan.steps.iter().map(|step| step.percent).collect();
+        assert_eq!(seen, steps, "{name}: every step once, none twice");
+        assert_eq!((stage.flags, stage.runner.progress().phase), (Percent::FULL, Phase::Done), "{name}");
+        assert!(tripped && elapsed >= bakes * 4 / 3, "{name}: {elapsed} s for {bakes} s of bakes");
+    }
+}

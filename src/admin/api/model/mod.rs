@@ -3,6 +3,7 @@
 
 mod manage;
 mod noise;
+mod plan;
 mod status;
 mod types;
 
@@ -10,6 +11,7 @@ pub use manage::{
     Audit, Changed, Decision, Preview, Rollout, Rule, Session, SessionList, SessionMirror, SessionRow, Window,
 };
 pub use noise::{NoiseList, NoiseRule, Proposed};
+pub use plan::{Gate, Plan, Step};
 pub use status::{
     Breaker, Counts, Flow, History, Latency, Mirror, Point, Quantiles, Quota, RolloutBrief, Sessions,
     Setting, Spool, Status, Tier, Trigger, Upstream,

@@ -1,0 +1,309 @@
+//! The plan of a single pod as real processes: by API and by command, kept by the disk, and a disk that hangs.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::admin::{OPERATE, TOKEN};
+use super::http::{ask, get};
+use super::process::{Emulator, HANG, Proxy, ran, until};
+use super::raw;
+use super::redis::{Redis, is_here};
+
+const PERCENT: &str = "crossfade_rollout_percent";
+const ANY: [(&str, &str); 1] = [("If-Match", "*")];
+
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("crossfade-planned-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.join(name).to_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).unwrap_or(());
+    }
+}
+
+/// Without gates: what passes by itself.
+fn plan() -> Value {
+    let steps = json!([
+        { "percent": "10", "bake_seconds": 1 }, { "percent": "20", "bake_seconds": 7_000_000 },
+        { "percent": "100", "bake_seconds": 1 },
+    ]);
+    json!({ "schema": 1, "name": "short", "steps": steps, "gates": {} })
+}
+
+/// Started anew in the same folder.
+fn pod(emulator: &Emulator, folder: &Folder, more: &[(&str, &str)]) -> Proxy {
+    let state = folder.path("state");
+    let mut env = vec![("CROSSFADE_STATE_DIR", state.as_str()), OPERATE, ("CROSSFADE_ROLLOUT_PERCENT", "2")];
+    env.extend(more);
+    Proxy::start("127.0.0.1:9".parse().unwrap(), Some(emulator), &env)
+}
+
+async fn shown(proxy: &Proxy) -> (String, u64, Value) {
+    let plan = proxy.shows("/api/v1/plan").await;
+    let step = plan["step"].as_u64().unwrap_or(0);
+    (plan["phase"].as_str().unwrap().to_owned(), step, plan["why"].clone())
+}
+
+#[tokio::test]
+async fn a_single_pods_plan_goes_by_itself_is_kept_by_the_disk_and_obeys_people() {
+    let (emulator, folder) = (Emulator::start(&[]), Folder::new("kept"));
+    let first = pod(&emulator, &folder, &[]);
+    assert_eq!(shown(&first).await, ("none".to_owned(), 0, Value::Null));
+    let begin = ("POST", "/api/v1/plan/start");
+    let (status, refused) = first.change(begin, &[], json!({ "plan": plan() })).await;
+    assert_eq!((status, &refused["error"]["code"]), (428, &json!("if_match_required")));
+    let (status, refused) = first.change(begin, &ANY, json!({})).await;
+    assert_eq!((status, &refused["error"]["code"]), (409, &json!("plan_refused")), "there is none");
+    let falling = json!({ "schema": 1, "name": "p", "steps": [] });
+    let (status, refused) = first.change(begin, &ANY, json!({ "plan": falling })).await;
+    assert_eq!((status, &refused["error"]["field"]), (422, &json!("plan")));
+    let once = [("If-Match", "none"), ("Idempotency-Key", "begin")];
+    let asked = json!({ "plan": plan(), "reason": "we are ready" });
+    let (status, done) = first.change(begin, &once, asked.clone()).await;
+    assert_eq!((status, &done["after"]["percent"]), (200, &json!(10.0)), "{done}");
+    let (status, again) = first.change(begin, &once, asked).await;
+    assert_eq!((status, &again), (200, &done), "repeated, not done twice");
+    let (status, stale) =
+        first.change(("POST", "/api/v1/plan/promote"), &[("If-Match", "none")], json!({})).await;
+    assert_eq!((status, &stale["error"]["code"]), (412, &json!("stale_version")));
+    // The first step bakes by itself; the second takes months.
+    first.until_value(PERCENT, 20.0).await;
+    first.until_value("crossfade_plan_step", 2.0).await;
+    assert_eq!(shown(&first).await, ("running".to_owned(), 2, Value::Null));
+    let trail = first.shows("/api/v1/audit").await;
+    assert!(trail["entries"].as_array().unwrap().iter().any(|entry| {
+        entry["action"] == "plan_start" && entry["outcome"] == "done" && entry["reason"] == "we are ready"
+    }));
+    first.process.signal("KILL");
+    drop(first);
+
+    let second = pod(&emulator, &folder, &[]);
+    assert_eq!(second.value(PERCENT).await, 20.0, "not the variable's 2 %");
+    assert_eq!(shown(&second).await, ("running".to_owned(), 2, Value::Null));
+    // A person's own share pauses the plan and is kept, so that nobody is told it would be forgotten.
+    let fader = ("PUT", "/api/v1/rollout");
+    let (status, moved) = second.change(fader, &ANY, json!({ "percent": 5 })).await;
+    assert_eq!((status, moved["warnings"].to_string().contains("forget")), (200, false), "{moved}");
+    until("it pauses", async || (shown(&second).await.2 == "moved").then_some(())).await;
+    second.process.signal("KILL");
+    drop(second);
+
+    let third = pod(&emulator, &folder, &[]);
+    assert_eq!(third.value(PERCENT).await, 5.0);
+    commanded(&third).await;
+    drop(third);
+    // Ended at 0 %, and another variable is a person's word.
+    assert_eq!(pod(&emulator, &folder, &[]).value(PERCENT).await, 0.0);
+    assert_eq!(pod(&emulator, &folder, &[("CROSSFADE_ROLLOUT_PERCENT", "3")]).value(PERCENT).await, 3.0);
+}
+
+/// The plan, paused in its second step, by command: on, looked at, and ended.
+async fn commanded(pod: &Proxy) {
+    let admin = pod.admin.to_string();
+    let command = async |words: &[&str]| {
+        let env = [("CROSSFADE_ADMIN_TOKEN", TOKEN)];
+        ran(&[&["plan"][..], words, &["--admin", &admin]].concat(), &env).await
+    };
+    let (code, out, err) = command(&["resume"]).await;
+    assert_eq!(
+        (code, out.as_str()),
+        (
+            Some(0),
+            "resume: short is running, step 2, 20 %\nnote: this pod's plan alone: other pods, if there are any, have none of it\n"
+        ),
+        "{err}"
+    );
+    assert_eq!(pod.value(PERCENT).await, 20.0);
+    let (code, out, _) = command(&["show", "--json"]).await;
+    let told: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &told["phase"], &told["kept_in"]), (Some(0), &json!("running"), &json!("state_dir")));
+    let (code, out, _) = command(&[]).await;
+    assert!(code == Some(0) && out.contains("step 2") && out.contains("gates (this_pod): pass"), "{out}");
+    let (code, _, err) = command(&["resume"]).await;
+    assert!(code == Some(69) && err.contains("not possible"), "{err}");
+    let (code, _, err) = ran(&["plan", "pause", "--admin", &admin], &[]).await;
+    assert!(code == Some(64) && err.contains("CROSSFADE_ADMIN_TOKEN"), "{err}");
+    let (code, _, err) = command(&["start", "/no/such/plan"]).await;
+    assert!(code == Some(64) && err.contains("/no/such/plan"), "{err}");
+    assert_eq!(command(&["abort", "--reason", "enough"]).await.0, Some(0));
+    assert_eq!(pod.value(PERCENT).await, 0.0);
+}
+
+#[tokio::test]
+async fn a_plan_in_redis_is_one_for_both_pods_and_waits_when_redis_is_away() {
+    if !is_here() {
+        return;
+    }
+    let (emulator, mut redis) = (Emulator::start(&[]), Redis::start("plan", &[]));
+    let url = redis.url();
+    let start = || {
+        let env = [("CROSSFADE_REDIS_URL", url.as_str()), ("CROSSFADE_FLAGS_POLL", "1h"), OPERATE];
+        let env = [&env[..], &[("CROSSFADE_SERVICE", "shop")]].concat();
+        Proxy::start("127.0.0.1:9".parse().unwrap(), Some(&emulator), &env)
+    };
+    redis.publish("shop", r#"{"schema":1,"version":1,"percent":"1"}"#);
+    let (one, two) = (start(), start());
+    for pod in [&one, &two] {
+        pod.until_value("crossfade_fleet_pods", 2.0).await;
+    }
+    let mut long = plan();
+    long["steps"][0]["bake_seconds"] = json!(7_000_000);
+    let begin = ("POST", "/api/v1/plan/start");
+    let (status, done) = one.change(begin, &[("If-Match", "none")], json!({ "plan": long })).await;
+    assert_eq!((status, &done["after"]["phase"]), (200, &json!("running")), "{done}");
+    for pod in [&one, &two] {
+        pod.until_value(PERCENT, 10.0).await;
+        until("both know of it", async || (shown(pod).await.1 == 1).then_some(())).await;
+    }
+    let seen = two.shows("/api/v1/plan").await;
+    assert_eq!((&seen["kept_in"], &seen["scope"]), (&json!("redis"), &json!("fleet")));
+    // What was seen on one pod is good on the other.
+    let version = [("If-Match", seen["version"].as_str().unwrap())];
+    let (status, done) = one.change(("POST", "/api/v1/plan/promote"), &version, json!({})).await;
+    assert_eq!((status, &done["after"]["percent"]), (200, &json!(20.0)), "{done}");
+    let (status, stale) = two.change(("POST", "/api/v1/plan/promote"), &version, json!({})).await;
+    assert_eq!((status, &stale["error"]["code"]), (412, &json!("stale_version")));
+    one.until_value(PERCENT, 20.0).await;
+    assert_eq!(two.change(("POST", "/api/v1/plan/pause"), &[], json!({})).await.0, 200);
+    until("both pause", async || (shown(&one).await.2 == "person").then_some(())).await;
+    redis.down();
+    until("it is told", async || {
+        let plan = one.shows("/api/v1/plan").await;
+        plan["holds"].to_string().contains("Redis cannot be reached").then_some(())
+    })
+    .await;
+    let (status, _) = one.change(("POST", "/api/v1/plan/resume"), &ANY, json!({})).await;
+    assert_eq!((status, one.value(PERCENT).await), (503, 20.0), "nobody moves");
+    until("what was measured grows old", async || {
+        let (_, body) = get(one.metrics, "/gate?hold=200").await;
+        let body: Value = serde_json::from_str(&body).unwrap();
+        body["gates"].as_array().unwrap().iter().all(|gate| gate["verdict"] == "no_data").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_missing_for_a_plan_is_said() {
+    let emulator = Emulator::start(&[]);
+    let nowhere = Proxy::start("127.0.0.1:9".parse().unwrap(), Some(&emulator), &[OPERATE]);
+    let several = [OPERATE, ("CROSSFADE_PODS", "3"), ("CROSSFADE_STATE_DIR", "/nonexistent")];
+    for (proxy, word) in [
+        (&nowhere, "CROSSFADE_STATE_DIR"),
+        (&pod(&emulator, &Folder::new("several"), &several[1..2]), "CROSSFADE_REDIS_URL"),
+    ] {
+        let (status, refused) =
+            proxy.change(("POST", "/api/v1/plan/start"), &ANY, json!({ "plan": plan() })).await;
+        let message = refused["error"]["message"].as_str().unwrap();
+        assert!(status == 409 && message.contains(word), "{status} {message}");
+        let (status, body) = get(proxy.metrics, "/gate").await;
+        assert_eq!(status, 503, "no data holds: {body}");
+    }
+}
+
+#[tokio::test]
+async fn the_gate_is_503_until_everything_that_is_asked_passes() {
+    let emulator = Emulator::start(&[]);
+    let proxy = Proxy::start("127.0.0.1:9".parse().unwrap(), Some(&emulator), &[OPERATE]);
+    let gate = async |method: &str, query: &str| {
+        let (status, _, body) = ask(proxy.metrics, (method, &format!("/gate{query}")), &[], "{}").await;
+        (status, body)
+    };
+    until("one gate passes", async || (gate("GET", "?gate=quota").await.0 == 200).then_some(())).await;
+    let (status, body) = gate("GET", "").await;
+    assert_eq!((status, &body["pass"], &body["scope"]), (503, &json!(false), &json!("this_pod")), "{body}");
+    let (status, body) = gate("GET", "?gate=quota,match").await;
+    assert_eq!(
+        (status, &body["pass"], &body["fail"]),
+        (503, &json!(false), &json!(false)),
+        "nothing is compared"
+    );
+    assert_eq!(gate("POST", "?gate=quota").await.0, 200, "Flagger asks by POST");
+    assert_eq!(gate("GET", "?hold=200").await.0, 200, "Argo Rollouts reads the body");
+    let (status, body) = gate("GET", "?gate=quoat").await;
+    assert_eq!((status, &body["pass"]), (400, &json!(false)));
+    // While a hand is on the switch there is no evidence for this share.
+    let verdict = async || gate("GET", "?gate=breaker&hold=200").await.1["gates"][0]["verdict"].clone();
+    assert_ne!(verdict().await, "no_data", "it has a state from the start");
+    let switch = ("POST", "/api/v1/rollout/emergency-off");
+    assert_eq!(proxy.change(switch, &[], json!({ "on": true })).await.0, 200);
+    until("it holds", async || (verdict().await == "no_data").then_some(())).await;
+}
+
+/// A volume that hangs, as a FIFO that nobody writes into.
+fn hang(path: &str) {
+    let made = std::process::Command::new("mkfifo").arg(path).status().unwrap();
+    assert!(made.success(), "mkfifo {path}");
+}
+
+#[tokio::test]
+async fn a_state_directory_that_hangs_holds_up_nobody_and_is_told() {
+    let (emulator, folder) = (Emulator::start(&[]), Folder::new("hangs"));
+    std::fs::create_dir_all(folder.path("state")).unwrap();
+    for file in ["plan.json", "flags-file.json"] {
+        hang(&folder.path(&format!("state/{file}")));
+    }
+    let service = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let state = folder.path("state");
+    let env = [
+        ("CROSSFADE_STATE_DIR", state.as_str()),
+        ("CROSSFADE_ROLLOUT_PERCENT", "25"),
+        ("CROSSFADE_BREAKER", "forced_closed"),
+        OPERATE,
+    ];
+    let proxy = Proxy::start(service.local_addr().unwrap(), Some(&emulator), &env);
+    proxy.process.line(|line| line.contains("CROSSFADE_STATE_DIR does not answer").then_some(()));
+    proxy.until_ready(200).await;
+    served(&proxy, &service).await;
+    assert_eq!(proxy.value(PERCENT).await, 0.0, "which step held is not known");
+    let plan = proxy.shows("/api/v1/plan").await;
+    assert!(plan["holds"].to_string().contains("CROSSFADE_STATE_DIR does not answer"), "{plan}");
+    let (status, refused) =
+        proxy.change(("POST", "/api/v1/plan/start"), &ANY, json!({ "plan": self::plan() })).await;
+    assert_eq!((status, &refused["error"]["code"]), (503, &json!("plan_unavailable")));
+    // The disk answers: the step that it knows holds from then on.
+    let progress = json!({ "step": 1, "phase": { "paused": "person" }, "baked_ms": 0, "seen_unix_ms": 0, "written": true });
+    let held = json!({ "revision": 3, "plan": self::plan(), "progress": progress });
+    let book = json!({ "form": 1, "held": held, "percent": "20", "configured": "25" });
+    let path = folder.path("state/plan.json");
+    tokio::task::spawn_blocking(move || std::fs::write(path, book.to_string()).unwrap()).await.unwrap();
+    proxy.until_value(PERCENT, 20.0).await;
+    until("the plan is shown", async || {
+        (shown(&proxy).await == ("paused".to_owned(), 2, json!("person"))).then_some(())
+    })
+    .await;
+    served(&proxy, &service).await;
+    drop(proxy);
+
+    // So does a store whose saved value hangs: nobody is on Realtime, and everybody is served.
+    let missing = ("CROSSFADE_FLAGS_FILE", "/nonexistent/flags.json");
+    let env = [env[0], env[1], missing];
+    std::fs::remove_file(folder.path("state/plan.json")).unwrap_or(());
+    let proxy = Proxy::start(service.local_addr().unwrap(), Some(&emulator), &env);
+    proxy.process.line(|line| line.contains("a store's saved flags").then_some(()));
+    served(&proxy, &service).await;
+    assert_eq!(proxy.value("crossfade_rollout_tier_known{tier=\"file\"}").await, 0.0);
+}
+
+/// A client gets what the service writes.
+async fn served(proxy: &Proxy, service: &TcpListener) {
+    let (mut client, mut writer): (TcpStream, TcpStream) = raw::session(proxy.clients, service).await;
+    let frame = b"\x82\x05hello";
+    writer.write_all(frame).await.unwrap();
+    let mut got = [0; 7];
+    tokio::time::timeout(HANG, client.read_exact(&mut got)).await.unwrap().unwrap();
+    assert_eq!(&got, frame);
+}
