@@ -177,7 +177,7 @@ pub(super) fn families() -> impl Iterator<Item = &'static Family> {
         .chain(&super::published::FAMILIES)
         .chain(&super::table::FAMILIES)
         .chain(&super::events::FAMILIES)
-        .chain(&super::matching::FAMILIES)
+        .chain(super::matching::families())
         .chain(&super::process::FAMILIES)
         .chain(&super::flags::FAMILIES)
 }

@@ -9,10 +9,10 @@ use tokio::sync::{Notify, mpsc, watch};
 use super::events::{self, EventFigures, EventOffer};
 use super::figures::SideFigures;
 use super::ops::{Links, View, Word};
-use super::reports;
 use super::side::{self, Book, EventPublisher, Side};
 use super::table::{self, TableFigures, TableOffer};
 use super::{StartError, Tuning, ending, seed, settings};
+use super::{parity, reports};
 use crate::budget::Budget;
 use crate::config::{Config, MirrorFormat, Readback};
 use crate::ledger::Ledger;
@@ -52,7 +52,7 @@ impl Behind<'_> {
     pub(super) fn start(
         self,
         running: &Arc<Running>,
-        (receiver, budget, epoch): (TapReceiver, Arc<Budget>, Epoch),
+        (receiver, budget, epoch, parity): (TapReceiver, Arc<Budget>, Epoch, Option<parity::Plan>),
         stop: Arc<Notify>,
     ) -> Result<JoinHandle<()>, StartError> {
         let config = self.config;
@@ -75,6 +75,7 @@ impl Behind<'_> {
         let maker = Events::new(&instance, config.mirror.events_max_age);
         let events = sender.map(|sender| EventPublisher::new(maker, epoch, sender));
         let (scene, writer) = self.watch_scene(&instance, epoch)?;
+        let parity = self.start_parity(parity, epoch)?;
         let runtime = runtime().map_err(StartError::Thread)?;
         let life = move || {
             let local = tokio::task::LocalSet::new();
@@ -83,6 +84,7 @@ impl Behind<'_> {
                 let (publish, readback) = join_links(self.link, topics);
                 let acked = sampling.splits().then(|| acked(limits, &publisher, epoch));
                 let mut intake = side::Intake::new(machines, budget, epoch, sampling).with_table(offer);
+                intake.set_parity(parity);
                 intake.set_spools(spool.is_some());
                 let side = Side {
                     tap: receiver,
@@ -148,6 +150,16 @@ impl Behind<'_> {
             figures: Arc::clone(&self.proofs),
         };
         Ok((scene, writer))
+    }
+
+    /// Starts the thread that asks who may read, where that is compared.
+    fn start_parity(
+        &self,
+        plan: Option<parity::Plan>,
+        epoch: Epoch,
+    ) -> Result<Option<parity::Watcher>, StartError> {
+        let started = plan.map(|plan| plan.start(self.link.clone(), Arc::clone(&self.proofs), epoch.at));
+        started.transpose().map_err(StartError::Thread)
     }
 
     /// Starts the spool where one is asked for.

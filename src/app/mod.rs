@@ -35,6 +35,7 @@ pub(crate) mod flags;
 mod life;
 mod line;
 pub(crate) mod ops;
+pub(crate) mod parity;
 pub(crate) mod reports;
 pub(crate) mod settings;
 pub(crate) mod side;
@@ -152,6 +153,7 @@ struct Parts {
     breaker: Breaker,
     epoch: Epoch,
     decider: Decider,
+    parity: Option<parity::Plan>,
 }
 
 impl App {
@@ -187,13 +189,14 @@ impl App {
         let (identity, mut tiers) = settings::rollout(config)?;
         let stores = stores::Stores::open(config, &identity, &mut tiers);
         let flags = FlagBook::new(identity, tiers);
-        let mirrors = config.supabase.is_some();
+        let (mirrors, parity) = (config.supabase.is_some(), parity::open(config)?);
         let decider = Decider {
             standing: flags.subscribe(),
             configured: mirrors,
             native: config.supabase.as_ref().is_some_and(|supabase| supabase.anon_key.is_some()),
             mirror_percent: Percent::from_units(config.mirror.percent.thousandths()).unwrap_or(Percent::FULL),
             view: view.subscribe(),
+            capture: parity.as_ref().map(parity::Plan::capture),
         };
         let mirroring = Mirroring {
             tap: mirrors.then_some(tap),
@@ -208,7 +211,8 @@ impl App {
         let words = mpsc::channel(WORDS_MAX);
         let probes = mpsc::channel(4);
         let (proxy, decide) = (settings::proxy(config)?, decider.clone().into_fn());
-        let parts = Parts { ledger, budget, receiver, words, probes, policy, view, breaker, epoch, decider };
+        let parts =
+            Parts { ledger, budget, receiver, words, probes, policy, view, breaker, epoch, decider, parity };
         let running = match listener {
             Some(listener) => Server::start_on(listener, proxy, decide, mirroring)?,
             None => Server::start(proxy, decide, mirroring)?,
@@ -283,7 +287,7 @@ impl App {
                     proofs: Arc::clone(&eyes.proofs),
                     standing: eyes.standing.clone(),
                 };
-                let book = (parts.receiver, parts.budget, parts.epoch);
+                let book = (parts.receiver, parts.budget, parts.epoch, parts.parity);
                 Some(behind.start(&running, book, Arc::clone(&stop_side))?)
             }
         };

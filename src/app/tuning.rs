@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
+use super::parity;
 use crate::validator::noise::{Noise, Rule};
 
 /// The longest file that is read, in bytes.
@@ -13,6 +14,7 @@ const BYTES_MAX: u64 = 256 << 10;
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct File {
+    parity: Option<parity::Section>,
     validator: Validator,
 }
 
@@ -21,6 +23,8 @@ struct File {
 pub(super) struct Fine {
     /// What may differ between two deliveries.
     pub noise: Noise,
+    /// Whether and how authorization is compared.
+    pub parity: Option<parity::Settings>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -46,7 +50,8 @@ pub(super) fn fine(path: Option<&Path>) -> Result<Fine, String> {
 
 fn parse(text: &str) -> Result<Fine, String> {
     let file: File = toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
-    Ok(Fine { noise: Noise::new(file.validator.noise)? })
+    let parity = file.parity.map(parity::Section::check).transpose()?;
+    Ok(Fine { noise: Noise::new(file.validator.noise)?, parity })
 }
 
 #[cfg(test)]
@@ -69,6 +74,12 @@ mod tests {
             ("[[validator.noise]]\npointer = \"/a\"\nallow = \"forget\"", "forget"),
             ("[[validator.noise]]\npointer = \"a\"\nallow = \"ignore\"", "rule 1"),
             ("[braker]\nx = 1", "braker"),
+            ("[parity]\nusers = 3", "token"),
+            ("[parity]\ntoken = \"jwt:sub\"", "cookie:NAME"),
+            ("[parity]\ntoken = \"cookie:sb\"\nusers = 1001", "parity.users"),
+            ("[parity]\ntoken = \"cookie:sb\"\nwindow = 0", "parity.window"),
+            ("[parity]\ntoken = \"cookie:sb\"\nprobes = 3", "probes"),
+            ("[parity]\ntoken = \"cookie:sb\"\nonly = [\"\"]", "parity.only"),
         ] {
             let error = parse(text).unwrap_err();
             assert!(error.contains(word), "{error}");

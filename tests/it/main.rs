@@ -27,6 +27,7 @@ mod made;
 mod memory;
 mod metrics;
 mod native;
+mod parity;
 mod pods;
 mod process;
 mod raw;
