@@ -1,11 +1,13 @@
 //! Authorization parity as a process: users with tokens of their own, policies in the emulator, and a service that
 //! sends as it likes. What the process calls over and under is held against what the test made so.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossfade::emulator::{Claims, Secret};
+use crossfade::rollout::{KeyHasher, UserKey};
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
@@ -23,6 +25,7 @@ const RULES: &str = "[[rule]]\nevent = \"alert\"\nclass = \"critical\"\nshared =
 const POLICIES: &str = "member:room:*:r\n";
 const TUNING: &str =
     "[parity]\ntoken = \"header:authorization\"\nusers = 20\nprobes_per_minute = 300\nwindow = 2\n";
+const HASH_SECRET: &str = "names in samples";
 const LATER: i64 = 4_000_000_000;
 const LONG_AGO: i64 = 1_000_000_000;
 
@@ -82,6 +85,7 @@ impl Scene {
             ("CROSSFADE_MIRROR_FORMAT", "both"),
             ("CROSSFADE_TUNING", &tuning),
             ("CROSSFADE_STATE_DIR", &state),
+            ("CROSSFADE_KEY_HASH_SECRET", HASH_SECRET),
             ("CROSSFADE_DRAIN_GRACE", "5s"),
             ("CROSSFADE_DRAIN_SETTLE", "1s"),
         ];
@@ -91,10 +95,10 @@ impl Scene {
         Self { emulator, proxy, service, dir }
     }
 
-    async fn user(&self, token: Option<&str>, receives: bool) -> User {
+    async fn user(&self, name: &str, token: Option<&str>, receives: bool) -> User {
         let authorization =
             token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
-        let mut client = raw::ask(self.proxy.clients, &authorization).await;
+        let mut client = raw::ask(self.proxy.clients, &format!("X-User-Id: {name}\r\n{authorization}")).await;
         let (service, _) = raw::upgraded(&self.service, "").await;
         assert!(raw::head(&mut client).await.starts_with("HTTP/1.1 101 "));
         User { _client: client, service, receives }
@@ -156,21 +160,20 @@ async fn each_user_is_called_what_he_is() {
     let scene = Scene::open("verdicts", TUNING).await;
     let (member, guest, expired) = (token("member", LATER), token("guest", LATER), token("member", LONG_AGO));
     let users = vec![
-        scene.user(Some(&member), true).await,
-        scene.user(Some(&member), false).await, // over
-        scene.user(Some(&guest), true).await,   // under
-        scene.user(Some(&guest), true).await,   // under
-        scene.user(Some(&guest), false).await,
-        scene.user(Some(&expired), true).await,
-        scene.user(None, true).await,
+        scene.user("right", Some(&member), true).await,
+        scene.user("over-1", Some(&member), false).await,
+        scene.user("over-2", Some(&member), false).await,
+        scene.user("under", Some(&guest), true).await,
+        scene.user("outside", Some(&guest), false).await,
+        scene.user("expired", Some(&expired), true).await,
+        scene.user("no-token", None, true).await,
     ];
     scene.proxy.until_value(WATCHED, 6.0).await;
     let talk = Talk::start(users);
     let scrape = until("everybody was asked about", async || {
         let scrape = scene.proxy.scrape().await;
-        // The first list has each of the six once; two members and four others.
-        let judged = checks(&scrape, "agree") >= 2.0 && checks(&scrape, "over") >= 1.0;
-        (judged && checks(&scrape, "under") >= 2.0 && unknown(&scrape, "expired") >= 1.0).then_some(scrape)
+        let judged = ["agree", "over", "under"].iter().all(|verdict| checks(&scrape, verdict) >= 1.0);
+        (judged && unknown(&scrape, "expired") >= 1.0).then_some(scrape)
     })
     .await;
     let strangers: f64 =
@@ -191,23 +194,29 @@ async fn each_user_is_called_what_he_is() {
     // Who was called what is in the reports.
     let step = std::fs::read_dir(dir.0.join("state/reports")).unwrap().map(|one| one.unwrap().path());
     let step = step.filter(|path| path.extension().is_some_and(|ending| ending == "json"));
-    let step = step.into_iter().find(|path| path.file_name().unwrap().to_str().unwrap().starts_with("step-"));
-    let text = std::fs::read_to_string(step.unwrap()).unwrap();
+    let mut step = step.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("step-"));
+    let text = std::fs::read_to_string(step.next().unwrap()).unwrap();
     assert!(!text.contains("eyJ"), "a token shows: {text}");
     let report: Value = serde_json::from_str(&text).unwrap();
     let samples = report["parity"]["samples"].as_array().unwrap();
-    let of = |verdict: &str| {
+    let hasher = KeyHasher::new(HASH_SECRET.as_bytes());
+    let hash = |name: &str| hasher.hash(&UserKey::new(name.as_bytes())).to_string();
+    let of = |verdict: &str| -> BTreeSet<String> {
         let found = samples.iter().filter(|one| one["verdict"] == verdict);
-        found.inspect(|one| assert_eq!(one["topic"], TOPIC)).count()
+        let found = found.inspect(|one| assert_eq!(one["topic"], TOPIC));
+        found.map(|one| one["who"].as_str().unwrap().to_owned()).collect()
     };
-    assert_eq!((of("over"), of("under"), samples.len()), (1, 2, 3), "{text}");
+    let (over, under) = (of("over"), of("under"));
+    assert!(over.is_subset(&BTreeSet::from([hash("over-1"), hash("over-2")])) && !over.is_empty(), "{text}");
+    assert_eq!(under, BTreeSet::from([hash("under")]), "{text}");
+    assert_eq!(samples.len(), over.len() + 1, "each once: {text}");
 }
 
 #[tokio::test]
 async fn a_realtime_that_does_not_answer_is_no_verdict_and_harms_nobody() {
     let scene = Scene::open("stuck", TUNING).await;
     let member = token("member", LATER);
-    let users = vec![scene.user(Some(&member), true).await, scene.user(Some(&member), true).await];
+    let users = vec![scene.user("a", Some(&member), true).await, scene.user("b", Some(&member), true).await];
     let talk = Talk::start(users);
     until("somebody was asked about", async || {
         (checks(&scene.proxy.scrape().await, "agree") >= 1.0).then_some(())
@@ -240,7 +249,7 @@ fn threads(process: u32) -> Vec<String> {
 async fn nothing_is_taken_where_nobody_asked_for_it() {
     let scene = Scene::open("off", "").await;
     let member = token("member", LATER);
-    let users = vec![scene.user(Some(&member), true).await];
+    let users = vec![scene.user("a", Some(&member), true).await];
     let talk = Talk::start(users);
     let confirmed = "crossfade_mirror_messages_total{state=\"confirmed\"}";
     until(confirmed, async || (scene.proxy.value(confirmed).await >= 10.0).then_some(())).await;

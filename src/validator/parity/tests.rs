@@ -336,6 +336,7 @@ fn random_traffic_never_makes_a_false_verdict() {
         dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (dice >> 33) % sides
     };
+    let mut found = [0_usize; 2];
     for _ in 0..40 {
         let mut world = World::of(None);
         let mut members = Vec::new();
@@ -367,6 +368,8 @@ fn random_traffic_never_makes_a_false_verdict() {
             let allowed = world.allowed.iter().any(|(one, topic, _)| *one == no && *topic == sample.topic);
             let expected = if member { Verdict::Under } else { Verdict::Over };
             assert!(member != allowed && sample.verdict == expected, "{sample:?} {member} {allowed}");
+            found[usize::from(member)] += 1;
         }
     }
+    assert!(found.iter().all(|found| *found > 20), "something was judged: {found:?}");
 }
