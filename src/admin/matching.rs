@@ -27,6 +27,8 @@ pub struct MatchReadings {
     pub dead_rules: u64,
     /// Reports that could not be written.
     pub reports_lost: u64,
+    /// Authorization, where it is compared.
+    pub parity: Option<super::ParityReadings>,
 }
 
 fn some(scrape: &Scrape<'_>, of: fn(&MatchReadings) -> Option<f64>) -> Samples {
@@ -38,7 +40,11 @@ fn words(scrape: &Scrape<'_>, of: fn(&MatchReadings) -> &Vec<(&'static str, u64)
 }
 
 /// Every family of the validator.
-pub(super) static FAMILIES: [Family; 10] = [
+pub(super) fn families() -> impl Iterator<Item = &'static Family> {
+    FAMILIES.iter().chain(&super::parity::FAMILIES)
+}
+
+static FAMILIES: [Family; 10] = [
     counter(
         "crossfade_match_messages_total",
         "kind",

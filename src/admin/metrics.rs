@@ -184,7 +184,7 @@ pub(super) fn families() -> impl Iterator<Item = &'static Family> {
         .chain(&super::table::FAMILIES)
         .chain(&super::events::FAMILIES)
         .chain(&super::cold::FAMILIES)
-        .chain(&super::matching::FAMILIES)
+        .chain(super::matching::families())
         .chain(&super::process::FAMILIES)
         .chain(&super::flags::FAMILIES)
         .chain(&super::trips::FAMILIES)

@@ -73,6 +73,13 @@ fn full() -> Snapshot {
             verdicts: vec!["match"],
             verdict: "match",
             self_tests: vec![("passed", 1)],
+            parity: Some(ParityReadings {
+                checks: vec![("agree", 1), ("over", 2), ("under", 3), ("unknown", 4)],
+                unknown: vec![("expired", 4)],
+                pairs: vec![("listed", 9)],
+                watched: 5,
+                last_check_seconds: Some(1.5),
+            }),
             ..MatchReadings::default()
         }),
         rollout_live_percent: Some(12.0),

@@ -13,7 +13,7 @@ use super::report_rows;
 use super::reports;
 use super::side::{self, Book, EventPublisher, Side};
 use super::table::{self, TableFigures, TableOffer};
-use super::{StartError, Tuning, ending, seed, settings};
+use super::{StartError, Tuning, ending, parity, seed, settings};
 use crate::budget::Budget;
 use crate::config::{Config, MirrorFormat, Readback};
 use crate::ledger::Ledger;
@@ -57,7 +57,7 @@ impl Behind<'_> {
     pub(super) fn start(
         self,
         running: &Arc<Running>,
-        (receiver, budget, epoch): (TapReceiver, Arc<Budget>, Epoch),
+        (receiver, budget, epoch, parity): (TapReceiver, Arc<Budget>, Epoch, Option<parity::Plan>),
         stop: Arc<Notify>,
     ) -> Result<JoinHandle<()>, StartError> {
         let config = self.config;
@@ -80,6 +80,7 @@ impl Behind<'_> {
         let maker = Events::new(&instance, config.mirror.events_max_age);
         let events = sender.map(|sender| EventPublisher::new(maker, epoch, sender));
         let (scene, writers) = self.watch_scene(&instance, epoch, flush)?;
+        let parity = self.start_parity(parity, epoch)?;
         let runtime = runtime().map_err(StartError::Thread)?;
         let life = move || {
             let local = tokio::task::LocalSet::new();
@@ -88,6 +89,7 @@ impl Behind<'_> {
                 let (publish, readback) = join_links(self.link, topics);
                 let acked = sampling.splits().then(|| acked(limits, &publisher, epoch));
                 let mut intake = side::Intake::new(machines, budget, epoch, sampling).with_table(offer);
+                intake.set_parity(parity);
                 intake.set_spools(spool.is_some());
                 let side = Side {
                     tap: receiver,
@@ -172,6 +174,16 @@ impl Behind<'_> {
             figures: Arc::clone(&self.proofs),
         };
         report_rows::start(plan).map(Some).map_err(StartError::Thread)
+    }
+
+    /// Starts the thread that asks who may read, where that is compared.
+    fn start_parity(
+        &self,
+        plan: Option<parity::Plan>,
+        epoch: Epoch,
+    ) -> Result<Option<parity::Watcher>, StartError> {
+        let started = plan.map(|plan| plan.start(self.link.clone(), Arc::clone(&self.proofs), epoch.at));
+        started.transpose().map_err(StartError::Thread)
     }
 
     /// Starts the spool where one is asked for.

@@ -14,6 +14,7 @@ use crate::session::SessionNo;
 
 use super::flags::Standing;
 use super::ops::View;
+use super::parity::Capture;
 
 /// What the decision is made from.
 #[derive(Clone)]
@@ -25,6 +26,8 @@ pub(super) struct Decider {
     pub(super) cold: bool,
     pub(super) mirror_percent: Percent,
     pub(super) view: watch::Receiver<View>,
+    /// Where authorization is compared: takes users' tokens.
+    pub(super) capture: Option<Capture>,
 }
 
 impl Decider {
@@ -97,8 +100,10 @@ impl Decider {
         // Hot sessions are copied anyway; this is about the legacy lane.
         let sampled = decision.subject.mirror_bucket.is_within(self.mirror_percent);
         let mirrored = self.configured && lane != Lane::Native && sampled;
+        let capture = self.capture.as_ref().filter(|_| mirrored);
+        let token = capture.and_then(|capture| capture.take(parts, decision.subject.key));
         let subject = Some(Arc::new(decision.subject));
-        Verdict { lane, reason: verdict.reason.as_str(), mirrored, follows, subject }
+        Verdict { lane, reason: verdict.reason.as_str(), mirrored, follows, subject, token }
     }
 
     /// How an open session follows the hot lane. Whoever is not to be hot now may be after the next change, so the

@@ -39,6 +39,7 @@ mod line;
 pub(crate) mod memory;
 mod on_time;
 pub(crate) mod ops;
+pub(crate) mod parity;
 pub(crate) mod records;
 mod report_rows;
 pub(crate) mod reports;
@@ -144,6 +145,7 @@ struct Parts {
     epoch: Epoch,
     decider: Decider,
     cold: Option<cold::Running>,
+    parity: Option<parity::Plan>,
 }
 
 impl App {
@@ -182,7 +184,7 @@ impl App {
         let (identity, mut tiers) = settings::rollout(config)?;
         let stores = stores::Stores::open(config, &identity, &mut tiers)?;
         let flags = FlagBook::new(identity, tiers);
-        let mirrors = config.supabase.is_some();
+        let (mirrors, parity) = (config.supabase.is_some(), parity::open(config)?);
         let cold = cold::start(config)?;
         let decider = Decider {
             standing: flags.subscribe(),
@@ -191,6 +193,7 @@ impl App {
             cold: cold.is_some(),
             mirror_percent: Percent::from_units(config.mirror.percent.thousandths()).unwrap_or(Percent::FULL),
             view: view.subscribe(),
+            capture: parity.as_ref().map(parity::Plan::capture),
         };
         let mirroring = Mirroring {
             tap: mirrors.then_some(tap),
@@ -219,6 +222,7 @@ impl App {
             epoch,
             decider,
             cold,
+            parity,
         };
         let running = match listener {
             Some(listener) => Server::start_on(listener, proxy, decide, mirroring)?,
@@ -292,7 +296,7 @@ impl App {
                     proofs: Arc::clone(&eyes.proofs),
                     standing: eyes.standing.clone(),
                 };
-                let book = (parts.receiver, parts.budget, parts.epoch);
+                let book = (parts.receiver, parts.budget, parts.epoch, parts.parity);
                 Some(behind.start(&running, book, Arc::clone(&stop_side))?)
             }
         };

@@ -61,6 +61,8 @@ pub struct Proofs {
 pub(crate) struct ProofFigures {
     proofs: Mutex<Option<Arc<Proofs>>>,
     reports_lost: AtomicU64,
+    /// Authorization, where it is compared.
+    pub(super) parity: super::parity::ParityFigures,
 }
 
 impl ProofFigures {

@@ -51,6 +51,9 @@ pub fn load(strings: &config::Strings) -> Result<config::Config, config::Problem
     if let Some(what) = tuning.and_then(|path| super::tuning::problem(path.as_ref(), loaded.as_ref().ok())) {
         let example = "for example CROSSFADE_TUNING=/etc/crossfade/tuning.toml".to_owned();
         more.push(config::Problem { name: "CROSSFADE_TUNING".to_owned(), what, example });
+    } else if let Some(error) = loaded.as_ref().ok().and_then(|config| super::parity::open(config).err()) {
+        let example = "for example SUPABASE_ANON_KEY=sb_publishable_…".to_owned();
+        more.push(config::Problem { name: error.variable.to_owned(), what: error.problem, example });
     }
     if more.is_empty() {
         return loaded;

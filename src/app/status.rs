@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::admin::{Snapshot, SpoolReadings};
+use crate::admin::{MatchReadings, ParityReadings, Snapshot, SpoolReadings};
 use crate::breaker::Trigger;
 use crate::envelope::Class;
 use crate::hot::{Direct, Fallback};
@@ -116,6 +116,18 @@ impl Eyes {
         })
     }
 
+    /// What the comparison of authorization shows, where there is one.
+    pub(super) fn parity(&self, now: Instant) -> Option<ParityReadings> {
+        let read = self.proofs.parity.read()?;
+        Some(ParityReadings {
+            checks: read.checks,
+            unknown: read.unknown,
+            pairs: read.pairs,
+            watched: read.watched,
+            last_check_seconds: read.last.map(|at| now.saturating_duration_since(at).as_secs_f64()),
+        })
+    }
+
     fn breaker(&self, now: Instant) -> BreakerFigures {
         let returned = Some(self.returned_us.load(Ordering::Relaxed)).filter(|us| *us > 0);
         self.view.borrow().figures(returned.map(Duration::from_micros), now)
@@ -184,7 +196,10 @@ impl Eyes {
             tiers: self.tiers(now),
             trips: self.trips(now),
             spool: self.spool(),
-            matching: self.proofs().map(|proofs| matching(&proofs, self.proofs.reports_lost())),
+            matching: self.proofs().map(|proofs| {
+                let (reports_lost, parity) = (self.proofs.reports_lost(), self.parity(now));
+                MatchReadings { reports_lost, parity, ..matching(&proofs) }
+            }),
             times: self.times(now),
             ..super::tls::figures(&self.shared)
         }
@@ -196,9 +211,9 @@ fn labelled(values: &[u64], labels: Vec<&'static str>) -> Vec<(&'static str, u64
     labels.into_iter().zip(values.iter().copied()).collect()
 }
 
-fn matching(proofs: &Proofs, reports_lost: u64) -> crate::admin::MatchReadings {
+fn matching(proofs: &Proofs) -> MatchReadings {
     let rolling = &proofs.rolling;
-    crate::admin::MatchReadings {
+    MatchReadings {
         kinds: Kind::ALL.map(Kind::as_str).into_iter().zip(proofs.kinds).collect(),
         not_compared: NotCompared::ALL
             .map(NotCompared::as_str)
@@ -216,7 +231,7 @@ fn matching(proofs: &Proofs, reports_lost: u64) -> crate::admin::MatchReadings {
             ("failed", proofs.self_test.failures),
         ],
         dead_rules: proofs.rules.iter().filter(|rule| rule.dead).count() as u64,
-        reports_lost,
+        ..MatchReadings::default()
     }
 }
 

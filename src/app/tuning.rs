@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::cold::fine::Section as Cold;
+use super::parity;
 use crate::breaker;
 use crate::config::Config;
 use crate::drill::{PERMILLE_MAX, Rules};
@@ -27,6 +28,7 @@ struct File {
     cold: Cold,
     drill: Drill,
     flags: Flags,
+    parity: Option<parity::Section>,
     table: Table,
     validator: Validator,
 }
@@ -48,6 +50,8 @@ pub(super) struct Fine {
     pub drill: Rules,
     /// Whether the table `crossfade_flags` is a tier.
     pub flags_table: bool,
+    /// Whether and how authorization is compared.
+    pub parity: Option<parity::Settings>,
 }
 
 /// The sink for rows.
@@ -147,6 +151,7 @@ fn has_tables(config: &Config) -> bool {
 
 fn parse(text: &str) -> Result<Fine, String> {
     let file: File = toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
+    let parity = file.parity.map(parity::Section::check).transpose()?;
     let breaker = breaker::tuning::tuned(breaker::Config::default(), &file.breaker)?;
     if file.table.rate == 0 {
         return Err("table.rate is 0: no row would ever be stored".to_owned());
@@ -159,6 +164,7 @@ fn parse(text: &str) -> Result<Fine, String> {
         cold: file.cold,
         flags_table: file.flags.table,
         breaker,
+        parity,
         drill: file.drill.checked()?,
     })
 }
@@ -209,6 +215,12 @@ mod tests {
             ("[drill]\npercent = 0.01", "percent"),
             ("[drill]\nsometimes = true", "sometimes"),
             ("[flags]\ntable = 1", "boolean"),
+            ("[parity]\nusers = 3", "token"),
+            ("[parity]\ntoken = \"jwt:sub\"", "cookie:NAME"),
+            ("[parity]\ntoken = \"cookie:sb\"\nusers = 1001", "parity.users"),
+            ("[parity]\ntoken = \"cookie:sb\"\nwindow = 0", "parity.window"),
+            ("[parity]\ntoken = \"cookie:sb\"\nprobes = 3", "probes"),
+            ("[parity]\ntoken = \"cookie:sb\"\nonly = [\"\"]", "parity.only"),
         ] {
             let error = parse(text).unwrap_err();
             assert!(error.contains(word), "{error}");

@@ -136,6 +136,15 @@ fn show(report: &Report, json: bool, streams: &mut Streams<'_>) -> Exit {
     }
     let test = report.self_test;
     add("self-test", &format_args!("{} runs, {} failed", test.runs, test.failures));
+    if let Some(parity) = &report.parity {
+        for (verdict, count) in &parity.checks {
+            add("authorization", &format_args!("{count} {verdict}"));
+        }
+        for sample in &parity.samples {
+            let who = sample.who.as_deref().or(sample.session.as_deref()).unwrap_or("-");
+            add(sample.verdict.as_str(), &format_args!("{} ({who})", sample.topic));
+        }
+    }
     for sample in &report.samples {
         let place = format!("session {} {} seq {}", sample.session, sample.dir.as_str(), sample.seq);
         add(sample.kind.as_str(), &format_args!("{place}, {} at {}", sample.event, time(sample.at_ms)));

@@ -111,7 +111,7 @@ impl SessionCell {
             id: self.id,
             path: Arc::clone(&self.path),
             lane: self.lane.get(),
-            verdict: self.verdict.clone(),
+            verdict: Verdict { token: None, ..self.verdict.clone() },
             fallback: self.why.get(),
             pinned: self.pinned.get(),
             opened_at: self.opened_at,

@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 
 use crate::hot::{Direct, Fallback, ReadBack, RelayStats, WindowEvent};
 use crate::session::{Direction, Seq, SessionNo};
-use crate::tap::{Opened, Tap};
+use crate::tap::{Opened, Tap, Token};
 use crate::ws::CLOSE_SERVICE_RESTART;
 
 use super::SessionCounters;
@@ -133,6 +133,7 @@ impl Sessions {
                 id: cell.id,
                 path: Arc::clone(&cell.path),
                 subprotocol: cell.subprotocol.clone(),
+                token: cell.verdict.token.as_ref().map(Token::downgrade),
             });
         }
         self.cells.borrow_mut().insert(cell.no, Rc::clone(cell));

@@ -82,6 +82,7 @@ impl World {
             mirrored: sampled && tap.is_some(),
             follows: Follows::Share { bucket: 0, share: 1000 },
             subject: None,
+            token: None,
         };
         Self::with(Worker::for_tests(tap.clone()), tap, verdict, panicking).await
     }
@@ -602,7 +603,8 @@ fn windows_that_hold_too_much_together_let_go_in_order() {
         let windows = Windows::new(1000);
         let worker = Worker::with_windows_for_tests(Some(tap.clone()), Arc::clone(&windows));
         let follows = Follows::Share { bucket: 0, share: 1000 };
-        let verdict = Verdict { lane: Lane::Hot, reason: "test", mirrored: true, follows, subject: None };
+        let verdict =
+            Verdict { lane: Lane::Hot, reason: "test", mirrored: true, follows, subject: None, token: None };
         let mut world = World::with(worker, Some(tap), verdict, false).await;
         world.serve_hot();
         let messages: Vec<Vec<u8>> = (0..4).map(|n| text(&format!("{n}").repeat(300))).collect();

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::hot::Fallback;
 use crate::rollout::Subject;
 use crate::session::SessionNo;
+use crate::tap::Token;
 
 /// What feeds a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -72,6 +73,8 @@ pub struct Verdict {
     pub follows: Follows,
     /// What is kept of the request to decide again when the settings change.
     pub subject: Option<Arc<Subject>>,
+    /// The user's own token, where authorization is compared and this session is sampled. It ends with the session.
+    pub token: Option<Token>,
 }
 
 impl Verdict {
@@ -81,7 +84,14 @@ impl Verdict {
     /// A session that is passed and not looked at.
     #[must_use]
     pub const fn passthrough(reason: &'static str) -> Self {
-        Self { lane: Lane::Legacy, reason, mirrored: false, follows: Follows::Never, subject: None }
+        Self {
+            lane: Lane::Legacy,
+            reason,
+            mirrored: false,
+            follows: Follows::Never,
+            subject: None,
+            token: None,
+        }
     }
 }
 

@@ -13,6 +13,8 @@
 //! beats ([`TapReceiver::beat`]); data threads that miss the beat for a second stop trusting Realtime
 //! (`Fallback::SideStuck`). A side thread that is gone closes the queue, and everything is shed from then on.
 
+mod token;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -23,6 +25,8 @@ use crate::budget::Budget;
 use crate::ledger::{Entry, Ledger, Shed};
 use crate::session::{Key, SessionId, SessionNo};
 use crate::ws::Captured;
+
+pub use token::{Seats, TOKEN_BYTES_MAX, Token, TokenRef};
 
 /// Messages that may wait between the data threads and the side thread.
 pub const CAPACITY: usize = 16 * 1024;
@@ -49,6 +53,8 @@ pub struct Opened {
     pub path: Arc<str>,
     /// The subprotocol that the service has chosen.
     pub subprotocol: Option<Arc<str>>,
+    /// Where to find the user's token, of sessions whose authorization is compared.
+    pub token: Option<TokenRef>,
 }
 
 /// One copied message with its token.

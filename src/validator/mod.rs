@@ -31,8 +31,8 @@
 //! The legacy leg ends where the tap stands, behind the write to the client: `behind` counts from there.
 //!
 //! **Not here.** What never reached a batch (the ledger's `shed`), what nobody reads back, rows of the table
-//! (`crossfade reconcile`), sockets, files. Whether a *user* would be let in by the channel's policies cannot be
-//! known with our key alone; see `docs/validator.md`.
+//! (`crossfade reconcile`), sockets, files. Whether a *user* would be let in by the channel's policies is asked with his
+//! own token, where that is switched on ([`parity`]).
 
 mod judging;
 pub mod natural;
@@ -40,6 +40,7 @@ pub mod noise;
 pub mod order;
 pub mod page;
 pub mod pairing;
+pub mod parity;
 pub mod report;
 pub mod samples;
 pub mod self_test;

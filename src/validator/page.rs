@@ -60,9 +60,24 @@ pub fn page(report: &Report) -> String {
     latency(&mut out, report);
     parts(&mut out, report);
     noise(&mut out, report);
+    parity(&mut out, report);
     samples(&mut out, report);
     out.push_str("</html>\n");
     out
+}
+
+/// Who may read on Realtime against who receives on legacy, since the process began.
+fn parity(out: &mut String, report: &Report) {
+    let Some(parity) = &report.parity else { return };
+    rows(out, "Authorization", parity.checks.iter().map(|(word, count)| (word.as_str(), *count)));
+    for sample in &parity.samples {
+        let [session, who] = [&sample.session, &sample.who].map(|name| name.as_deref().unwrap_or("-"));
+        let (verdict, topic) = (sample.verdict.as_str(), text(&sample.topic));
+        push(
+            out,
+            format_args!("<p>{verdict}: {topic} <small>session {}, {}</small>", text(session), text(who)),
+        );
+    }
 }
 
 fn parts(out: &mut String, report: &Report) {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::natural::Natural;
 use super::noise::RuleUse;
+use super::parity::Summary;
 use super::samples::Discrepancy;
 use super::tally::{Part, SIZE_EDGES, Tally};
 use super::verdict::{self, Verdict};
@@ -82,6 +83,9 @@ pub struct Report {
     /// Some of the discrepancies, with secrets taken out.
     #[serde(default)]
     pub samples: Vec<Discrepancy>,
+    /// Authorization since the process began, where it is compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parity: Option<Summary>,
 }
 
 /// The match figure and what stands behind it.
@@ -235,6 +239,7 @@ impl Report {
             noise: frame.noise,
             self_test: frame.self_test,
             samples: frame.samples.into_iter().filter(|one| (from_ms..=to_ms).contains(&one.at_ms)).collect(),
+            parity: None,
         }
     }
 }

@@ -31,6 +31,7 @@ mod made;
 mod memory;
 mod metrics;
 mod native;
+mod parity;
 mod plan;
 mod pods;
 mod process;

@@ -142,6 +142,13 @@ fn status() -> Status {
         },
         mirror: Some(Mirror { spooled: Some(0), shed: counts(&["budget"]), ..Mirror::default() }),
         latency: Latency { legacy: Some(quantiles), realtime: Some(quantiles) },
+        parity: Some(Parity {
+            checks: counts(&["agree", "over", "under", "unknown"]),
+            unknown: counts(&["expired"]),
+            pairs: counts(&["listed", "unproven", "left"]),
+            last_check_s: Some(1.5),
+            ..Parity::default()
+        }),
         quota: quota(),
         spool: spool(),
         tiers: vec![tier(), Tier::default()],

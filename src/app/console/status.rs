@@ -44,9 +44,21 @@ impl Console {
             mirror: self.eyes.mirrors.then(|| self.mirror(&seen)),
             latency: model::Latency { legacy: None, realtime: pulse.realtime() },
             r#match: None,
+            parity: self.parity(now),
             quota: self.quota(&seen),
             spool: self.spool(),
             tiers: self.tiers(now),
+        })
+    }
+
+    fn parity(&self, now: Instant) -> Option<model::Parity> {
+        let read = self.eyes.parity(now)?;
+        Some(model::Parity {
+            watched: read.watched,
+            checks: read.checks.into_iter().collect(),
+            unknown: read.unknown.into_iter().collect(),
+            pairs: read.pairs.into_iter().collect(),
+            last_check_s: read.last_check_seconds,
         })
     }
 

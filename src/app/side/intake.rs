@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::shards::Queues;
 use crate::app::figures::Kinds;
+use crate::app::parity::Watcher;
 use crate::app::table::TableOffer;
 use crate::budget::{Budget, Payload};
 use crate::envelope::Class;
@@ -22,6 +23,7 @@ use crate::mirror::shard::Sampling;
 use crate::session::{Direction, Key, SessionNo};
 use crate::tap::{Message, Opened, Tapped};
 use crate::validator::natural::{Heard, Natural, Naturals};
+use crate::validator::parity::Summary;
 
 /// Every open session is announced again within this time, a sixtieth of them each second.
 const REPEAT: u32 = 60;
@@ -41,6 +43,8 @@ pub(crate) struct Intake {
     subprotocols: HashMap<SessionNo, Arc<str>>,
     repeated: (u32, Instant),
     table: Option<TableOffer>,
+    /// Where authorization is compared.
+    parity: Option<Watcher>,
     /// Legacy sessions against each other.
     naturals: Naturals,
     /// Whether what finds no room is kept for the disk …
@@ -67,6 +71,7 @@ impl Intake {
             subprotocols: HashMap::new(),
             repeated,
             table: None,
+            parity: None,
             naturals: Naturals::default(),
             spools: false,
             overflow: Vec::new(),
@@ -100,6 +105,22 @@ impl Intake {
         self.table.is_some()
     }
 
+    pub(crate) fn set_parity(&mut self, parity: Option<Watcher>) {
+        self.parity = parity;
+    }
+
+    /// Lets the comparison of authorization have its turn.
+    pub(crate) fn parity_turn(&mut self, now: Instant) {
+        if let Some(parity) = &mut self.parity {
+            parity.turn(now);
+        }
+    }
+
+    /// What is known of authorization, where it is compared.
+    pub(crate) fn parity(&self) -> Option<Summary> {
+        self.parity.as_ref().map(Watcher::summary)
+    }
+
     pub(crate) const fn set_spools(&mut self, spools: bool) {
         self.spools = spools;
     }
@@ -117,13 +138,21 @@ impl Intake {
         now: Instant,
     ) -> Option<(Key, Direct)> {
         match item {
-            Tapped::Message(message) => self.message(message, queues, now),
+            Tapped::Message(message) => {
+                if let Some(parity) = &mut self.parity {
+                    parity.passed(message.entry.key(), message.captured.at);
+                }
+                self.message(message, queues, now)
+            }
             Tapped::Opened(opened) => {
                 self.opened(&opened, queues, now);
                 None
             }
             Tapped::Closed(no) => {
                 self.subprotocols.remove(&no);
+                if let Some(parity) = &mut self.parity {
+                    parity.closed(no);
+                }
                 if let Some(mut note) = self.sessions.remove(&no) {
                     note.end_ms = Some(self.epoch.unix_ms(now));
                     queues.notes().announce(note, now);
@@ -148,6 +177,9 @@ impl Intake {
         }
         if self.sessions.len() < SESSIONS_MAX {
             self.sessions.insert(opened.no, note.clone());
+        }
+        if let Some(parity) = &mut self.parity {
+            parity.opened(opened, now);
         }
         queues.notes().announce(note, now);
     }
@@ -196,6 +228,9 @@ impl Intake {
         };
         let carried = Sample { payload: redacted.as_deref().unwrap_or(&payload), ..sample };
         let marks = self.classifier.marks(&classified, &carried);
+        if let Some(parity) = &mut self.parity {
+            parity.delivered(key, marks.topic.as_ref(), captured.at);
+        }
         let was_redacted = redacted.is_some();
         let payload = match redacted {
             None => payload,

@@ -187,6 +187,7 @@ impl Side {
         self.transmit(now);
         self.report(now);
         self.watch_turn(now);
+        self.intake.parity_turn(now);
         self.post_notices();
         self.tell_spacing();
         self.note(now);

@@ -18,6 +18,7 @@ use crate::mirror::record::Record;
 use crate::mirror::shard::Shard;
 use crate::validator::natural::Natural;
 use crate::validator::noise::Noise;
+use crate::validator::parity::Summary;
 use crate::validator::report::{Frame, Matching, NoiseReport, Report, SelfTest, Span};
 use crate::validator::{Sent, Validator, pairing, self_test};
 
@@ -46,6 +47,8 @@ pub(crate) struct Watch {
     pub(crate) validator: Validator,
     /// What the intake has learnt about the legacy leg.
     natural: Vec<Natural>,
+    /// What is known of authorization, where it is compared.
+    parity: Option<Summary>,
     scene: Scene,
     self_test: SelfTest,
     tested: Option<Instant>,
@@ -65,6 +68,7 @@ impl Watch {
         Self {
             validator,
             natural: Vec::new(),
+            parity: None,
             self_test: SelfTest::default(),
             tested: None,
             turned: epoch.at,
@@ -154,7 +158,8 @@ impl Watch {
 
     fn post(&self, frame: Frame, tally: &crate::validator::tally::Tally) {
         let Some(outbox) = &self.scene.outbox else { return };
-        if !outbox.try_send(Report::new(frame, tally)) {
+        let report = Report { parity: self.parity.clone(), ..Report::new(frame, tally) };
+        if !outbox.try_send(report) {
             self.scene.figures.report_lost();
         }
     }
@@ -219,6 +224,7 @@ impl Side {
         }
         self.watch.turned = now;
         self.watch.natural = self.intake.learnt();
+        self.watch.parity = self.intake.parity();
         self.figures.note_kinds(self.intake.kinds(now));
         self.watch.turn(now);
         let (matched, mismatched) = self.watch.validator.take_evidence();

@@ -20,7 +20,7 @@
 //! rule that gets as far as its pointer; put cheap conditions beside it. Changing rules needs a restart.
 
 mod file;
-mod glob;
+pub mod glob;
 mod pointer;
 mod short;
 mod topic;

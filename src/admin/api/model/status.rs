@@ -40,12 +40,29 @@ pub struct Status {
     pub latency: Latency,
     /// The validator.
     pub r#match: Option<serde_json::Value>,
+    /// Who may read on Realtime against who receives on legacy; null where that is not compared.
+    pub parity: Option<Parity>,
     /// The plan's limits; null without Supabase settings.
     pub quota: Option<Quota>,
     /// The disk queue; null without one.
     pub spool: Option<Spool>,
     /// Where the rollout's settings come from, highest first.
     pub tiers: Vec<Tier>,
+}
+
+/// See [`Status::parity`]. Counts are since the start.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Parity {
+    /// Sampled sessions now.
+    pub watched: u64,
+    /// By verdict, `unknown` among them.
+    pub checks: Counts,
+    /// Without a verdict, by reason.
+    pub unknown: Counts,
+    /// Pairs of session and topic, by what became of them.
+    pub pairs: Counts,
+    /// Since the last comparison.
+    pub last_check_s: Option<f64>,
 }
 
 /// See [`Status::upstream`].
