@@ -83,8 +83,9 @@ impl Log {
 }
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "a test makes its own origin of time")]
 mod tests {
+    #![expect(clippy::disallowed_methods, reason = "a test makes its own origin of time")]
+
     use super::*;
 
     fn frame(n: u64) -> Frame {
