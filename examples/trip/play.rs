@@ -175,6 +175,8 @@ fn enter(options: &Options, binary: &Path, folder: &Path, files: usize) -> Resul
     until(&mut proxy, patience, "the breaker closes", || {
         Ok(value(&scrape(metrics)?, "crossfade_breaker_state{state=\"closed\"}") == Some(1.0))
     })?;
+    // A machine that is busy with thousands of handshakes must not trip before its time.
+    say_to_breaker(admin, "forced_closed")?;
     let mut args = part("clients", (options.rate / 10).max(1));
     args.extend(words(&["--proxy", &clients.to_string()]));
     let began = now();
@@ -202,8 +204,6 @@ fn environment(upstream: &str, url: String, key: String, folder: &Path) -> Vec<(
         ("CROSSFADE_LOG_FORMAT", "json".to_owned()),
         ("CROSSFADE_POD", "trip-0".to_owned()),
         ("CROSSFADE_ROLLOUT_PERCENT", "100".to_owned()),
-        // Until the trip: a machine that is busy with thousands of handshakes must not trip before its time.
-        ("CROSSFADE_BREAKER", "forced_closed".to_owned()),
         ("CROSSFADE_ADMIN_TOKEN", TOKEN.to_owned()),
         // A limit that is not reached: what is measured is the way back, not a plan.
         ("CROSSFADE_PLAN", "custom:1000000".to_owned()),
@@ -224,7 +224,8 @@ fn say_load(cast: &mut Cast, options: &Options, what: &str) -> Result<(), Failur
 
 /// Takes Realtime away and waits until nobody is hot any more.
 fn trip(cast: &mut Cast, sessions: usize) -> Result<Times, Failure> {
-    release(cast.admin)?;
+    // From here on the breaker decides.
+    say_to_breaker(cast.admin, "auto")?;
     cast.emulator.say("break")?;
     let (broken, ()) = cast.emulator.line(|line| (line == "broken").then_some(()))?;
     let (metrics, mut first) = (cast.metrics, None);
@@ -246,9 +247,9 @@ fn trip(cast: &mut Cast, sessions: usize) -> Result<Times, Failure> {
     Ok(Times { broken, opened, first: first.unwrap_or(last), last, own_us })
 }
 
-/// From here on the breaker decides.
-fn release(admin: SocketAddr) -> Result<(), Failure> {
-    let body = "{\"mode\":\"auto\"}";
+/// A person's word to the breaker.
+fn say_to_breaker(admin: SocketAddr, mode: &str) -> Result<(), Failure> {
+    let body = format!("{{\"mode\":\"{mode}\"}}");
     let mut socket = TcpStream::connect(admin)?;
     socket.set_read_timeout(Some(Duration::from_secs(30)))?;
     write!(
@@ -260,7 +261,7 @@ fn release(admin: SocketAddr) -> Result<(), Failure> {
     let mut answer = String::new();
     socket.read_to_string(&mut answer)?;
     let said = answer.starts_with("HTTP/1.1 200");
-    if said { Ok(()) } else { Err(Failure::Broken(format!("the breaker cannot be released: {answer}"))) }
+    if said { Ok(()) } else { Err(Failure::Broken(format!("the breaker does not hear: {answer}"))) }
 }
 
 /// Nobody writes any more; waits until both ends have read what was written, or nothing changes.
