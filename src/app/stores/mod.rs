@@ -69,7 +69,11 @@ impl Stores {
     ///
     /// # Errors
     /// A tuning file that asks for what cannot be had.
-    pub(crate) fn open(config: &Config, identity: &Identity, tiers: &mut Tiers) -> Result<Self, SettingError> {
+    pub(crate) fn open(
+        config: &Config,
+        identity: &Identity,
+        tiers: &mut Tiers,
+    ) -> Result<Self, SettingError> {
         let own = &config.rollout;
         let state = config.ops.state_dir.clone();
         let desk = |tier, order| Desk::open(tier, order, identity.hasher.clone(), state.clone());
@@ -100,7 +104,8 @@ impl Stores {
             figures.push(desk.figures());
             (desk, place)
         });
-        let stores = [(Tier::Redis, &tiers.redis), (Tier::Supabase, &tiers.supabase), (Tier::File, &tiers.file)];
+        let stores =
+            [(Tier::Redis, &tiers.redis), (Tier::Supabase, &tiers.supabase), (Tier::File, &tiers.file)];
         for (tier, slot) in stores {
             if matches!(slot, Slot::Silent) {
                 tracing::warn!(tier = tier.as_str(), "no flags yet and none saved: nobody is on Realtime");
@@ -115,9 +120,9 @@ impl Stores {
         Ok(Self { file, redis, table, local, plan, figures, pod, pods_min, fleet })
     }
 
-    /// Where a person's word about the plan goes.
-    pub(crate) fn plan(&self) -> mpsc::Sender<Asked> {
-        self.plan.0.clone()
+    /// Where a person's words go: to the ops thread, and to the plan's driver.
+    pub(crate) fn to(&self, words: &mpsc::Sender<Word>) -> (mpsc::Sender<Word>, mpsc::Sender<Asked>) {
+        (words.clone(), self.plan.0.clone())
     }
 
     /// Figures of every configured store.
