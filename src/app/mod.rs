@@ -300,9 +300,8 @@ impl App {
                 Some(behind.start(&running, book, Arc::clone(&stop_side))?)
             }
         };
-        let ways = (words.clone(), stores.plan());
-        let console = Console::new((config, parts.epoch), &eyes, ways, (&running, parts.decider));
-        let admin = control::start(config, tuning, &running, console)?;
+        let desk = Console::new((config, parts.epoch), &eyes, stores.to(&words), (&running, parts.decider));
+        let admin = control::start(config, tuning, &running, desk)?;
         let stores = stores.start(&words, eyes.clone())?;
         let machine = (machine, words.clone());
         let (ops, metrics) = start_ops(config, tuning, machine, (&running, &eyes), Arc::clone(&stop_ops))?;

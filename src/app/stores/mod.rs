@@ -120,9 +120,9 @@ impl Stores {
         Ok(Self { file, redis, table, local, plan, figures, pod, pods_min, fleet })
     }
 
-    /// Where a person's word about the plan goes.
-    pub(crate) fn plan(&self) -> mpsc::Sender<Asked> {
-        self.plan.0.clone()
+    /// Where a person's words go: to the ops thread, and to the plan's driver.
+    pub(crate) fn to(&self, words: &mpsc::Sender<Word>) -> (mpsc::Sender<Word>, mpsc::Sender<Asked>) {
+        (words.clone(), self.plan.0.clone())
     }
 
     /// Figures of every configured store.
