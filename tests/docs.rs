@@ -148,7 +148,7 @@ fn metrics_in(text: &str) -> BTreeSet<&str> {
 
 #[test]
 fn every_metric_that_alerts_dashboard_and_runbook_name_exists() {
-    let known = crossfade::admin::markdown();
+    let known = crossfade::admin::markdown() + &crossfade::inject::metrics_markdown();
     let mut unknown = BTreeSet::new();
     for name in [
         "charts/crossfade/files/rules/crossfade.yaml",

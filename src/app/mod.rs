@@ -105,10 +105,8 @@ pub struct Eyes {
     fleet: watch::Receiver<stores::driver::FleetView>,
     mirrors: bool,
     reachable: Arc<AtomicBool>,
-    /// Where there is a spool.
-    disk: Option<Arc<crate::spool::disk::Figures>>,
-    /// What it may hold, in bytes.
-    spool_limit: Option<u64>,
+    /// Where there is a spool: its figures, and what it may hold in bytes.
+    disk: Option<(Arc<crate::spool::disk::Figures>, u64)>,
     proofs: Arc<reports::ProofFigures>,
     /// Where there is a cold lane.
     cold: Option<Arc<cold::ColdFigures>>,
@@ -247,8 +245,7 @@ impl App {
             figures: Arc::default(),
             table: Arc::default(),
             events: Arc::default(),
-            disk: config.spool.is_some().then(|| Arc::clone(&disk)),
-            spool_limit: config.spool.as_ref().map(|spool| spool.max),
+            disk: config.spool.as_ref().map(|spool| (Arc::clone(&disk), spool.max)),
             ledger: Arc::clone(&parts.ledger),
             budget: Arc::clone(&parts.budget),
             returned_us: Arc::clone(&returned_us),

@@ -101,7 +101,7 @@ impl Eyes {
     }
 
     fn spool(&self) -> Option<SpoolReadings> {
-        let disk = self.disk.as_ref()?;
+        let (disk, _) = self.disk.as_ref()?;
         let classes = Class::ALL.map(Class::as_str);
         Some(SpoolReadings {
             state: disk.state(disk::unix_ms()).as_str(),

@@ -46,7 +46,7 @@ impl Eyes {
             held: directions().zip(held).collect(),
             mirror: self.mirrors.then(|| self.mirror_times(now)),
             returned: Some(read(&self.returned_us)).filter(|us| *us > 0).map(|us| us as f64 / 1e6),
-            spool_limit: self.spool_limit,
+            spool_limit: self.disk.as_ref().map(|(_, limit)| *limit),
         }
     }
 

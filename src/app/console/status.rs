@@ -99,7 +99,7 @@ impl Console {
             confirmed: account.confirmed,
             acked_only: account.acked_only,
             in_flight: account.in_flight,
-            spooled: self.eyes.disk.as_ref().map(|disk| disk.messages().iter().sum()),
+            spooled: self.eyes.disk.as_ref().map(|(disk, _)| disk.messages().iter().sum()),
             unconfirmed: account.shed(Shed::Unconfirmed),
             shed: account.shed_by_reason().map(|(why, n)| (why.as_str(), n)).collect(),
             imbalance: account.imbalance(),
@@ -129,7 +129,7 @@ impl Console {
 
     /// `None` without a spool.
     pub(super) fn spool(&self) -> Option<model::Spool> {
-        let disk = self.eyes.disk.as_ref()?;
+        let (disk, _) = self.eyes.disk.as_ref()?;
         let records = disk.messages().iter().sum();
         let age_ms = disk.oldest_age_ms(crate::spool::disk::unix_ms());
         Some(model::Spool {
