@@ -25,7 +25,7 @@ const SHELLS: &[&str] = &[
     "src/cli/run.rs",
     "src/cli/drain.rs",
     "src/cli/report.rs",
-    "src/cli/reconcile.rs",
+    "src/cli/reconcile/",
     "src/cli/health.rs",
     "src/cli/demo.rs",
     "src/cli/emulator.rs",

@@ -97,7 +97,7 @@ pub(super) static FAMILIES: [Family; 10] = [
     counter(
         "crossfade_reports_lost_total",
         "",
-        "Reports that could not be written to CROSSFADE_STATE_DIR.",
+        "Reports that could not be written to CROSSFADE_STATE_DIR, or never became a row of crossfade_reports.",
         |s| some(s, |one| Some(float(one.reports_lost))),
     ),
 ];

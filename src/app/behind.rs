@@ -9,6 +9,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use super::events::{self, EventFigures, EventOffer};
 use super::figures::SideFigures;
 use super::ops::{Links, View, Word};
+use super::report_rows;
 use super::reports;
 use super::side::{self, Book, EventPublisher, Side};
 use super::table::{self, TableFigures, TableOffer};
@@ -28,6 +29,10 @@ use crate::realtime::client;
 use crate::realtime::link::Join;
 use crate::spool::disk;
 use crate::tap::TapReceiver;
+use crate::validator::report::Report;
+
+/// The side thread's way to the thread that posts reports, and that thread.
+type ReportRows = (mpsc::Sender<Arc<Report>>, JoinHandle<()>);
 
 /// What the side thread is built from.
 pub(super) struct Behind<'a> {
@@ -74,7 +79,7 @@ impl Behind<'_> {
         let (sender, sending) = self.start_events(machines.0.topics(), flush)?.unzip();
         let maker = Events::new(&instance, config.mirror.events_max_age);
         let events = sender.map(|sender| EventPublisher::new(maker, epoch, sender));
-        let (scene, writer) = self.watch_scene(&instance, epoch)?;
+        let (scene, writers) = self.watch_scene(&instance, epoch, flush)?;
         let runtime = runtime().map_err(StartError::Thread)?;
         let life = move || {
             let local = tokio::task::LocalSet::new();
@@ -116,8 +121,8 @@ impl Behind<'_> {
             if sending.is_some_and(|sending| sending.join().is_err()) {
                 tracing::error!("the events' thread had panicked");
             }
-            if writer.is_some_and(|writer| writer.join().is_err()) {
-                tracing::error!("the thread that writes reports had panicked");
+            if writers.into_iter().map(JoinHandle::join).filter(Result::is_err).count() > 0 {
+                tracing::error!("a thread that writes reports had panicked");
             }
             if disk.is_some_and(|disk| disk.join().is_err()) {
                 tracing::error!("the disk thread had panicked");
@@ -126,18 +131,21 @@ impl Behind<'_> {
         std::thread::Builder::new().name("side".to_owned()).spawn(life).map_err(StartError::Thread)
     }
 
-    /// What the validator watches, and the thread that writes its reports where there is a place for them.
+    /// What the validator watches, and the threads that take its reports where there is a place for them.
     fn watch_scene(
         &self,
         instance: &str,
         epoch: Epoch,
-    ) -> Result<(side::WatchScene, Option<JoinHandle<()>>), StartError> {
+        flush: Duration,
+    ) -> Result<(side::WatchScene, Vec<JoinHandle<()>>), StartError> {
         let config = self.config;
         let writer = config.ops.state_dir.as_ref().map(|state| {
             let unusable = |error| StartError::State(state.clone(), error);
             reports::start(state, Arc::clone(&self.proofs)).map_err(unusable)
         });
-        let (outbox, writer) = writer.transpose()?.unzip();
+        let (disk, writer) = writer.transpose()?.unzip();
+        let (rows, poster) = self.start_report_rows(instance, flush)?.unzip();
+        let outbox = (disk.is_some() || rows.is_some()).then_some(reports::Outbox { disk, rows });
         let scene = side::WatchScene {
             names: (config.service.name.clone(), config.service.pod.clone()),
             src: instance.to_owned(),
@@ -147,7 +155,23 @@ impl Behind<'_> {
             outbox,
             figures: Arc::clone(&self.proofs),
         };
-        Ok((scene, writer))
+        Ok((scene, writer.into_iter().chain(poster).collect()))
+    }
+
+    /// Starts the thread that posts reports as rows, where that is asked for.
+    fn start_report_rows(&self, instance: &str, flush: Duration) -> Result<Option<ReportRows>, StartError> {
+        let Some(url) = settings::report_rows(self.config, &self.link)? else { return Ok(None) };
+        let plan = report_rows::Plan {
+            url,
+            endpoint: self.link.endpoint.clone(),
+            key: self.link.key.clone(),
+            key_file: self.config.supabase.as_ref().and_then(|supabase| supabase.key.file.clone()),
+            instance: instance.to_owned(),
+            flush,
+            seed: seed(),
+            figures: Arc::clone(&self.proofs),
+        };
+        report_rows::start(plan).map(Some).map_err(StartError::Thread)
     }
 
     /// Starts the spool where one is asked for.
@@ -204,6 +228,7 @@ impl Behind<'_> {
             wanted: settings::wanted(config),
             rate: config.mirror.table_rate,
             quarantine: config.mirror.table_quarantine.clone(),
+            state: config.ops.state_dir.clone(),
             source: config.service.name.clone(),
             instance: instance.to_owned(),
             epoch,

@@ -35,12 +35,14 @@ pub(crate) mod flags;
 mod life;
 mod line;
 pub(crate) mod ops;
+mod report_rows;
 pub(crate) mod reports;
 pub(crate) mod settings;
 pub(crate) mod side;
 mod status;
 mod stores;
 pub(crate) mod table;
+pub(crate) mod table_account;
 mod tls;
 mod tuning;
 

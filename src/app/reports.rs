@@ -1,5 +1,5 @@
 //! The validator's figures for whoever draws pictures of them, and the thread that writes its reports: a disk may hang,
-//! and nobody else may hang with it.
+//! and nobody else may hang with it. Rows of a table are [`report_rows`](super::report_rows)'.
 
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -80,27 +80,40 @@ impl ProofFigures {
     }
 }
 
-/// The side thread's end.
-#[derive(Clone)]
-pub(crate) struct Outbox(SyncSender<Box<Report>>);
+/// The side thread's end: where its reports go.
+#[derive(Clone, Default)]
+pub(crate) struct Outbox {
+    /// The thread that writes files.
+    pub(super) disk: Option<SyncSender<Arc<Report>>>,
+    /// The thread that posts rows.
+    pub(super) rows: Option<tokio::sync::mpsc::Sender<Arc<Report>>>,
+}
 
 impl Outbox {
-    /// Hands a report over, if there is room; never waits.
+    /// Hands a report over to whoever wants it and has room; never waits. Whether all of them took it.
     pub(super) fn try_send(&self, report: Report) -> bool {
-        self.0.try_send(Box::new(report)).is_ok()
+        let report = Arc::new(report);
+        let posted = match &self.rows {
+            Some(rows) if report.is_row() => rows.try_send(Arc::clone(&report)).is_ok(),
+            _ => true,
+        };
+        self.disk.as_ref().is_none_or(|disk| disk.try_send(report).is_ok()) && posted
     }
 }
 
 /// Starts the thread that writes into `state`/reports. It ends when the outbox is dropped.
-pub(crate) fn start(state: &Path, figures: Arc<ProofFigures>) -> io::Result<(Outbox, JoinHandle<()>)> {
+pub(crate) fn start(
+    state: &Path,
+    figures: Arc<ProofFigures>,
+) -> io::Result<(SyncSender<Arc<Report>>, JoinHandle<()>)> {
     let folder = state.join(FOLDER);
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
     let (sender, inbox) = sync_channel(WAITING_MAX);
     let life = move || write_all(&folder, &inbox, &figures);
-    Ok((Outbox(sender), std::thread::Builder::new().name("reports".to_owned()).spawn(life)?))
+    Ok((sender, std::thread::Builder::new().name("reports".to_owned()).spawn(life)?))
 }
 
-fn write_all(folder: &Path, inbox: &Receiver<Box<Report>>, figures: &ProofFigures) {
+fn write_all(folder: &Path, inbox: &Receiver<Arc<Report>>, figures: &ProofFigures) {
     while let Ok(report) = inbox.recv() {
         if let Err(error) = write(folder, &report).and_then(|()| retain(folder)) {
             figures.report_lost();
@@ -198,7 +211,8 @@ mod tests {
     fn reports_are_written_whole_read_again_and_kept_for_a_while() {
         let state = std::env::temp_dir().join(format!("crossfade-reports-{}", std::process::id()));
         let figures = Arc::new(ProofFigures::default());
-        let (outbox, thread) = start(&state, Arc::clone(&figures)).unwrap();
+        let (disk, thread) = start(&state, Arc::clone(&figures)).unwrap();
+        let outbox = Outbox { disk: Some(disk), rows: None };
         let folder = state.join(FOLDER);
         for n in 0..STEPS_MAX as u64 + 3 {
             let mut one = report(Span::Step, n * 1_000);

@@ -344,6 +344,20 @@ pub(crate) fn rows(
     rows.map(Some).ok_or_else(|| wrong("CROSSFADE_TABLE")(&bare))
 }
 
+/// Where reports are posted; `None` unless the tuning file asks for it.
+pub(super) fn report_rows(
+    config: &config::Config,
+    link: &realtime::link::Config,
+) -> Result<Option<url::Url>, SettingError> {
+    let fine = super::tuning::fine(config.ops.tuning.as_deref()).map_err(|e| wrong("CROSSFADE_TUNING")(&e))?;
+    if !fine.reports_table {
+        return Ok(None);
+    }
+    let bare =
+        "[validator] reports_table needs a SUPABASE_URL with PostgREST behind it, such as https://REF.supabase.co";
+    link.endpoint.rows("crossfade_reports").map(Some).ok_or_else(|| wrong("CROSSFADE_TUNING")(&bare))
+}
+
 /// Whether every room takes its settings; nothing is started.
 ///
 /// # Errors
@@ -354,6 +368,7 @@ pub(crate) fn accepts(config: &config::Config) -> Result<(), SettingError> {
     mirror(config)?;
     if let Some(link) = config.supabase.as_ref().map(link).transpose()? {
         rows(config, &link)?;
+        report_rows(config, &link)?;
     }
     Ok(())
 }

@@ -19,6 +19,7 @@ use http_body_util::Full;
 use tokio::sync::mpsc;
 
 use super::line::{Line, secret_header};
+use super::table_account::Keeper;
 use crate::budget::{Budget, Payload};
 use crate::envelope::Class;
 use crate::ledger::Entry;
@@ -147,6 +148,8 @@ pub(crate) struct Plan {
     pub(crate) wanted: Wanted,
     pub(crate) rate: u32,
     pub(crate) quarantine: Option<PathBuf>,
+    /// Where the account of confirmed rows is kept.
+    pub(crate) state: Option<PathBuf>,
     pub(crate) source: String,
     pub(crate) instance: String,
     pub(crate) epoch: Epoch,
@@ -168,12 +171,14 @@ pub(crate) fn start(plan: Plan) -> std::io::Result<(TableOffer, JoinHandle<()>)>
         epoch: plan.epoch,
         figures: Arc::clone(&plan.figures),
     };
-    let poster = Poster::new(&plan).map_err(std::io::Error::other)?;
+    let query = format!("on_conflict=id,timestamp&columns={COLUMNS}");
+    let poster = Poster::new((&plan.url, &query), (&plan.endpoint, &plan.key)).map_err(std::io::Error::other)?;
     let runtime = super::behind::runtime()?;
     let life = move || {
         let local = tokio::task::LocalSet::new();
         let machine = TableSink::new(plan.rate, plan.seed, clock());
-        let table = Table { machine, inbox, budget, plan, open: true };
+        let keeper = plan.state.as_deref().map(|state| Keeper::new(state, clock()));
+        let table = Table { machine, inbox, budget, plan, open: true, keeper };
         local.block_on(&runtime, table.run(poster));
     };
     Ok((offer, std::thread::Builder::new().name("table".to_owned()).spawn(life)?))
@@ -185,6 +190,7 @@ struct Table {
     budget: Arc<Budget>,
     plan: Plan,
     open: bool,
+    keeper: Option<Keeper>,
 }
 
 type Asked = Pin<Box<dyn Future<Output = (Poster, Reply)>>>;
@@ -208,9 +214,12 @@ impl Table {
             self.note();
             if deadline.is_some_and(|at| at <= now || self.machine.is_empty()) {
                 self.machine.abandon();
+                self.keep(true);
                 return self.note();
             }
-            let wake = [self.machine.poll_timeout(), deadline].into_iter().flatten().min();
+            self.keep(false);
+            let kept = self.keeper.as_ref().map(Keeper::next);
+            let wake = [self.machine.poll_timeout(), deadline, kept].into_iter().flatten().min();
             let wake = wake.unwrap_or(now + Duration::from_secs(60));
             tokio::select! {
                 item = self.inbox.recv(), if self.open => match item {
@@ -289,6 +298,14 @@ impl Table {
         written.is_ok()
     }
 
+    /// Writes the account of confirmed rows, now and then; without a place for it, it is forgotten.
+    fn keep(&mut self, is_last: bool) {
+        match &mut self.keeper {
+            Some(keeper) => keeper.turn(self.machine.account(), clock(), is_last),
+            None => self.machine.account().written(),
+        }
+    }
+
     fn note(&self) {
         *self.plan.figures.counts.lock().unwrap_or_else(PoisonError::into_inner) = self.machine.counts();
         self.plan.figures.waiting.store(self.budget.used(), Ordering::Relaxed);
@@ -303,7 +320,7 @@ async fn answered(asked: &mut Option<Asked>) -> (Poster, Reply) {
 }
 
 /// Where rows go, and with which key.
-struct Poster {
+pub(super) struct Poster {
     line: Line,
     path: String,
     host: HeaderValue,
@@ -311,22 +328,26 @@ struct Poster {
 }
 
 impl Poster {
-    fn new(plan: &Plan) -> Result<Self, String> {
-        let target = Target::with_path(plan.url.as_str()).map_err(|error| error.to_string())?;
-        let path = format!("{}?on_conflict=id,timestamp&columns={COLUMNS}", target.path());
+    /// Posts to this table; nothing is connected yet.
+    pub(super) fn new(
+        (url, query): (&url::Url, &str),
+        (endpoint, key): (&Endpoint, &ApiKey),
+    ) -> Result<Self, String> {
+        let target = Target::with_path(url.as_str()).map_err(|error| error.to_string())?;
+        let path = format!("{}?{query}", target.path());
         let host = target.host_field();
         let line = Line::new(target, ANSWER_WITHIN)?;
         let mut poster = Self { line, path, host, headers: Vec::new() };
-        poster.set_key(&plan.endpoint, &plan.key);
+        poster.set_key(endpoint, key);
         Ok(poster)
     }
 
-    fn set_key(&mut self, endpoint: &Endpoint, key: &ApiKey) {
+    pub(super) fn set_key(&mut self, endpoint: &Endpoint, key: &ApiKey) {
         let headers = endpoint.http_headers(key).into_iter().filter(|(name, _)| *name != "host");
         self.headers = headers.filter_map(|(name, value)| secret_header(name, &value)).collect();
     }
 
-    async fn post(&mut self, body: Bytes) -> Reply {
+    pub(super) async fn post(&mut self, body: Bytes) -> Reply {
         let mut request = Request::post(self.path.as_str())
             .header(HOST, &self.host)
             .header(CONTENT_TYPE, "application/json")

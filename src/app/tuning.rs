@@ -21,12 +21,15 @@ struct File {
 pub(super) struct Fine {
     /// What may differ between two deliveries.
     pub noise: Noise,
+    /// The validator's reports become rows of `crossfade_reports`.
+    pub reports_table: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Validator {
     noise: Vec<Rule>,
+    reports_table: bool,
 }
 
 /// The settings of a file; the defaults without one.
@@ -46,7 +49,7 @@ pub(super) fn fine(path: Option<&Path>) -> Result<Fine, String> {
 
 fn parse(text: &str) -> Result<Fine, String> {
     let file: File = toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
-    Ok(Fine { noise: Noise::new(file.validator.noise)? })
+    Ok(Fine { noise: Noise::new(file.validator.noise)?, reports_table: file.validator.reports_table })
 }
 
 #[cfg(test)]
@@ -68,6 +71,7 @@ mod tests {
             ("[[validator.noise]]\npointer = \"/a\"", "allow"),
             ("[[validator.noise]]\npointer = \"/a\"\nallow = \"forget\"", "forget"),
             ("[[validator.noise]]\npointer = \"a\"\nallow = \"ignore\"", "rule 1"),
+            ("[validator]\nreports_table = 1", "reports_table"),
             ("[braker]\nx = 1", "braker"),
         ] {
             let error = parse(text).unwrap_err();

@@ -5,11 +5,13 @@
 //! for days, and costs by the row. And topics that are known only when a message names its user cannot be joined
 //! beforehand; for them Realtime has an HTTP form, whose 202 proves little.
 //!
-//! **Decision.** Two pure machines, each driven by the same thin shell (`app`) on a thread of its own: what they are
+//! **Decision.** Three pure machines, each driven by the same thin shell (`app`) on a thread of its own: what they are
 //! asked, they answer with a [`Post`](crate::realtime::http::Post); what the server said is judged in one place each.
 //! * [`table`]: rows through PostgREST. A row's key follows from the message alone ([`row`]), so that a repetition,
 //!   after whatever uncertainty, leaves one row. A batch that is refused is halved until the bad row stands alone;
 //!   that one is tried without its `data`, then given to the quarantine; the others arrive.
+//!   What the table has confirmed is accounted for by the minute ([`account`]), for `crossfade reconcile`.
+//! * [`reports`]: the validator's reports, one row each, for whoever wants them beside the service's data.
 //! * [`broadcast`]: single messages and batches; what was accepted is confirmed by a read-back where there is one, and
 //!   is `acked_only` elsewhere.
 //!
@@ -20,11 +22,13 @@
 //! **Not here.** Sockets, clocks, files; which messages are wanted (the wiring asks [`Wanted`]); retention and access,
 //! which are SQL (`deploy/supabase`).
 
+pub mod account;
 pub mod answer;
 pub mod broadcast;
 pub mod pace;
 mod parcel;
 pub mod reconcile;
+pub mod reports;
 pub mod row;
 pub mod table;
 

@@ -8,6 +8,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::Reply;
+use super::account::Account;
 use super::answer::{Verdict, judge};
 use super::pace::{Backoff, Pace};
 use super::row::Row;
@@ -88,6 +89,7 @@ pub struct TableSink {
     quarantine: VecDeque<Quarantined>,
     state: Option<Verdict>,
     counts: Counts,
+    account: Account,
 }
 
 impl TableSink {
@@ -104,6 +106,7 @@ impl TableSink {
             quarantine: VecDeque::new(),
             state: None,
             counts: Counts::default(),
+            account: Account::default(),
         }
     }
 
@@ -191,6 +194,7 @@ impl TableSink {
         for item in piece {
             self.counts.stored += 1;
             self.counts.plain += u64::from(item.plain);
+            self.account.note(&item.row);
             if let Some(second) = item.second {
                 second.stored();
             }
@@ -253,6 +257,11 @@ impl TableSink {
         self.queue.clear();
         self.again.clear();
         self.in_flight = None;
+    }
+
+    /// What the table has confirmed and no file holds yet.
+    pub const fn account(&mut self) -> &mut Account {
+        &mut self.account
     }
 
     /// The figures.

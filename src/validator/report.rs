@@ -239,6 +239,32 @@ impl Report {
     }
 }
 
+impl Report {
+    /// Whether it is kept as a row: the rolling one is written over each minute, and is for those who look now.
+    #[must_use]
+    pub const fn is_row(&self) -> bool {
+        matches!(self.span, Span::Hourly | Span::Step)
+    }
+
+    /// The report as an array of one row of `crossfade_reports`. Samples stay where the pod keeps them: a table has
+    /// more readers than a folder of mode 0700.
+    ///
+    /// # Errors
+    /// Never, with figures that are finite.
+    pub fn row(&self, instance: &str) -> Result<Vec<u8>, serde_json::Error> {
+        let report = Self { samples: Vec::new(), ..self.clone() };
+        serde_json::to_vec(&[serde_json::json!({
+            "service": self.service,
+            "instance": instance,
+            "kind": self.span.as_str(),
+            "period_start": instant(self.from_ms),
+            "period_end": instant(self.to_ms.max(self.from_ms)),
+            "verdict": self.matching.verdict.as_str(),
+            "report": report,
+        })])
+    }
+}
+
 impl Matching {
     /// The match of these figures, at the contract's gate.
     #[must_use]
@@ -286,6 +312,12 @@ pub fn stamp(unix_ms: u64) -> String {
     let text = time(unix_ms);
     let whole = text.split('.').next().unwrap_or(&text);
     format!("{}Z", whole.trim_end_matches('Z').replace(['-', ':'], ""))
+}
+
+/// A time as RFC 3339 writes it, to the millisecond.
+fn instant(unix_ms: u64) -> String {
+    let at = UNIX_EPOCH + Duration::from_millis(unix_ms.min(253_402_300_799_000));
+    humantime::format_rfc3339_millis(at).to_string()
 }
 
 /// A time as RFC 3339 writes it, to the second.

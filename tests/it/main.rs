@@ -21,6 +21,7 @@ mod hostile;
 mod http;
 mod inflate;
 mod kills;
+mod kinds;
 mod large;
 #[path = "../../src/proxy/tls/made.rs"]
 mod made;
@@ -33,6 +34,7 @@ mod raw;
 #[path = "../../examples/readers/rust/reader.rs"]
 #[expect(clippy::too_many_arguments, unreachable_pub, reason = "a file to be copied, not our library")]
 mod reader;
+mod reconcile;
 mod redis;
 mod replay;
 mod rotation;

@@ -25,13 +25,22 @@ fn emulator() -> Emulator {
 
 /// Every row, as the table's owner sees it.
 pub(crate) async fn rows(emulator: &Emulator) -> Vec<Value> {
+    read(emulator, "monitoring_events?order=instance,session_no,dir,seq").await
+}
+
+/// What the table's owner reads below `/rest/v1/`.
+pub(crate) async fn read(emulator: &Emulator, path: &str) -> Vec<Value> {
+    serde_json::from_str(&ask(emulator, "GET", path).await).unwrap()
+}
+
+/// The table's owner asks below `/rest/v1/`; the answer's body.
+pub(crate) async fn ask(emulator: &Emulator, method: &str, path: &str) -> String {
     let asked = async {
         let address = emulator.url.split_once("://").unwrap().1.trim_end_matches('/').to_owned();
         let mut socket = TcpStream::connect(&address).await.unwrap();
-        let path = "/rest/v1/monitoring_events?order=instance,session_no,dir,seq";
         let key = &emulator.service_key;
         let request = format!(
-            "GET {path} HTTP/1.1\r\nHost: {address}\r\napikey: {key}\r\nAuthorization: Bearer {key}\r\nConnection: close\r\n\r\n"
+            "{method} /rest/v1/{path} HTTP/1.1\r\nHost: {address}\r\napikey: {key}\r\nAuthorization: Bearer {key}\r\nConnection: close\r\n\r\n"
         );
         socket.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
@@ -39,8 +48,8 @@ pub(crate) async fn rows(emulator: &Emulator) -> Vec<Value> {
         answer
     };
     let answer = tokio::time::timeout(HANG, asked).await.unwrap();
-    let body = answer.split_once("\r\n\r\n").unwrap().1;
-    serde_json::from_str(body).unwrap()
+    assert!(answer.starts_with("HTTP/1.1 2"), "{answer}");
+    answer.split_once("\r\n\r\n").unwrap().1.to_owned()
 }
 
 pub(crate) fn bytes(row: &Value) -> Vec<u8> {

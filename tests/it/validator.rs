@@ -12,10 +12,10 @@ use super::process::{Emulator, HANG, Process, until};
 use super::stage::Stage;
 use super::table::{TABLE, bytes, rows};
 
-struct Dir(PathBuf);
+pub(crate) struct Dir(pub(crate) PathBuf);
 
 impl Dir {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("crossfade-it-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&path).unwrap();
         Self(path)
@@ -33,7 +33,7 @@ fn of(scrape: &str, kind: &str) -> f64 {
 }
 
 /// Somebody else with a key publishes on the pod's own topic.
-async fn intrude(emulator: &Emulator) {
+pub(crate) async fn intrude(emulator: &Emulator) {
     let envelope = json!({
         "v": 1, "src": "intruder-1", "batch": "01ARZ3NDEKTSV4RRFFQ69G5FAV", "at": 1, "replay": false,
         "messages": [{
@@ -62,7 +62,7 @@ async fn intrude(emulator: &Emulator) {
 }
 
 /// Runs a command to its end; exit code and everything it said.
-async fn command(args: &[&str], env: &[(&str, &str)]) -> (Option<i32>, String) {
+pub(crate) async fn command(args: &[&str], env: &[(&str, &str)]) -> (Option<i32>, String) {
     let mut process = Process::start(args, env);
     let status = process.ended().await;
     let said = until("its last line", async || {
@@ -138,8 +138,76 @@ async fn faults_come_out_under_their_names_and_in_the_reports() {
     assert_eq!(command(&["report"], &[]).await.0, Some(64));
 }
 
+/// A run whose reports become rows: what the table holds of this process afterwards.
+async fn reported(emulator: &Emulator, pod: &str) -> Vec<Value> {
+    let dir = Dir::new(pod);
+    let tuning = dir.0.join("tuning.toml");
+    std::fs::write(&tuning, "[validator]\nreports_table = true\n").unwrap();
+    let env = [
+        ("CROSSFADE_TUNING", tuning.to_str().unwrap()),
+        ("CROSSFADE_POD", pod),
+        ("CROSSFADE_BREAKER", "forced_closed"),
+        ("CROSSFADE_DRAIN_SETTLE", "0s"),
+    ];
+    let mut stage = Stage::open(5, Some(emulator), &env).await;
+    stage.written(300).await;
+    stage.rest().await;
+    until("pairs and a copy", async || {
+        let scrape = stage.proxy.scrape().await;
+        (of(&scrape, "matched") > 0.0 && of(&scrape, "duplicate") > 0.0).then_some(())
+    })
+    .await;
+    stage.proxy.process.signal("TERM");
+    assert_eq!(stage.proxy.process.ended().await.code(), Some(0));
+    let rows = super::table::read(emulator, "crossfade_reports?order=kind,period_start").await;
+    rows.into_iter().filter(|row| row["instance"].as_str().is_some_and(|name| name.starts_with(pod))).collect()
+}
+
+/// The hour's and the step's, each once, without a sample.
+fn judge_reported(rows: &[Value], pod: &str) {
+    // One more of each kind, where an hour ended during the test.
+    let kinds: Vec<&str> = rows.iter().map(|row| row["kind"].as_str().unwrap()).collect();
+    assert!(kinds == ["hourly", "step"] || kinds == ["hourly", "hourly", "step"], "{rows:?}");
+    for row in rows {
+        let report = &row["report"];
+        assert_eq!((&report["pod"], &report["span"], &report["samples"]), (&pod.into(), &row["kind"], &json!([])));
+        assert_eq!(row["verdict"], report["match"]["verdict"]);
+        assert!(row["period_start"].as_str() <= row["period_end"].as_str(), "{row}");
+    }
+    let step = &rows.last().unwrap()["report"]["match"]["kinds"];
+    assert!(step["matched"].as_u64() > Some(0) && step["duplicate"].as_u64() > Some(0), "{rows:?}");
+}
+
+const COPIES: &str = "duplicate topic=crossfade:* after_pushes=5 for_pushes=3";
+
+#[tokio::test]
+async fn reports_become_rows_once_each_whatever_the_table_says_first() {
+    let table = "crossfade_reports(service text not null, instance text not null, kind text not null, \
+        period_start timestamptz not null, period_end timestamptz not null, verdict text not null, report jsonb not null, \
+        created_at timestamptz default now(), primary key (service, instance, kind, period_start))";
+    let faults = [
+        COPIES,
+        "refuse_requests status=503 path=/rest/v1/crossfade_reports for_pushes=1",
+        "lose_answers path=/rest/v1/crossfade_reports after_pushes=1 for_pushes=1",
+    ];
+    let emulator = Emulator::start_with(&faults, &["--table", table]);
+    judge_reported(&reported(&emulator, "rows-0").await, "rows-0");
+}
+
+/// Run by `tests/groups/sql.sh`.
+#[tokio::test]
+async fn on_a_real_database_reports_become_rows() {
+    let Ok(database) = std::env::var("CROSSFADE_TEST_DATABASE") else {
+        println!("skip: CROSSFADE_TEST_DATABASE names no PostgreSQL with deploy/supabase/migrations applied");
+        return;
+    };
+    let emulator = Emulator::start_with(&[COPIES], &["--database", &database]);
+    let pod = format!("real-{}", std::process::id());
+    judge_reported(&reported(&emulator, &pod).await, &pod);
+}
+
 /// As `crossfade spool export` writes them.
-fn export(count: u64) -> String {
+pub(crate) fn export(count: u64) -> String {
     let line = |n: u64| {
         let (enc, data) = if n.is_multiple_of(10) {
             ("base64", "AP8=".to_owned())

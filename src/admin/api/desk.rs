@@ -21,6 +21,8 @@ pub enum Ask {
     Spool,
     /// The event types that were seen, with a proposed rule file; null without a classifier.
     Types,
+    /// The validator's noise rules and what each has done; null without a validator.
+    Noise,
     /// The breaker alone.
     Breaker,
     /// The variables, without secrets.

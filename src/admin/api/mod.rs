@@ -103,6 +103,7 @@ impl Api {
             .route("/api/v1/quota", get(quota))
             .route("/api/v1/spool", get(spool))
             .route("/api/v1/types", get(types))
+            .route("/api/v1/noise", get(noise))
             .route("/api/v1/audit", get(audit))
             .route("/api/v1/sessions", get(sessions))
             .route("/api/v1/sessions/{id}", get(session))
@@ -171,6 +172,10 @@ async fn spool(State(api): State<Api>) -> Response {
 
 async fn types(State(api): State<Api>) -> Response {
     answer(&api.desk, Ask::Types).await
+}
+
+async fn noise(State(api): State<Api>) -> Response {
+    answer(&api.desk, Ask::Noise).await
 }
 
 async fn config(State(api): State<Api>) -> Response {

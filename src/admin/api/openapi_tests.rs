@@ -75,6 +75,12 @@ fn types() -> Option<TypeList> {
     Some(TypeList { types: vec![row, TypeRow::default()], proposed, ..TypeList::default() })
 }
 
+fn noise() -> Option<NoiseList> {
+    let rule = NoiseRule { tolerance: Some(0.5), r#type: Some("quote".to_owned()), ..NoiseRule::default() };
+    let proposed = Proposed { pointers: vec!["/sent_at".to_owned()], ..Proposed::default() };
+    Some(NoiseList { rules: vec![rule, NoiseRule::default()], proposed: vec![proposed], ..NoiseList::default() })
+}
+
 fn breaker() -> Breaker {
     Breaker {
         state: "half_open",
@@ -235,6 +241,7 @@ fn views() -> Vec<Row> {
             "Event types seen, their classes and a proposed rule file; null without Supabase",
             of(types()),
         ),
+        row("get", "/api/v1/noise", "The noise rules and their use; null without Supabase", of(noise())),
         row("get", "/api/v1/spool", "The disk queue; null without one", of(spool())),
     ]
 }

@@ -12,6 +12,7 @@
 //! in steps of five seconds. What no room measures is null.
 
 mod breaker;
+mod noise;
 mod pulse;
 mod rollout;
 mod sessions;
@@ -119,6 +120,7 @@ impl Console {
             Ask::Quota => json(&self.quota(&self.eyes.status(clock()))),
             Ask::Spool => json(&self.spool()),
             Ask::Types => json(&self.types()),
+            Ask::Noise => json(&self.noise()),
             Ask::Breaker => json(&self.breaker().await?),
             Ask::Config => {
                 json(&self.names.settings).map(|settings| serde_json::json!({ "settings": settings }))

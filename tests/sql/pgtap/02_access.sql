@@ -1,6 +1,6 @@
 -- Who may do what, by role: the grants, row level security behind them, and partitions that default privileges opened.
 begin;
-select plan(41);
+select plan(42);
 
 -- anon and authenticated: nothing, anywhere.
 select table_privs_are('public', name, reader, array[]::text[], reader || ' has nothing on ' || name)
@@ -50,6 +50,7 @@ select lives_ok('execute add_event', 'the sidecar adds a row');
 select lives_ok('execute add_event', 'and again');
 select results_eq('select count(*) from (select id from public.monitoring_events) as ids', array[1::bigint],
   'which left one row');
+select lives_ok('select instance from public.monitoring_events', 'it finds the rows of one process');
 select throws_ok('select data from public.monitoring_events', '42501', null, 'it cannot read messages');
 select throws_ok('select raw from public.monitoring_events', '42501', null, 'nor their bytes');
 select throws_ok($$update public.monitoring_events set path = ''$$, '42501', null, 'nor change them');

@@ -2,12 +2,14 @@
 //! A part whose room does not exist in this process is null: it is never made up.
 
 mod manage;
+mod noise;
 mod status;
 mod types;
 
 pub use manage::{
     Audit, Changed, Decision, Preview, Rollout, Rule, Session, SessionList, SessionMirror, SessionRow, Window,
 };
+pub use noise::{NoiseList, NoiseRule, Proposed};
 pub use status::{
     Breaker, Counts, Flow, History, Latency, Mirror, Point, Quantiles, Quota, RolloutBrief, Sessions,
     Setting, Spool, Status, Tier, Trigger, Upstream,

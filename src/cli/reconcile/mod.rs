@@ -1,5 +1,16 @@
-//! `crossfade reconcile`: which messages of the spool, or of an export of it, are no rows of the table; they are posted
-//! unless that is not wanted. It may be repeated, and run beside the living process.
+//! `crossfade reconcile`: what should be rows of the table and is not.
+//!
+//! **Problem.** A message that waits on the disk may never have become a row, and a row that was confirmed may be gone:
+//! deleted, restored from an older copy, dropped with its partition. Nobody notices either by looking at the table.
+//!
+//! **Decision.** Two lists are held against it. The messages of the spool, or of an export of it, are asked for by id,
+//! and posted when they are not there. Then the account of confirmed rows ([`ledger`]) is compared by process and
+//! minute. It may be repeated, and run beside the living process.
+//!
+//! **Limits.** The account holds no message: a row that is gone and not in the spool any more is told, never brought
+//! back (record 0034). [`NAMED_MAX`] of each are named, all are counted.
+
+mod ledger;
 
 use std::io::BufRead as _;
 use std::path::{Path, PathBuf};
@@ -14,6 +25,7 @@ use crate::config::{Config, Strings};
 use crate::envelope::Class;
 use crate::session::{Key, Seq, SessionNo};
 use crate::sinks::Wanted;
+use crate::sinks::account::Ledger;
 use crate::sinks::reconcile::{Chunk, moment};
 use crate::sinks::row::{COLUMNS, Row};
 use crate::spool::disk::inspect;
@@ -39,7 +51,7 @@ pub struct ReconcileArgs {
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
     /// Only what was seen until then; what is younger than a minute may still be on its way
-    #[arg(long, value_name = "TIME", default_value = "1m")]
+    #[arg(long, alias = "to", value_name = "TIME", default_value = "1m")]
     until: String,
     /// Every class, instead of those that CROSSFADE_TABLE names
     #[arg(long)]
@@ -68,6 +80,9 @@ struct Account {
     unreadable: u64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     missing_messages: Vec<String>,
+    /// What the table had confirmed; absent without an account of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ledger: Option<ledger::Compared>,
 }
 
 pub(super) fn run(args: &ReconcileArgs, strings: &Strings, streams: &mut Streams<'_>) -> Exit {
@@ -110,12 +125,25 @@ fn reconcile(args: &ReconcileArgs, config: &Config, streams: &mut Streams<'_>) -
         chunk: Chunk::default(),
         account: Account::default(),
     };
-    match &args.from {
-        Some(file) => work.file(file, streams)?,
-        None => work.spool(config, streams)?,
+    let kept = kept(config)?;
+    match (&args.from, &config.spool) {
+        (Some(file), _) => work.file(file, streams)?,
+        (None, None) if kept.is_some() => {}
+        (None, _) => work.spool(config, streams)?,
     }
     work.flush(streams)?;
+    // After what the spool had is back: what is gone now is gone.
+    if let Some(kept) = kept {
+        work.account.ledger = Some(ledger::compare(&kept, work.range, &work.table, streams)?);
+    }
     Ok(work.account)
+}
+
+/// The account of confirmed rows, where one is kept.
+fn kept(config: &Config) -> Result<Option<Ledger>, Stop> {
+    let Some(state) = &config.ops.state_dir else { return Ok(None) };
+    app::table_account::read(state)
+        .map_err(|error| Stop::Unavailable(format!("{}: {error}", state.display())))
 }
 
 fn answer(args: &ReconcileArgs, account: &Account, streams: &mut Streams<'_>) -> Exit {
@@ -133,10 +161,15 @@ fn answer(args: &ReconcileArgs, account: &Account, streams: &mut Streams<'_>) ->
             account.left_out,
             account.unreadable
         ));
+        for kept in &account.ledger {
+            text.extend(kept.gone_minutes.iter().map(|minute| format!("gone {minute}\n")));
+            text.push_str(&(kept.sentence() + "\n"));
+        }
         streams.answer(&text)
     };
     let open = if args.dry_run { 0 } else { account.missing - account.posted };
-    if open > 0 || account.unreadable > 0 { Exit::Unavailable } else { answered }
+    let gone = account.ledger.as_ref().is_some_and(|kept| kept.gone > 0);
+    if open > 0 || gone || account.unreadable > 0 { Exit::Unavailable } else { answered }
 }
 
 struct Work {
@@ -168,7 +201,7 @@ impl Work {
     fn spool(&mut self, config: &Config, streams: &mut Streams<'_>) -> Result<(), Stop> {
         let Some(own) = &config.spool else {
             let why =
-                "no source; set CROSSFADE_SPOOL_DIR or give --from FILE, written by `crossfade spool export`";
+                "no source; set CROSSFADE_SPOOL_DIR or CROSSFADE_STATE_DIR, or give --from FILE, written by `crossfade spool export`";
             return Err(Stop::Config(why.to_owned()));
         };
         let at = |error: &std::io::Error| Stop::Unavailable(format!("{}: {error}", own.dir.display()));
@@ -294,6 +327,13 @@ impl Table {
         chunk
             .missing(&answer)
             .map_err(|_| Stop::Unavailable("the table's answer is no list of ids".to_owned()))
+    }
+
+    /// Rows as this query chooses them.
+    fn read<T: serde::de::DeserializeOwned>(&self, query: &str) -> Result<Vec<T>, Stop> {
+        let answer = self.ask("GET", &format!("{}?{query}", self.url), Vec::new(), Bytes::new())?;
+        serde_json::from_str(&answer)
+            .map_err(|_| Stop::Unavailable("the table's answer is no list of rows".to_owned()))
     }
 
     fn post(&self, chunk: &Chunk) -> Result<(), Stop> {
