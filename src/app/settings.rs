@@ -349,12 +349,12 @@ pub(super) fn report_rows(
     config: &config::Config,
     link: &realtime::link::Config,
 ) -> Result<Option<url::Url>, SettingError> {
-    let fine = super::tuning::fine(config.ops.tuning.as_deref()).map_err(|e| wrong("CROSSFADE_TUNING")(&e))?;
+    let fine =
+        super::tuning::fine(config.ops.tuning.as_deref()).map_err(|e| wrong("CROSSFADE_TUNING")(&e))?;
     if !fine.reports_table {
         return Ok(None);
     }
-    let bare =
-        "[validator] reports_table needs a SUPABASE_URL with PostgREST behind it, such as https://REF.supabase.co";
+    let bare = "[validator] reports_table needs a SUPABASE_URL with PostgREST behind it, such as https://REF.supabase.co";
     link.endpoint.rows("crossfade_reports").map(Some).ok_or_else(|| wrong("CROSSFADE_TUNING")(&bare))
 }
 

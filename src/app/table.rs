@@ -172,7 +172,8 @@ pub(crate) fn start(plan: Plan) -> std::io::Result<(TableOffer, JoinHandle<()>)>
         figures: Arc::clone(&plan.figures),
     };
     let query = format!("on_conflict=id,timestamp&columns={COLUMNS}");
-    let poster = Poster::new((&plan.url, &query), (&plan.endpoint, &plan.key)).map_err(std::io::Error::other)?;
+    let poster =
+        Poster::new((&plan.url, &query), (&plan.endpoint, &plan.key)).map_err(std::io::Error::other)?;
     let runtime = super::behind::runtime()?;
     let life = move || {
         let local = tokio::task::LocalSet::new();

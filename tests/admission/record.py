@@ -25,7 +25,7 @@ import inject_templates  # noqa: E402
 FOLDER = pathlib.Path("tests/admission")
 CONTROLLER = "system:serviceaccount:kube-system:replicaset-controller"
 # Pods are made by a controller: with an owner, and a name that the server makes up.
-AS_CONTROLLER = {"Impersonate-User": CONTROLLER, "Impersonate-Group": "system:serviceaccounts", "User-Agent": "kube-controller-manager"}
+AS_CONTROLLER = {"Impersonate-User": CONTROLLER, "User-Agent": "kube-controller-manager"}
 
 
 class Recorder(http.server.BaseHTTPRequestHandler):

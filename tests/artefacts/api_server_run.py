@@ -62,12 +62,14 @@ def taken(server):
     for label, docs in manifests():
         ours = [doc for doc in docs if doc["apiVersion"].rpartition("/")[0] in known]
         left += len(docs) - len(ours)
-        for namespace in {doc["metadata"].get("namespace", "chat") for doc in ours} - made:
+        if not ours:
+            continue
+        for namespace in {doc["metadata"].get("namespace", "default") for doc in ours} - made:
             server.ask("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
             made.add(namespace)
-        run([kubectl, "apply", "--dry-run=server", "--validate=strict", "--namespace", "chat", "-f", "-"], server, input=yaml.safe_dump_all(ours))
+        run([kubectl, "apply", "--dry-run=server", "--validate=strict", "-f", "-"], server, input=yaml.safe_dump_all(ours))
         count += len(ours)
-    if count < 50:
+    if count < 40:
         fail(f"only {count} objects are found")
     seen(f"{count} objects of the chart's value sets and of deploy/ are taken by a server-side dry run ({left} of operators' kinds left out)")
     wrong = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "x"}, "spec": {"ports": [{"port": 70000}]}}

@@ -29,7 +29,8 @@ async fn reconciled(env: &Env<'_>, more: &[&str]) -> (Option<i32>, [u64; 5], Str
     let (code, said) = command(&[&["reconcile", "--json"], more].concat(), env).await;
     let account: Value = serde_json::from_str(&said).unwrap_or_default();
     let ledger = &account["ledger"];
-    let found = ["minutes", "confirmed", "there", "gone"].map(|name| ledger[name].as_u64().unwrap_or(u64::MAX));
+    let found =
+        ["minutes", "confirmed", "there", "gone"].map(|name| ledger[name].as_u64().unwrap_or(u64::MAX));
     let [minutes, confirmed, there, gone] = found;
     (code, [minutes, confirmed, there, gone, account["posted"].as_u64().unwrap_or(u64::MAX)], said)
 }
@@ -80,7 +81,11 @@ async fn rows_that_are_gone(emulator: &Emulator, pod: &str) {
     let (_, [minutes, ..], said) = reconciled(&env, &["--since", "2025-10-09T08:54:00Z"]).await;
     assert_eq!(minutes, 4, "{said}");
     let (code, [_, _, there, gone, posted], said) = reconciled(&env, &from).await;
-    assert_eq!((code, there, gone, posted), (Some(0), 250, 0, 3), "what the spool still has comes back: {said}");
+    assert_eq!(
+        (code, there, gone, posted),
+        (Some(0), 250, 0, 3),
+        "what the spool still has comes back: {said}"
+    );
 }
 
 #[tokio::test]

@@ -160,7 +160,9 @@ async fn reported(emulator: &Emulator, pod: &str) -> Vec<Value> {
     stage.proxy.process.signal("TERM");
     assert_eq!(stage.proxy.process.ended().await.code(), Some(0));
     let rows = super::table::read(emulator, "crossfade_reports?order=kind,period_start").await;
-    rows.into_iter().filter(|row| row["instance"].as_str().is_some_and(|name| name.starts_with(pod))).collect()
+    rows.into_iter()
+        .filter(|row| row["instance"].as_str().is_some_and(|name| name.starts_with(pod)))
+        .collect()
 }
 
 /// The hour's and the step's, each once, without a sample.
@@ -170,7 +172,10 @@ fn judge_reported(rows: &[Value], pod: &str) {
     assert!(kinds == ["hourly", "step"] || kinds == ["hourly", "hourly", "step"], "{rows:?}");
     for row in rows {
         let report = &row["report"];
-        assert_eq!((&report["pod"], &report["span"], &report["samples"]), (&pod.into(), &row["kind"], &json!([])));
+        assert_eq!(
+            (&report["pod"], &report["span"], &report["samples"]),
+            (&pod.into(), &row["kind"], &json!([]))
+        );
         assert_eq!(row["verdict"], report["match"]["verdict"]);
         assert!(row["period_start"].as_str() <= row["period_end"].as_str(), "{row}");
     }

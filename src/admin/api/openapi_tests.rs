@@ -78,7 +78,11 @@ fn types() -> Option<TypeList> {
 fn noise() -> Option<NoiseList> {
     let rule = NoiseRule { tolerance: Some(0.5), r#type: Some("quote".to_owned()), ..NoiseRule::default() };
     let proposed = Proposed { pointers: vec!["/sent_at".to_owned()], ..Proposed::default() };
-    Some(NoiseList { rules: vec![rule, NoiseRule::default()], proposed: vec![proposed], ..NoiseList::default() })
+    Some(NoiseList {
+        rules: vec![rule, NoiseRule::default()],
+        proposed: vec![proposed],
+        ..NoiseList::default()
+    })
 }
 
 fn breaker() -> Breaker {

@@ -200,8 +200,7 @@ impl Work {
 
     fn spool(&mut self, config: &Config, streams: &mut Streams<'_>) -> Result<(), Stop> {
         let Some(own) = &config.spool else {
-            let why =
-                "no source; set CROSSFADE_SPOOL_DIR or CROSSFADE_STATE_DIR, or give --from FILE, written by `crossfade spool export`";
+            let why = "no source; set CROSSFADE_SPOOL_DIR or CROSSFADE_STATE_DIR, or give --from FILE, written by `crossfade spool export`";
             return Err(Stop::Config(why.to_owned()));
         };
         let at = |error: &std::io::Error| Stop::Unavailable(format!("{}: {error}", own.dir.display()));
