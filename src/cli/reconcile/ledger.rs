@@ -1,8 +1,6 @@
 //! What the table had confirmed against what is there: the account that each process keeps of its stored rows
 //! (`CROSSFADE_STATE_DIR`), minute by minute, against the ids that the table still has of that minute.
 
-use std::io::Write as _;
-
 use serde::Deserialize;
 
 use super::{NAMED_MAX, Stop, Table};

@@ -161,7 +161,7 @@ fn answer(args: &ReconcileArgs, account: &Account, streams: &mut Streams<'_>) ->
             account.left_out,
             account.unreadable
         ));
-        for kept in &account.ledger {
+        if let Some(kept) = &account.ledger {
             text.extend(kept.gone_minutes.iter().map(|minute| format!("gone {minute}\n")));
             text.push_str(&(kept.sentence() + "\n"));
         }
