@@ -43,7 +43,8 @@ impl Keeper {
         }
         self.at = now;
         let lines = account.lines();
-        match if lines.is_empty() { Ok(()) } else { append(&self.folder, &lines) } {
+        let written = if lines.is_empty() { Ok(()) } else { append(&self.folder, &lines) };
+        match written {
             Ok(()) => {
                 account.written();
                 self.failing = false;
