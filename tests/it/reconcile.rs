@@ -35,12 +35,25 @@ async fn reconciled(env: &Env<'_>, more: &[&str]) -> (Option<i32>, [u64; 5], Str
     (code, [minutes, confirmed, there, gone, account["posted"].as_u64().unwrap_or(u64::MAX)], said)
 }
 
+/// A time in the zone of whatever database said it.
+fn unix_seconds(text: &str) -> u64 {
+    let (clock, zone) = text.split_at(19);
+    let at = humantime::parse_rfc3339_weak(clock)
+        .unwrap()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_secs();
+    let Some(place) = zone.find(['+', '-']) else { return at };
+    let (hours, minutes) = zone[place + 1..].split_once(':').unwrap();
+    let ahead = hours.parse::<u64>().unwrap() * 3_600 + minutes.parse::<u64>().unwrap() * 60;
+    if zone[place..].starts_with('+') { at - ahead } else { at + ahead }
+}
+
 /// The account that a process would have kept of these rows.
 fn account(rows: &[Value]) -> String {
     let mut minutes: BTreeMap<(&str, u64), Confirmed> = BTreeMap::new();
     for row in rows {
-        let at = humantime::parse_rfc3339_weak(&row["timestamp"].as_str().unwrap()[..19]).unwrap();
-        let at = at.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+        let at = unix_seconds(row["timestamp"].as_str().unwrap());
         let key = (row["instance"].as_str().unwrap(), (at - at % 60) * 1_000);
         minutes.entry(key).or_default().add(row["id"].as_str().unwrap());
     }
