@@ -46,12 +46,16 @@ impl Keeper {
         let written = if lines.is_empty() { Ok(()) } else { append(&self.folder, &lines) };
         match written {
             Ok(()) => {
+                if self.failing {
+                    let left_out = account.left_out();
+                    tracing::info!(left_out, "the account of the table's rows can be written again");
+                }
                 account.written();
                 self.failing = false;
             }
             Err(error) if !self.failing => {
                 self.failing = true;
-                tracing::error!(%error, "the account of the table's rows cannot be written");
+                tracing::error!(%error, "the account of the table's rows cannot be written; a day of it is kept");
             }
             Err(_) => {}
         }
