@@ -18,3 +18,4 @@ if ! (cd "$modules" && npm ci --no-audit --no-fund --prefer-offline --silent); t
 fi
 CROSSFADE=$binary MODULES=$modules/package.json node tests/interop/js/supabase.mjs
 CROSSFADE=$binary MODULES=$modules/package.json node tests/interop/js/events.mjs
+CROSSFADE=$binary MODULES=$modules/package.json node tests/interop/js/native.mjs
