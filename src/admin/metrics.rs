@@ -107,6 +107,8 @@ pub struct Snapshot {
     pub quota: Option<super::Quota>,
     /// The stores of the rollout's flags.
     pub tiers: super::Tiers,
+    /// The rollout besides its stores.
+    pub rollout: super::RolloutReadings,
 }
 
 impl Snapshot {
@@ -180,6 +182,7 @@ pub(super) fn families() -> impl Iterator<Item = &'static Family> {
         .chain(&super::matching::FAMILIES)
         .chain(&super::process::FAMILIES)
         .chain(&super::flags::FAMILIES)
+        .chain(&super::rollout::FAMILIES)
 }
 
 static FAMILIES: &[Family] = &[
@@ -324,18 +327,6 @@ static FAMILIES: &[Family] = &[
     gauge("crossfade_realtime_write_denied", "", "1 while no policy lets us write a topic of ours.", |s| {
         one(f64::from(u8::from(s.snapshot.realtime_write_denied)))
     }),
-    gauge(
-        "crossfade_rollout_percent",
-        "",
-        "Effective share of the users on the Realtime side, in percent.",
-        |s| one(s.snapshot.rollout_percent),
-    ),
-    gauge(
-        "crossfade_rollout_live_percent",
-        "",
-        "Share of the open sessions with a rollout key that Realtime feeds, in percent.",
-        |s| Samples::One(s.snapshot.rollout_live_percent),
-    ),
     counter(
         "crossfade_log_suppressed_total",
         "",

@@ -45,6 +45,7 @@ pub(super) struct Behind<'a> {
     pub(super) ledger: Arc<Ledger>,
     pub(super) disk: Arc<disk::Figures>,
     pub(super) proofs: Arc<reports::ProofFigures>,
+    pub(super) fine: &'a super::tuning::Fine,
     pub(super) standing: watch::Receiver<Arc<super::flags::Standing>>,
 }
 
@@ -75,6 +76,7 @@ impl Behind<'_> {
         let maker = Events::new(&instance, config.mirror.events_max_age);
         let events = sender.map(|sender| EventPublisher::new(maker, epoch, sender));
         let (scene, writer) = self.watch_scene(&instance, epoch)?;
+        let shares = self.fine.shares.by_class();
         let runtime = runtime().map_err(StartError::Thread)?;
         let life = move || {
             let local = tokio::task::LocalSet::new();
@@ -82,7 +84,8 @@ impl Behind<'_> {
                 let topics = (topic, sampling.splits().then_some(unread));
                 let (publish, readback) = join_links(self.link, topics);
                 let acked = sampling.splits().then(|| acked(limits, &publisher, epoch));
-                let mut intake = side::Intake::new(machines, budget, epoch, sampling).with_table(offer);
+                let intake = side::Intake::new(machines, budget, epoch, sampling);
+                let mut intake = intake.with_table(offer).with_shares(shares);
                 intake.set_spools(spool.is_some());
                 let side = Side {
                     tap: receiver,
@@ -141,10 +144,11 @@ impl Behind<'_> {
         let scene = side::WatchScene {
             names: (config.service.name.clone(), config.service.pod.clone()),
             src: instance.to_owned(),
-            noise: settings::noise(config)?,
+            noise: self.fine.noise.clone(),
             epoch,
             standing: Some(self.standing.clone()),
             outbox,
+            ledger: Arc::clone(&self.ledger),
             figures: Arc::clone(&self.proofs),
         };
         Ok((scene, writer))

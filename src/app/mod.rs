@@ -23,6 +23,7 @@
 //! moment, and windows release by their own clocks. One publish and one read-back link; at most two topics per pod.
 
 mod addresses;
+mod adoption;
 mod behind;
 mod console;
 mod control;
@@ -30,13 +31,16 @@ mod decide;
 mod ear;
 mod ending;
 pub(crate) mod events;
+mod exposures;
 pub(crate) mod figures;
 pub(crate) mod flags;
 mod life;
 mod line;
+mod open;
 pub(crate) mod ops;
 pub(crate) mod reports;
 pub(crate) mod settings;
+mod shares;
 pub(crate) mod side;
 mod status;
 mod stores;
@@ -123,6 +127,7 @@ pub struct Eyes {
     /// Where there is a spool.
     disk: Option<Arc<crate::spool::disk::Figures>>,
     proofs: Arc<reports::ProofFigures>,
+    rollout: Arc<adoption::RolloutFigures>,
 }
 
 /// A running process.
@@ -188,7 +193,10 @@ impl App {
         let stores = stores::Stores::open(config, &identity, &mut tiers);
         let flags = FlagBook::new(identity, tiers);
         let mirrors = config.supabase.is_some();
+        let fine = Arc::new(settings::fine(config)?);
         let decider = Decider {
+            fine: Arc::clone(&fine),
+            figures: Arc::default(),
             standing: flags.subscribe(),
             configured: mirrors,
             native: config.supabase.as_ref().is_some_and(|supabase| supabase.anon_key.is_some()),
@@ -202,6 +210,8 @@ impl App {
             hot: settings::hot(config),
             windows: Windows::new(config.hot.window_pod),
             follow: decider.follow_fn(),
+            moves_per_second: fine.rollout.moves_per_second,
+            exposed: exposures::told(config, &decider)?,
             policy: policy.subscribe(),
             close_code: config.drain.code,
         };
@@ -241,6 +251,7 @@ impl App {
             mirrors: config.supabase.is_some(),
             proofs: Arc::default(),
             reachable: Arc::default(),
+            rollout: Arc::clone(&parts.decider.figures),
         };
         let ((words, heard), (ask, asked)) = (parts.words, parts.probes);
         let machine = Ops {
@@ -282,6 +293,7 @@ impl App {
                     disk,
                     proofs: Arc::clone(&eyes.proofs),
                     standing: eyes.standing.clone(),
+                    fine: &parts.decider.fine,
                 };
                 let book = (parts.receiver, parts.budget, parts.epoch);
                 Some(behind.start(&running, book, Arc::clone(&stop_side))?)

@@ -80,11 +80,9 @@ fn noise_of(path: &std::path::Path) -> Result<validator::noise::Noise, String> {
     super::tuning::fine(Some(path)).map(|fine| fine.noise)
 }
 
-/// The validator's noise rules.
-pub(super) fn noise(config: &config::Config) -> Result<validator::noise::Noise, SettingError> {
-    super::tuning::fine(config.ops.tuning.as_deref())
-        .map(|fine| fine.noise)
-        .map_err(|e| wrong("CROSSFADE_TUNING")(&e))
+/// What the tuning file says.
+pub(super) fn fine(config: &config::Config) -> Result<super::tuning::Fine, SettingError> {
+    super::tuning::fine(config.ops.tuning.as_deref()).map_err(|e| wrong("CROSSFADE_TUNING")(&e))
 }
 
 /// The proxy's settings.

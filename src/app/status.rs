@@ -167,6 +167,7 @@ impl Eyes {
             rollout_live_percent: self.live_percent(),
             quota: self.mirrors.then(|| quota(&status.quota)),
             tiers: self.tiers(now),
+            rollout: self.rollout.readings(&self.shared.sessions),
             spool: self.spool(),
             matching: self.proofs().map(|proofs| matching(&proofs, self.proofs.reports_lost())),
             ..super::tls::figures(&self.shared)

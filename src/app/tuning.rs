@@ -13,6 +13,8 @@ const BYTES_MAX: u64 = 256 << 10;
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct File {
+    mirror: super::shares::Text,
+    rollout: super::open::Text,
     validator: Validator,
 }
 
@@ -21,6 +23,10 @@ struct File {
 pub(super) struct Fine {
     /// What may differ between two deliveries.
     pub noise: Noise,
+    /// What open sessions do when the rollout changes.
+    pub rollout: super::open::Rollout,
+    /// What is mirrored.
+    pub shares: super::shares::Shares,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -46,7 +52,11 @@ pub(super) fn fine(path: Option<&Path>) -> Result<Fine, String> {
 
 fn parse(text: &str) -> Result<Fine, String> {
     let file: File = toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
-    Ok(Fine { noise: Noise::new(file.validator.noise)? })
+    Ok(Fine {
+        noise: Noise::new(file.validator.noise)?,
+        rollout: file.rollout.check()?,
+        shares: file.mirror.check()?,
+    })
 }
 
 #[cfg(test)]
@@ -69,11 +79,24 @@ mod tests {
             ("[[validator.noise]]\npointer = \"/a\"\nallow = \"forget\"", "forget"),
             ("[[validator.noise]]\npointer = \"a\"\nallow = \"ignore\"", "rule 1"),
             ("[braker]\nx = 1", "braker"),
+            ("[rollout]\nopen_sessions = \"stay\"", "stay"),
+            ("[rollout]\nmoves_per_second = 0", "moves_per_second"),
+            ("[[mirror.paths]]\npath = \"feed\"\npercent = 5", "begin with /"),
         ] {
             let error = parse(text).unwrap_err();
             assert!(error.contains(word), "{error}");
         }
         assert!(fine(Some(Path::new("/nowhere/tuning.toml"))).unwrap_err().contains("/nowhere/tuning.toml"));
+    }
+
+    #[test]
+    fn the_example_of_the_rollout_is_read() {
+        let page = include_str!("../../docs/rollout.md");
+        let examples = page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
+        let example = examples.into_iter().find(|one| one.contains("open_sessions")).unwrap();
+        let fine = parse(example).unwrap();
+        assert_eq!(fine.rollout.moves_per_second.map(std::num::NonZeroU32::get), Some(50), "{example}");
+        assert_ne!(fine.shares, super::super::shares::Shares::default(), "{example}");
     }
 
     /// The schema knows the same sections as the file that is read: what refuses a name lists those it knows.

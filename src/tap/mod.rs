@@ -49,6 +49,8 @@ pub struct Opened {
     pub path: Arc<str>,
     /// The subprotocol that the service has chosen.
     pub subprotocol: Option<Arc<str>>,
+    /// The bucket that chooses what is mirrored of it.
+    pub mirror_bucket: u32,
 }
 
 /// One copied message with its token.
@@ -154,6 +156,11 @@ impl Tap {
     /// Accounts for a message that went by while no copies were wanted.
     pub fn uncopied(&self, key: Key, why: Shed) {
         self.ledger.open(key).shed(why);
+    }
+
+    /// Accounts for messages of a session that the mirror's share leaves out.
+    pub fn unsampled(&self, messages: u64) {
+        self.ledger.unsampled(messages);
     }
 
     /// Announces a session.

@@ -12,6 +12,7 @@
 //! in steps of five seconds. What no room measures is null.
 
 mod breaker;
+mod preview;
 mod pulse;
 mod rollout;
 mod sessions;
@@ -31,6 +32,7 @@ use super::side::clock;
 use crate::admin::api::{Ask, Change, Problem, Reply, What, model};
 use crate::config::Config;
 use crate::mirror::flight::Epoch;
+use crate::mirror::governor::Terms;
 use crate::proxy::{Drain, Running, WorkerHandle};
 use pulse::Pulse;
 pub(super) use pulse::quantile_ms;
@@ -88,6 +90,8 @@ pub(super) struct Console {
     eyes: Eyes,
     words: mpsc::Sender<Word>,
     decider: Decider,
+    /// The plan, where there is one.
+    terms: Option<Terms>,
     workers: Vec<WorkerHandle>,
     drain: Drain,
     pulse: Mutex<Pulse>,
@@ -106,6 +110,7 @@ impl Console {
             eyes: eyes.clone(),
             words: words.clone(),
             decider,
+            terms: config.supabase.as_ref().map(super::settings::terms),
             workers: running.workers().to_vec(),
             drain: running.drain_signal(),
             pulse: Mutex::default(),

@@ -9,7 +9,7 @@ pub use manage::{
     Audit, Changed, Decision, Preview, Rollout, Rule, Session, SessionList, SessionMirror, SessionRow, Window,
 };
 pub use status::{
-    Breaker, Counts, Flow, History, Latency, Mirror, Point, Quantiles, Quota, RolloutBrief, Sessions,
-    Setting, Spool, Status, Tier, Trigger, Upstream,
+    Adoption, Breaker, Counts, Flow, History, Latency, Mirror, Point, Quantiles, Quota, RolloutBrief,
+    Sessions, Setting, Spool, Status, Tier, Trigger, Upstream,
 };
 pub use types::{TypeList, TypeRow};
