@@ -38,8 +38,8 @@ pub(super) struct Behind<'a> {
     pub(super) view: watch::Receiver<View>,
     pub(super) asked: mpsc::Receiver<crate::breaker::Probe>,
     pub(super) figures: Arc<SideFigures>,
-    pub(super) terms: crate::mirror::governor::Terms,
-    pub(super) limit_bytes: u32,
+    /// What the plan allows, and the largest batch in bytes.
+    pub(super) plan: (crate::mirror::governor::Terms, u32),
     pub(super) table: Arc<TableFigures>,
     pub(super) events: Arc<EventFigures>,
     pub(super) ledger: Arc<Ledger>,
@@ -60,7 +60,7 @@ impl Behind<'_> {
         let machines = settings::mirror(config)?;
         let sampling = settings::sampling(config);
         let unread = Shard::Acked.topic(&config.service.name, &config.service.pod);
-        let (governor, limit_bytes) = (Governor::new(self.terms, epoch.at), self.limit_bytes);
+        let (governor, limit_bytes) = (Governor::new(self.plan.0, epoch.at), self.plan.1);
         let instance = format!("{}-{:08x}", config.service.pod, seed() & 0xFFFF_FFFF);
         let mut publisher = PublisherSettings::new(&instance, seed());
         publisher.deadline = config.hot.deadline;
@@ -183,7 +183,7 @@ impl Behind<'_> {
             readback,
             key_file: config.supabase.as_ref().and_then(|supabase| supabase.key.file.clone()),
             max_age: config.mirror.events_max_age,
-            limit_bytes: self.limit_bytes,
+            limit_bytes: self.plan.1,
             flush,
             seed: seed(),
             figures: Arc::clone(&self.events),

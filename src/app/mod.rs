@@ -274,30 +274,28 @@ impl App {
             own_trip: None,
         };
         let (stop_side, stop_ops): (Arc<Notify>, Arc<Notify>) = Default::default();
-        let side = match &config.supabase {
-            None => None,
-            Some(supabase) => {
-                let behind = Behind {
-                    config,
-                    tuning,
-                    link: settings::link(supabase)?,
-                    words: words.clone(),
-                    view: eyes.view.clone(),
-                    asked,
-                    figures: Arc::clone(&eyes.figures),
-                    terms: settings::terms(supabase),
-                    limit_bytes: settings::batch_bytes(supabase),
-                    table: Arc::clone(&eyes.table),
-                    events: Arc::clone(&eyes.events),
-                    ledger: Arc::clone(&parts.ledger),
-                    disk,
-                    proofs: Arc::clone(&eyes.proofs),
-                    standing: eyes.standing.clone(),
-                    fine: &parts.decider.fine,
-                };
-                let book = (parts.receiver, parts.budget, parts.epoch);
-                Some(behind.start(&running, book, Arc::clone(&stop_side))?)
-            }
+        let side = if let Some(supabase) = &config.supabase {
+            let behind = Behind {
+                config,
+                tuning,
+                link: settings::link(supabase)?,
+                words: words.clone(),
+                view: eyes.view.clone(),
+                asked,
+                figures: Arc::clone(&eyes.figures),
+                plan: (settings::terms(supabase), settings::batch_bytes(supabase)),
+                table: Arc::clone(&eyes.table),
+                events: Arc::clone(&eyes.events),
+                ledger: Arc::clone(&parts.ledger),
+                disk,
+                proofs: Arc::clone(&eyes.proofs),
+                standing: eyes.standing.clone(),
+                fine: &parts.decider.fine,
+            };
+            let book = (parts.receiver, parts.budget, parts.epoch);
+            Some(behind.start(&running, book, Arc::clone(&stop_side))?)
+        } else {
+            None
         };
         let console = Console::new((config, parts.epoch), &eyes, &words, (&running, parts.decider));
         let admin = control::start(config, tuning, &running, console)?;

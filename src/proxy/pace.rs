@@ -39,11 +39,11 @@ impl Moves {
         self.back.clear();
     }
 
-    pub(super) fn to_hot(&mut self, no: SessionNo) {
+    pub(super) fn push_hot(&mut self, no: SessionNo) {
         self.to_hot.push_back(no);
     }
 
-    pub(super) fn back(&mut self, no: SessionNo) {
+    pub(super) fn push_back(&mut self, no: SessionNo) {
         self.back.push_back(no);
     }
 
@@ -153,8 +153,8 @@ mod tests {
     fn the_way_back_does_not_wait_for_the_way_to_realtime() {
         let mut moves = Moves::new(MovePace::new(NonZeroU32::new(1), 1));
         let now = Instant::now();
-        (0..100).for_each(|no| moves.to_hot(SessionNo(no)));
-        (100..200).for_each(|no| moves.back(SessionNo(no)));
+        (0..100).for_each(|no| moves.push_hot(SessionNo(no)));
+        (100..200).for_each(|no| moves.push_back(SessionNo(no)));
         let first: Vec<_> = moves.take(now).map(|no| no.0).collect();
         assert_eq!(first, (100..164).chain([0]).collect::<Vec<_>>());
         let second: Vec<_> = moves.take(now + TICK).map(|no| no.0).collect();

@@ -184,12 +184,12 @@ impl Sessions {
         self.to_close.borrow_mut().clear();
         for cell in self.cells.borrow().values() {
             match (policy.wants_hot(cell.follows()), cell.lane()) {
-                (Err(Fallback::Rollout), Lane::Hot) => moves.back(cell.no),
+                (Err(Fallback::Rollout), Lane::Hot) => moves.push_back(cell.no),
                 (Err(why), Lane::Hot) => cell.order(Order::ToLegacy(why)),
                 (Err(why), Lane::Legacy) if cell.verdict.is_tapped() => {
                     cell.order(Order::ToLegacy(why)); // takes back a wish that was not met yet
                 }
-                (Ok(()), Lane::Legacy) => moves.to_hot(cell.no),
+                (Ok(()), Lane::Legacy) => moves.push_hot(cell.no),
                 (_, Lane::Native) if policy.close_native => {
                     self.to_close.borrow_mut().push_back((cell.no, close_code));
                 }

@@ -132,7 +132,9 @@ pub type Decide = Arc<dyn Fn(&http::request::Parts, SocketAddr) -> Verdict + Sen
 /// The decision about an open session, asked anew when the settings have changed: from its subject and from what the
 /// rollout had said about it before. Called on a data thread once for each of its sessions: it must be quick.
 #[derive(Clone)]
-pub struct Follow(Arc<dyn Fn(&Subject, Follows) -> Course + Send + Sync>);
+pub struct Follow(Arc<Deciding>);
+
+type Deciding = dyn Fn(&Subject, Follows) -> Course + Send + Sync;
 
 impl Follow {
     /// Decides by this function.
@@ -157,7 +159,9 @@ impl std::fmt::Debug for Follow {
 /// Is told of a session that was opened under an experiment, and of the lane that it began on. Called on a data
 /// thread: it must be quick and never wait.
 #[derive(Clone)]
-pub struct Exposed(Arc<dyn Fn(&Subject, Lane) + Send + Sync>);
+pub struct Exposed(Arc<Telling>);
+
+type Telling = dyn Fn(&Subject, Lane) + Send + Sync;
 
 impl Exposed {
     /// Tells this function.

@@ -193,8 +193,8 @@ async fn a_thousand_open_sessions_go_to_hot_and_back_twice_and_no_message_is_los
     for round in 0..2 {
         share(&proxy, 100).await;
         proxy.until_value(HOT, all).await;
-        let adoption = "crossfade_rollout_adoption_ratio{lane=\"hot\"}";
-        assert_eq!(proxy.value(adoption).await, 1.0, "everybody is where the rollout wants him");
+        // Everybody is where the rollout wants him.
+        proxy.until_value("crossfade_rollout_adoption_ratio{lane=\"hot\"}", 1.0).await;
         crowd.passes(BETWEEN).await;
         let fed = proxy.value("crossfade_hot_messages_total{how=\"via_realtime\"}").await;
         assert!(fed > via_realtime, "round {round}: Realtime has fed nobody");
