@@ -15,8 +15,7 @@
 //! `crash` at once. What it saw after that account is in no figure, but in a bound: [`Account::lost_at_most`].
 //!
 //! **A second way.** A message that also goes into the table has a [`Second`] chance: shedding its token then waits
-//! for the table's answer, which confirms it ([`Proof::Table`]) or lets the first reason stand. Whichever ends first,
-//! the token is settled once.
+//! for the table's answer, which confirms it ([`Proof::Table`]) or lets the first reason stand. It is settled once.
 //!
 //! **Limits.** Counters live in memory; the spool, where there is one, keeps a copy that is at most a second old.
 
@@ -39,7 +38,8 @@ pub enum Proof {
 }
 
 /// Why a message that the tap saw is not in Realtime. The label of the metric, the word in reports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Shed {
     /// The queue between data thread and side thread was full.
     QueueFull,
@@ -51,6 +51,8 @@ pub enum Shed {
     Lost,
     /// A rule says that the mirror leaves it out.
     Skipped,
+    /// Outside the mirror's share: of its session, its path or its class.
+    Unsampled,
     /// The breaker was open: Realtime may not be used.
     BreakerOpen,
     /// Realtime was not joined and the backlog was full or too old.
@@ -81,12 +83,13 @@ pub enum Shed {
 
 impl Shed {
     /// Every reason, in label order.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::QueueFull,
         Self::Budget,
         Self::TooLarge,
         Self::Lost,
         Self::Skipped,
+        Self::Unsampled,
         Self::BreakerOpen,
         Self::Disconnected,
         Self::Quota,
@@ -111,6 +114,7 @@ impl Shed {
             Self::TooLarge => "too_large",
             Self::Lost => "lost",
             Self::Skipped => "skipped",
+            Self::Unsampled => "unsampled",
             Self::BreakerOpen => "breaker_open",
             Self::Disconnected => "disconnected",
             Self::Quota => "quota",
@@ -167,6 +171,12 @@ impl Ledger {
     /// counts messages that may never have been there.
     pub fn declare(&self, lost_at_most: u64) {
         self.lost_at_most.fetch_add(lost_at_most, Ordering::Relaxed);
+    }
+
+    /// Messages of a session that is outside the mirror's share have passed: nobody has copied them.
+    pub fn unsampled(&self, messages: u64) {
+        self.seen.fetch_add(messages, Ordering::Relaxed);
+        self.count_shed(Shed::Unsampled, messages);
     }
 
     /// Messages that the tap has seen.
@@ -382,12 +392,6 @@ impl Account {
     #[must_use]
     pub const fn internal(&self) -> u64 {
         self.shed(Shed::Internal)
-    }
-}
-
-impl Serialize for Shed {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
     }
 }
 

@@ -73,7 +73,7 @@ static FAMILIES: [Family; 10] = [
     gauge(
         "crossfade_match_coverage_ratio",
         "",
-        "The part of what was published in the last hour that was compared.",
+        "The part of what passed the tap in the last hour, left out by a share or published, that was compared.",
         |s| some(s, |one| one.coverage),
     ),
     gauge(

@@ -111,6 +111,8 @@ pub struct Snapshot {
     pub tiers: super::Tiers,
     /// The flight recorder and the drills.
     pub trips: super::TripReadings,
+    /// The rollout besides its stores.
+    pub rollout: super::RolloutReadings,
 }
 
 impl Snapshot {
@@ -188,6 +190,7 @@ pub(super) fn families() -> impl Iterator<Item = &'static Family> {
         .chain(&super::process::FAMILIES)
         .chain(&super::flags::FAMILIES)
         .chain(&super::trips::FAMILIES)
+        .chain(&super::rollout::FAMILIES)
 }
 
 static FAMILIES: &[Family] = &[
@@ -325,18 +328,6 @@ static FAMILIES: &[Family] = &[
     gauge("crossfade_realtime_write_denied", "", "1 while no policy lets us write a topic of ours.", |s| {
         one(f64::from(u8::from(s.snapshot.realtime_write_denied)))
     }),
-    gauge(
-        "crossfade_rollout_percent",
-        "",
-        "Effective share of the users on the Realtime side, in percent.",
-        |s| one(s.snapshot.rollout_percent),
-    ),
-    gauge(
-        "crossfade_rollout_live_percent",
-        "",
-        "Share of the open sessions with a rollout key that Realtime feeds, in percent.",
-        |s| Samples::One(s.snapshot.rollout_live_percent),
-    ),
     counter(
         "crossfade_log_suppressed_total",
         "",

@@ -102,6 +102,13 @@ fn full() -> Snapshot {
             took_seconds: vec![("to_legacy", 0.02)],
             ..TripReadings::default()
         },
+        rollout: super::RolloutReadings {
+            wanted: vec![("hot", 4.0)],
+            adoption: vec![("hot", 0.5)],
+            moving: vec![("hot", 2.0)],
+            offers: vec![("present", 1)],
+            exposures: vec![("written", 1)],
+        },
         quota: Some(Quota { messages: vec![("send", 5)], month_cost: Some(2.5), ..Quota::default() }),
         ..Snapshot::default()
     }

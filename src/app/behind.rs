@@ -43,13 +43,14 @@ pub(super) struct Behind<'a> {
     pub(super) view: watch::Receiver<View>,
     pub(super) asked: mpsc::Receiver<crate::breaker::Probe>,
     pub(super) figures: Arc<SideFigures>,
-    pub(super) terms: crate::mirror::governor::Terms,
-    pub(super) limit_bytes: u32,
+    /// What the plan allows, and the largest batch in bytes.
+    pub(super) plan: (crate::mirror::governor::Terms, u32),
     pub(super) table: Arc<TableFigures>,
     pub(super) events: Arc<EventFigures>,
     pub(super) ledger: Arc<Ledger>,
     pub(super) disk: Arc<disk::Figures>,
     pub(super) proofs: Arc<reports::ProofFigures>,
+    pub(super) fine: &'a super::tuning::Fine,
     pub(super) standing: watch::Receiver<Arc<super::flags::Standing>>,
 }
 
@@ -64,7 +65,7 @@ impl Behind<'_> {
         let machines = settings::mirror(config)?;
         let sampling = settings::sampling(config);
         let unread = Shard::Acked.topic(&config.service.name, &config.service.pod);
-        let (governor, limit_bytes) = (Governor::new(self.terms, epoch.at), self.limit_bytes);
+        let (governor, limit_bytes) = (Governor::new(self.plan.0, epoch.at), self.plan.1);
         let instance = format!("{}-{:08x}", config.service.pod, seed() & 0xFFFF_FFFF);
         let mut publisher = PublisherSettings::new(&instance, seed());
         publisher.deadline = config.hot.deadline;
@@ -81,6 +82,7 @@ impl Behind<'_> {
         let events = sender.map(|sender| EventPublisher::new(maker, epoch, sender));
         let (scene, writers) = self.watch_scene(&instance, epoch, flush)?;
         let parity = self.start_parity(parity, epoch)?;
+        let shares = self.fine.shares.by_class();
         let runtime = runtime().map_err(StartError::Thread)?;
         let life = move || {
             let local = tokio::task::LocalSet::new();
@@ -88,7 +90,8 @@ impl Behind<'_> {
                 let topics = (topic, sampling.splits().then_some(unread));
                 let (publish, readback) = join_links(self.link, topics);
                 let acked = sampling.splits().then(|| acked(limits, &publisher, epoch));
-                let mut intake = side::Intake::new(machines, budget, epoch, sampling).with_table(offer);
+                let intake = side::Intake::new(machines, budget, epoch, sampling);
+                let mut intake = intake.with_table(offer).with_shares(shares);
                 intake.set_parity(parity);
                 intake.set_spools(spool.is_some());
                 let side = Side {
@@ -151,10 +154,11 @@ impl Behind<'_> {
         let scene = side::WatchScene {
             names: (config.service.name.clone(), config.service.pod.clone()),
             src: instance.to_owned(),
-            noise: settings::fine(config)?.noise,
+            noise: self.fine.noise.clone(),
             epoch,
             standing: Some(self.standing.clone()),
             outbox,
+            ledger: Arc::clone(&self.ledger),
             figures: Arc::clone(&self.proofs),
         };
         Ok((scene, writer.into_iter().chain(poster).collect()))
@@ -215,7 +219,7 @@ impl Behind<'_> {
             readback,
             key_file: config.supabase.as_ref().and_then(|supabase| supabase.key.file.clone()),
             max_age: config.mirror.events_max_age,
-            limit_bytes: self.limit_bytes,
+            limit_bytes: self.plan.1,
             flush,
             seed: seed(),
             figures: Arc::clone(&self.events),

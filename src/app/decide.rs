@@ -8,13 +8,16 @@ use tokio::sync::watch;
 
 use crate::lane::{self, Inputs, Mirror, Source};
 use crate::proxy::native;
-use crate::proxy::{Decide, Follow, Follows, Lane, Verdict};
-use crate::rollout::{self, Percent, RealtimeLane, Request};
+use crate::proxy::{Course, Decide, Exposed, Follow, Follows, Lane, Verdict};
+use crate::rollout::{self, Exposure, Percent, RealtimeLane, Request};
 use crate::session::SessionNo;
 
+use super::adoption::RolloutFigures;
+use super::exposures::Exposures;
 use super::flags::Standing;
 use super::ops::View;
 use super::parity::Capture;
+use super::tuning::Fine;
 
 /// What the decision is made from.
 #[derive(Clone)]
@@ -25,6 +28,8 @@ pub(super) struct Decider {
     /// The cold lane is configured.
     pub(super) cold: bool,
     pub(super) mirror_percent: Percent,
+    pub(super) fine: Arc<Fine>,
+    pub(super) figures: Arc<RolloutFigures>,
     pub(super) view: watch::Receiver<View>,
     /// Where authorization is compared: takes users' tokens.
     pub(super) capture: Option<Capture>,
@@ -39,16 +44,40 @@ impl Decider {
     /// The function that every worker calls for its open sessions when the settings have changed.
     pub(super) fn follow_fn(&self) -> Follow {
         let own = self.clone();
-        Follow::new(move |subject| {
+        Follow::new(move |subject, before| {
             let standing = Arc::clone(&own.standing.borrow());
-            own.follows(&rollout::decide_again(&standing.settings, subject.clone()))
+            own.course(&rollout::decide_again(&standing.settings, subject.clone()), before)
         })
     }
 
     /// How open sessions would follow under other settings.
     pub(super) fn follow_under(&self, settings: rollout::Settings) -> Follow {
         let own = self.clone();
-        Follow::new(move |subject| own.follows(&rollout::decide_again(&settings, subject.clone())))
+        Follow::new(move |subject, before| {
+            own.course(&rollout::decide_again(&settings, subject.clone()), before)
+        })
+    }
+
+    /// How an open session goes on: as the settings say, as far as open sessions are moved at all.
+    fn course(&self, decision: &rollout::Decision, before: Follows) -> Course {
+        let follows = self.fine.rollout.open.follow(before, self.follows(decision), decision);
+        Course { follows, wants: decision.lane.filter(|_| self.configured) }
+    }
+
+    /// The function that is told of each session that was opened under an experiment.
+    pub(super) fn exposed_fn(&self, log: Exposures) -> Exposed {
+        let standing = self.standing.clone();
+        Exposed::new(move |subject, lane| {
+            let standing = Arc::clone(&standing.borrow());
+            let decision = rollout::decide_again(&standing.settings, subject.clone());
+            let (Some(experiment), Some(arm), Some(key)) = (decision.rule, decision.arm, subject.key) else {
+                return; // of no arm
+            };
+            let trial = subject.trials.iter().find(|(rule, _)| *rule == experiment);
+            let Some((_, bucket)) = trial else { return };
+            let at_ms = crate::spool::disk::unix_ms();
+            log.offer(Exposure { at_ms, experiment, arm, bucket: *bucket, key, lane: lane.as_str() });
+        })
     }
 
     /// What holds for an open session now, and the decision behind it.
@@ -87,8 +116,11 @@ impl Decider {
             session: SessionNo(u32::from(client.port())),
         };
         let decision = rollout::decide(settings, &request);
-        let offers =
-            self.native && settings.rolls_out(RealtimeLane::Native) && native::offers(&parts.headers);
+        let could = self.native && native::offers(&parts.headers);
+        if self.native {
+            self.figures.offered(could);
+        }
+        let offers = could && settings.rolls_out(RealtimeLane::Native);
         let verdict = lane::decide(&self.inputs(&decision, offers));
         let lane = match verdict.lane {
             lane::Lane::Hot => Lane::Hot,
@@ -98,12 +130,14 @@ impl Decider {
         };
         let follows = self.follows(&decision);
         // Hot sessions are copied anyway; this is about the legacy lane.
-        let sampled = decision.subject.mirror_bucket.is_within(self.mirror_percent);
-        let mirrored = self.configured && lane != Lane::Native && sampled;
+        let share = self.fine.shares.of_path(request.path, self.mirror_percent);
+        let mirrored =
+            self.configured && lane != Lane::Native && decision.subject.mirror_bucket.is_within(share);
         let capture = self.capture.as_ref().filter(|_| mirrored);
         let token = capture.and_then(|capture| capture.take(parts, decision.subject.key));
+        let wants = decision.lane.filter(|_| self.configured);
         let subject = Some(Arc::new(decision.subject));
-        Verdict { lane, reason: verdict.reason.as_str(), mirrored, follows, subject, token }
+        Verdict { lane, reason: verdict.reason.as_str(), mirrored, follows, wants, subject, token }
     }
 
     /// How an open session follows the hot lane. Whoever is not to be hot now may be after the next change, so the

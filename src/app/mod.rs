@@ -23,6 +23,7 @@
 //! moment, and windows release by their own clocks. One publish and one read-back link; at most two topics per pod.
 
 mod addresses;
+mod adoption;
 mod behind;
 pub(crate) mod cold;
 mod console;
@@ -32,18 +33,21 @@ mod ear;
 mod ending;
 mod event_topics;
 pub(crate) mod events;
+mod exposures;
 pub(crate) mod figures;
 pub(crate) mod flags;
 mod life;
 mod line;
 pub(crate) mod memory;
 mod on_time;
+mod open;
 pub(crate) mod ops;
 pub(crate) mod parity;
 pub(crate) mod records;
 mod report_rows;
 pub(crate) mod reports;
 pub(crate) mod settings;
+mod shares;
 pub(crate) mod side;
 mod start_error;
 mod status;
@@ -112,6 +116,7 @@ pub struct Eyes {
     cold: Option<Arc<cold::ColdFigures>>,
     records: Arc<records::Records>,
     began: Epoch,
+    rollout: Arc<adoption::RolloutFigures>,
 }
 
 /// A running process.
@@ -184,7 +189,10 @@ impl App {
         let flags = FlagBook::new(identity, tiers);
         let (mirrors, parity) = (config.supabase.is_some(), parity::open(config)?);
         let cold = cold::start(config)?;
+        let fine = Arc::new(settings::fine(config)?);
         let decider = Decider {
+            fine: Arc::clone(&fine),
+            figures: Arc::default(),
             standing: flags.subscribe(),
             configured: mirrors,
             native: config.supabase.as_ref().is_some_and(|supabase| supabase.anon_key.is_some()),
@@ -200,6 +208,8 @@ impl App {
             hot: settings::hot(config),
             windows: Windows::new(config.hot.window_pod),
             follow: decider.follow_fn(),
+            moves_per_second: fine.rollout.moves_per_second,
+            exposed: exposures::told(config, &decider)?,
             policy: policy.subscribe(),
             close_code: config.drain.code,
         };
@@ -258,6 +268,7 @@ impl App {
             records: records::start(config.ops.state_dir.as_deref()).map_err(StartError::Thread)?,
             reachable: Arc::default(),
             cold: parts.cold.as_ref().map(|cold| Arc::clone(&cold.figures)),
+            rollout: Arc::clone(&parts.decider.figures),
         };
         let ((words, heard), (ask, asked)) = (parts.words, parts.probes);
         let kept = (running.drain_signal(), Arc::clone(&eyes.records));
@@ -273,29 +284,28 @@ impl App {
         };
         let machine = machine.machine();
         let (stop_side, stop_ops): (Arc<Notify>, Arc<Notify>) = Default::default();
-        let side = match &config.supabase {
-            None => None,
-            Some(supabase) => {
-                let behind = Behind {
-                    config,
-                    tuning,
-                    link: settings::link(supabase)?,
-                    words: words.clone(),
-                    view: eyes.view.clone(),
-                    asked,
-                    figures: Arc::clone(&eyes.figures),
-                    terms: settings::terms(supabase),
-                    limit_bytes: settings::batch_bytes(supabase),
-                    table: Arc::clone(&eyes.table),
-                    events: Arc::clone(&eyes.events),
-                    ledger: Arc::clone(&parts.ledger),
-                    disk,
-                    proofs: Arc::clone(&eyes.proofs),
-                    standing: eyes.standing.clone(),
-                };
-                let book = (parts.receiver, parts.budget, parts.epoch, parts.parity);
-                Some(behind.start(&running, book, Arc::clone(&stop_side))?)
-            }
+        let side = if let Some(supabase) = &config.supabase {
+            let behind = Behind {
+                config,
+                tuning,
+                link: settings::link(supabase)?,
+                words: words.clone(),
+                view: eyes.view.clone(),
+                asked,
+                figures: Arc::clone(&eyes.figures),
+                plan: (settings::terms(supabase), settings::batch_bytes(supabase)),
+                table: Arc::clone(&eyes.table),
+                events: Arc::clone(&eyes.events),
+                ledger: Arc::clone(&parts.ledger),
+                disk,
+                proofs: Arc::clone(&eyes.proofs),
+                standing: eyes.standing.clone(),
+                fine: &parts.decider.fine,
+            };
+            let book = (parts.receiver, parts.budget, parts.epoch, parts.parity);
+            Some(behind.start(&running, book, Arc::clone(&stop_side))?)
+        } else {
+            None
         };
         let desk = Console::new((config, parts.epoch), &eyes, stores.to(&words), (&running, parts.decider));
         let admin = control::start(config, tuning, &running, desk)?;

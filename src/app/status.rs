@@ -195,6 +195,7 @@ impl Eyes {
             quota: self.mirrors.then(|| quota(&status.quota)),
             tiers: self.tiers(now),
             trips: self.trips(now),
+            rollout: self.rollout.readings(&self.shared.sessions),
             spool: self.spool(),
             matching: self.proofs().map(|proofs| {
                 let (reports_lost, parity) = (self.proofs.reports_lost(), self.parity(now));

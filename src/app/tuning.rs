@@ -28,7 +28,9 @@ struct File {
     cold: Cold,
     drill: Drill,
     flags: Flags,
+    mirror: super::shares::Text,
     parity: Option<parity::Section>,
+    rollout: super::open::Text,
     table: Table,
     validator: Validator,
 }
@@ -52,6 +54,10 @@ pub(super) struct Fine {
     pub flags_table: bool,
     /// Whether and how authorization is compared.
     pub parity: Option<parity::Settings>,
+    /// What open sessions do when the rollout changes.
+    pub rollout: super::open::Rollout,
+    /// What is mirrored.
+    pub shares: super::shares::Shares,
 }
 
 /// The sink for rows.
@@ -166,6 +172,8 @@ fn parse(text: &str) -> Result<Fine, String> {
         breaker,
         parity,
         drill: file.drill.checked()?,
+        rollout: file.rollout.check()?,
+        shares: file.mirror.check()?,
     })
 }
 
@@ -221,6 +229,9 @@ mod tests {
             ("[parity]\ntoken = \"cookie:sb\"\nwindow = 0", "parity.window"),
             ("[parity]\ntoken = \"cookie:sb\"\nprobes = 3", "probes"),
             ("[parity]\ntoken = \"cookie:sb\"\nonly = [\"\"]", "parity.only"),
+            ("[rollout]\nopen_sessions = \"stay\"", "stay"),
+            ("[rollout]\nmoves_per_second = 0", "moves_per_second"),
+            ("[[mirror.paths]]\npath = \"feed\"\npercent = 5", "begin with /"),
         ] {
             let error = parse(text).unwrap_err();
             assert!(error.contains(word), "{error}");
@@ -233,6 +244,16 @@ mod tests {
         let rules = parse("[drill]\nevery = \"24h\"\npercent = 2.5").unwrap().drill;
         assert_eq!(rules, Rules { every: Some(Duration::from_secs(86_400)), permille: 25 });
         assert_eq!(parse("").unwrap().drill, Rules { every: None, permille: 10 });
+    }
+
+    #[test]
+    fn the_example_of_the_rollout_is_read() {
+        let page = include_str!("../../docs/rollout.md");
+        let examples = page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
+        let example = examples.into_iter().find(|one| one.contains("open_sessions")).unwrap();
+        let fine = parse(example).unwrap();
+        assert_eq!(fine.rollout.moves_per_second.map(std::num::NonZeroU32::get), Some(50), "{example}");
+        assert_ne!(fine.shares, super::super::shares::Shares::default(), "{example}");
     }
 
     /// The schema knows the same sections as the file that is read: what refuses a name lists those it knows.

@@ -8,6 +8,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use crate::hot::{Fallback, Relay};
+use crate::rollout::RealtimeLane;
 use crate::session::{Direction, SessionId, SessionNo};
 
 use super::tunnel::EndCause;
@@ -50,6 +51,11 @@ pub struct SessionCell {
     /// Bytes and data messages so far, up and down.
     passed: [Cell<(u64, u64)>; 2],
     follows: Cell<Follows>,
+    /// What the rollout has said about it last, whatever a person has done with it since.
+    assigned: Cell<Follows>,
+    wants: Cell<Option<RealtimeLane>>,
+    /// As what it is counted: wanted on this lane, and whether it is there.
+    pub(super) counted: Cell<Option<(RealtimeLane, bool)>>,
     why: Cell<Option<Fallback>>,
     order: Cell<Option<Order>>,
     waker: RefCell<Option<Waker>>,
@@ -74,6 +80,7 @@ impl SessionCell {
             fixed @ (Lane::Cold | Lane::Native) => fixed,
         };
         let follows = Cell::new(verdict.follows);
+        let (assigned, wants) = (Cell::new(verdict.follows), Cell::new(verdict.wants));
         Self {
             no,
             id,
@@ -86,6 +93,9 @@ impl SessionCell {
             pinned: Cell::new(None),
             passed: Default::default(),
             follows,
+            assigned,
+            wants,
+            counted: Cell::new(None),
             why: Cell::new(None),
             order: Cell::new(None),
             waker: RefCell::new(None),
@@ -169,8 +179,21 @@ impl SessionCell {
         self.pinned.set(None);
         // What was not tapped at its upgrade cannot become hot.
         if let Some(subject) = self.verdict.subject.as_ref().filter(|_| self.verdict.is_tapped()) {
-            self.follows.set(follow.decide(subject));
+            let course = follow.decide(subject, self.assigned.get());
+            self.follows.set(course.follows);
+            self.assigned.set(course.follows);
+            self.wants.set(course.wants);
         }
+    }
+
+    /// What the rollout has said about it last.
+    pub(super) fn assigned(&self) -> Follows {
+        self.assigned.get()
+    }
+
+    /// The lane that the rollout alone has for it.
+    pub(super) fn wants(&self) -> Option<RealtimeLane> {
+        self.wants.get()
     }
 
     /// Why the session left the hot lane, if it did.

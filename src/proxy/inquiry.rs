@@ -122,6 +122,10 @@ pub struct Tally {
     pub to_legacy: u64,
     /// Messages a second that would have to be published in addition, by the sessions' averages so far.
     pub messages_per_s_more: f64,
+    /// Messages a second to the clients that would become hot: each waits for a publish.
+    pub awaited_per_s: f64,
+    /// For how many seconds the sessions that would move have been open, added up: what the rates rest on.
+    pub watched_s: f64,
 }
 
 /// Answers on the worker's thread.
@@ -202,7 +206,8 @@ async fn count(worker: &Worker, follow: &Follow) -> Tally {
         let Some(subject) = cell.verdict.subject.as_ref().filter(|_| cell.verdict.is_tapped()) else {
             return;
         };
-        let hot = cell.pinned() != Some(Lane::Legacy) && policy.wants_hot(follow.decide(subject)).is_ok();
+        let hot = cell.pinned() != Some(Lane::Legacy)
+            && policy.wants_hot(follow.decide(subject, cell.assigned()).follows).is_ok();
         let sign = match (cell.lane(), hot) {
             (Lane::Legacy, true) => 1.0,
             (Lane::Hot, false) => -1.0,
@@ -214,9 +219,16 @@ async fn count(worker: &Worker, follow: &Follow) -> Tally {
             tally.to_legacy += 1;
         }
         let age = now.saturating_duration_since(cell.opened_at).as_secs_f64();
-        if !cell.verdict.mirrored && age > 0.0 {
-            let messages: u64 = cell.passed().iter().map(|(_, messages)| messages).sum();
-            tally.messages_per_s_more += sign * messages as f64 / age;
+        tally.watched_s += age;
+        if age <= 0.0 {
+            return;
+        }
+        let [(_, up), (_, down)] = cell.passed();
+        if !cell.verdict.mirrored {
+            tally.messages_per_s_more += sign * (up + down) as f64 / age;
+        }
+        if hot {
+            tally.awaited_per_s += down as f64 / age;
         }
     })
     .await;
@@ -237,6 +249,7 @@ fn move_one(worker: &Worker, cell: &SessionCell, to: Wish, version: u64) -> Resu
         Wish::Auto => {
             cell.pin(None);
             cell.follow_anew(&worker.shared.mirroring.follow);
+            worker.sessions().count_adoption(cell, true);
             policy.wants(cell.no, cell.follows()).is_ok()
         }
     };

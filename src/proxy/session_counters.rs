@@ -10,6 +10,7 @@ use super::timing::Timing;
 use super::tunnel::EndCause;
 use super::{Lane, Policy};
 use crate::hot::{Direct, Fallback};
+use crate::rollout::RealtimeLane;
 
 /// Figures of one worker's sessions. Written by that worker alone, so that no cache line is fought over; read and
 /// summed up by the ops thread.
@@ -21,6 +22,12 @@ pub struct SessionCounters {
     pub keyed: AtomicI64,
     /// Those of them that Realtime feeds.
     pub keyed_realtime: AtomicI64,
+    /// Open now and wanted on a Realtime lane by the rollout, by [`RealtimeLane::ALL`] …
+    pub wanted: [AtomicI64; RealtimeLane::ALL.len()],
+    /// … and those of them that are on it.
+    pub adopted: [AtomicI64; RealtimeLane::ALL.len()],
+    /// Waiting for their turn to be moved by the rollout: to hot, and back.
+    pub moves_waiting: [AtomicU64; 2],
     /// Opened so far, by the lane of the upgrade.
     pub opened: [AtomicU64; Lane::ALL.len()],
     /// Ended so far, by [`EndCause::ALL`].

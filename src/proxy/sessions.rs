@@ -1,13 +1,14 @@
 //! One worker's book of open sessions: who is hot, who waits for Realtime, who is to be moved or closed.
 //!
 //! **Moves.** Going back to legacy because Realtime may not be used is immediate for all. What the rollout moves,
-//! to hot or back, is paced ([`MOVES_A_TICK`]), so that a raised share does not put thousands of windows in front
+//! to hot or back, is paced ([`Moves`]), so that a raised share does not put thousands of windows in front
 //! of Realtime in one instant. Cold and native sessions, which can
 //! only leave by a new connection, are told so a few at a time ([`CLOSES_A_TICK`]). The clocks of all windows
 //! hang on one tick of the worker, which runs only while something waits.
 
 use std::cell::{Cell, Ref, RefCell};
 use std::collections::{HashMap, VecDeque};
+use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,13 +16,14 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use crate::hot::{Direct, Fallback, ReadBack, RelayStats, WindowEvent};
+use crate::hot::{Direct, Fallback, ReadBack, WindowEvent};
 use crate::session::{Direction, Seq, SessionNo};
 use crate::tap::{Opened, Tap, Token};
 use crate::ws::CLOSE_SERVICE_RESTART;
 
 use super::SessionCounters;
 use super::cell::{Order, SessionCell};
+use super::pace::{MovePace, Moves};
 use super::tunnel::Ended;
 use super::{Follow, Lane, Policy};
 
@@ -47,12 +49,10 @@ pub enum News {
     TurnedAway(Direct),
 }
 
-fn add(counter: &AtomicU64, n: u64) {
+pub(super) fn add(counter: &AtomicU64, n: u64) {
     counter.fetch_add(n, Ordering::Relaxed);
 }
 
-/// Sessions that the rollout may move, to hot or back, in one tick of one worker: 3,200 a second.
-const MOVES_A_TICK: usize = 64;
 /// Cold and native sessions that are told to connect again in one tick of one worker: 400 a second.
 const CLOSES_A_TICK: usize = 8;
 /// How often clocks are looked at while something waits.
@@ -67,7 +67,7 @@ pub struct Sessions {
     next: Cell<u32>,
     cells: RefCell<HashMap<SessionNo, Rc<SessionCell>>>,
     watched: RefCell<HashMap<SessionNo, Rc<SessionCell>>>,
-    to_move: RefCell<VecDeque<SessionNo>>,
+    moves: RefCell<Moves>,
     /// Cold and native sessions that must leave, with the code that they are told.
     to_close: RefCell<VecDeque<(SessionNo, u16)>>,
     policy: Cell<Policy>,
@@ -79,7 +79,7 @@ pub struct Sessions {
     /// Rung when the first session begins to wait, so that the tick starts.
     stirred: Notify,
     tap: Option<Tap>,
-    counters: Arc<SessionCounters>,
+    pub(super) counters: Arc<SessionCounters>,
 }
 
 impl Sessions {
@@ -92,7 +92,7 @@ impl Sessions {
             next: Cell::new(index),
             cells: RefCell::default(),
             watched: RefCell::default(),
-            to_move: RefCell::default(),
+            moves: RefCell::new(Moves::new(MovePace::new(None, workers))),
             to_close: RefCell::default(),
             policy: Cell::new(Policy::PASSTHROUGH),
             close_code: Cell::new(CLOSE_SERVICE_RESTART),
@@ -102,6 +102,13 @@ impl Sessions {
             tap,
             counters,
         }
+    }
+
+    /// The same book; the sessions of all workers together move to Realtime at this rate a second.
+    #[must_use]
+    pub fn paced(mut self, moves_per_second: Option<NonZeroU32>) -> Self {
+        self.moves = RefCell::new(Moves::new(MovePace::new(moves_per_second, self.stride)));
+        self
     }
 
     /// Which of `workers` owns a session.
@@ -126,6 +133,7 @@ impl Sessions {
     /// Enters a session; orders it hot if the policy says so.
     pub fn enter(&self, cell: &Rc<SessionCell>) {
         self.count_open(cell, cell.lane(), 1);
+        self.count_adoption(cell, true);
         add(&self.counters.opened[cell.verdict.lane as usize], 1);
         if let Some(tap) = self.tap.as_ref().filter(|_| cell.verdict.is_tapped()) {
             tap.opened(Opened {
@@ -134,6 +142,8 @@ impl Sessions {
                 path: Arc::clone(&cell.path),
                 subprotocol: cell.subprotocol.clone(),
                 token: cell.verdict.token.as_ref().map(Token::downgrade),
+                // Without a subject nobody has chosen: in every share.
+                mirror_bucket: cell.verdict.subject.as_ref().map_or(0, |one| one.mirror_bucket.number()),
             });
         }
         self.cells.borrow_mut().insert(cell.no, Rc::clone(cell));
@@ -145,6 +155,7 @@ impl Sessions {
     /// Takes a session out and adds up what it was.
     pub fn leave(&self, cell: &SessionCell, ended: &Ended) {
         self.count_open(cell, cell.lane(), -1);
+        self.count_adoption(cell, false);
         add(&self.counters.ended[ended.cause as usize], 1);
         if let Some(mut relay) = cell.relay.borrow_mut().take() {
             self.add_up(&relay.take_stats());
@@ -160,6 +171,7 @@ impl Sessions {
     pub fn follow_anew(&self, follow: &Follow) {
         for cell in self.cells.borrow().values() {
             cell.follow_anew(follow);
+            self.count_adoption(cell, true);
         }
     }
 
@@ -168,23 +180,24 @@ impl Sessions {
     pub fn apply(&self, policy: Policy, close_code: u16) {
         self.policy.set(policy);
         self.close_code.set(close_code);
-        let mut to_move = self.to_move.borrow_mut();
-        to_move.clear();
+        let mut moves = self.moves.borrow_mut();
+        moves.clear();
         self.to_close.borrow_mut().clear();
         for cell in self.cells.borrow().values() {
             match (policy.wants(cell.no, cell.follows()), cell.lane()) {
-                (Err(Fallback::Rollout), Lane::Hot) => to_move.push_back(cell.no),
+                (Err(Fallback::Rollout), Lane::Hot) => moves.push_back(cell.no),
                 (Err(why), Lane::Hot) => cell.order(Order::ToLegacy(why)),
                 (Err(why), Lane::Legacy) if cell.verdict.is_tapped() => {
                     cell.order(Order::ToLegacy(why)); // takes back a wish that was not met yet
                 }
-                (Ok(()), Lane::Legacy) => to_move.push_back(cell.no),
+                (Ok(()), Lane::Legacy) => moves.push_hot(cell.no),
                 (_, Lane::Cold | Lane::Native) if policy.close_native => {
                     self.to_close.borrow_mut().push_back((cell.no, close_code));
                 }
                 _ => {}
             }
         }
+        self.note_waiting(&moves);
     }
 
     /// Delivers news to the windows.
@@ -213,7 +226,7 @@ impl Sessions {
     /// Whether the tick has anything to look at.
     #[must_use]
     pub fn wants_tick(&self) -> bool {
-        let queued = !self.to_move.borrow().is_empty() || !self.to_close.borrow().is_empty();
+        let queued = self.moves.borrow().waiting() != [0, 0] || !self.to_close.borrow().is_empty();
         let drills = self.policy.get().drill.is_some();
         queued || drills || !self.watched.borrow().is_empty() || self.side_stuck.get()
     }
@@ -239,7 +252,7 @@ impl Sessions {
             relay.is_waiting()
         });
         if !silent {
-            self.move_some();
+            self.move_some(now);
         }
         self.close_some();
         self.counters.drill.count(self.policy.get(), self.cells.borrow().values(), now);
@@ -256,17 +269,21 @@ impl Sessions {
         }
     }
 
-    fn move_some(&self) {
-        let mut to_move = self.to_move.borrow_mut();
-        for _ in 0..MOVES_A_TICK {
-            let Some(no) = to_move.pop_front() else { return };
-            let cells = self.cells.borrow();
-            let Some(cell) = cells.get(&no) else { continue };
+    fn move_some(&self, now: Instant) {
+        let (mut moves, cells) = (self.moves.borrow_mut(), self.cells.borrow());
+        for cell in moves.take(now).filter_map(|no| cells.get(&no)) {
             match (self.policy.get().wants(cell.no, cell.follows()), cell.lane()) {
                 (Ok(()), Lane::Legacy) => cell.order(Order::ToHot),
                 (Err(why), Lane::Hot) => cell.order(Order::ToLegacy(why)),
                 _ => {}
             }
+        }
+        self.note_waiting(&moves);
+    }
+
+    fn note_waiting(&self, moves: &Moves) {
+        for (level, waiting) in self.counters.moves_waiting.iter().zip(moves.waiting()) {
+            level.store(waiting as u64, Ordering::Relaxed);
         }
     }
 
@@ -337,20 +354,10 @@ impl Sessions {
         let from = if to == Lane::Hot { Lane::Legacy } else { Lane::Hot };
         self.count_open(cell, from, -1);
         self.count_open(cell, to, 1);
+        self.count_adoption(cell, true);
         match cell.fallback() {
             Some(why) if to == Lane::Legacy => add(&self.counters.moved_back[why as usize], 1),
             _ => add(&self.counters.moved_to_hot, 1),
-        }
-    }
-
-    fn count_open(&self, cell: &SessionCell, lane: Lane, one: i64) {
-        let counters = &self.counters;
-        counters.open[lane as usize].fetch_add(one, Ordering::Relaxed);
-        if cell.verdict.is_keyed() {
-            counters.keyed.fetch_add(one, Ordering::Relaxed);
-            if lane != Lane::Legacy {
-                counters.keyed_realtime.fetch_add(one, Ordering::Relaxed);
-            }
         }
     }
 
@@ -376,18 +383,5 @@ impl Sessions {
         cell.pass(dir, now);
         add(&self.counters.bytes[dir as usize], now.0 - then.0);
         add(&self.counters.messages[dir as usize], now.1 - then.1);
-    }
-
-    /// Adds up what a relay has counted since the last time.
-    pub(crate) fn add_up(&self, stats: &RelayStats) {
-        let counters = &self.counters;
-        add(&counters.via_realtime, stats.via_realtime);
-        add(&counters.rescued, stats.rescued);
-        add(&counters.altered, stats.altered);
-        add(&counters.switched_back, stats.switched_back);
-        add(&counters.late, stats.late);
-        for (counter, n) in counters.direct.iter().zip(stats.direct) {
-            add(counter, n);
-        }
     }
 }

@@ -124,6 +124,7 @@ impl DirectionTap {
             mirror.copying = mirror.compressed || (mirror.wanted && mirror.tap.is_open());
         }
         Mirror::before(mirror.as_ref());
+        let mut left_out = 0;
         let (mut at, mut close) = (0, None);
         for step in walker.feed(chunk) {
             if let Step::Header { bytes, head: Some(head) } = &step
@@ -136,6 +137,7 @@ impl DirectionTap {
             let ended = if let Step::MessageEnd { seq, .. } = step { Some(seq) } else { None };
             *messages += u64::from(ended.is_some());
             let Some(mirror) = mirror.as_mut() else { continue };
+            left_out += u64::from(ended.is_some() && !mirror.wanted);
             if mirror.copying {
                 let captured = mirror.step(&step, now);
                 if let Some(captured) = captured.filter(|_| mirror.wanted) {
@@ -150,6 +152,9 @@ impl DirectionTap {
             }
         }
         Mirror::after(mirror.as_ref(), now);
+        if let Some(mirror) = mirror.as_ref().filter(|_| left_out > 0) {
+            mirror.tap.unsampled(left_out);
+        }
         close
     }
 

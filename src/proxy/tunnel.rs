@@ -77,6 +77,9 @@ pub fn run(upgraded: Upgraded, worker: Rc<Worker>) -> impl Future<Output = Ended
     });
     let mut tunnel = Tunnel::new((client, upstream), Rc::clone(&cell), Rc::clone(&worker), taps);
     worker.sessions().enter(&cell);
+    if let Some(exposed) = &worker.shared.mirroring.exposed {
+        exposed.tell(&cell.verdict);
+    }
     tunnel.early(&client_early, &upstream_early);
     // No async block: it would hold the tunnel twice, as what it captured and as what it awaits.
     std::future::poll_fn(move |cx| {

@@ -81,6 +81,7 @@ impl World {
             reason: "test",
             mirrored: sampled && tap.is_some(),
             follows: Follows::Share { bucket: 0, share: 1000 },
+            wants: None,
             subject: None,
             token: None,
         };
@@ -373,7 +374,11 @@ fn outside_the_sample_a_session_is_mirrored_only_while_it_is_hot() {
         read_exactly(&mut world.client, &text("one")).await;
         world.client.write_all(&up).await.unwrap();
         read_exactly(&mut world.service, &up).await;
-        assert_eq!(ledger.account().seen, 0);
+        let left_out = |ledger: &Ledger| {
+            let account = ledger.account();
+            (account.seen, account.shed(Shed::Unsampled))
+        };
+        assert_eq!(left_out(&ledger), (2, 2), "nobody has copied them, and the account says so");
         world.serve_hot();
         world.service.write_all(&text("two")).await.unwrap();
         settle(Tapped::Message(tapped(&mut receiver).await));
@@ -382,13 +387,13 @@ fn outside_the_sample_a_session_is_mirrored_only_while_it_is_hot() {
         world.client.write_all(&up).await.unwrap();
         read_exactly(&mut world.service, &up).await;
         settle(Tapped::Message(tapped(&mut receiver).await));
-        assert_eq!(ledger.account().seen, 2, "both directions of a hot session");
+        assert_eq!(left_out(&ledger), (4, 2), "both directions of a hot session");
         let back = Policy { hot: Err(Fallback::Rollout), ..Policy::PASSTHROUGH };
         world.worker.sessions().apply(back, 1012);
         world.worker.sessions().tick(world.worker.now());
         world.service.write_all(&text("three")).await.unwrap();
         read_exactly(&mut world.client, &text("three")).await;
-        assert_eq!(ledger.account().seen, 2);
+        assert_eq!(left_out(&ledger), (5, 3));
     });
 }
 
@@ -603,8 +608,15 @@ fn windows_that_hold_too_much_together_let_go_in_order() {
         let windows = Windows::new(1000);
         let worker = Worker::with_windows_for_tests(Some(tap.clone()), Arc::clone(&windows));
         let follows = Follows::Share { bucket: 0, share: 1000 };
-        let verdict =
-            Verdict { lane: Lane::Hot, reason: "test", mirrored: true, follows, subject: None, token: None };
+        let verdict = Verdict {
+            lane: Lane::Hot,
+            reason: "test",
+            mirrored: true,
+            follows,
+            wants: None,
+            subject: None,
+            token: None,
+        };
         let mut world = World::with(worker, Some(tap), verdict, false).await;
         world.serve_hot();
         let messages: Vec<Vec<u8>> = (0..4).map(|n| text(&format!("{n}").repeat(300))).collect();

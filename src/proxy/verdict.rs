@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::hot::Fallback;
-use crate::rollout::Subject;
+use crate::rollout::{RealtimeLane, Subject};
 use crate::session::SessionNo;
 use crate::tap::Token;
 
@@ -60,6 +60,27 @@ pub enum Follows {
     },
 }
 
+impl Follows {
+    /// Whether it is to be hot while nothing but the rollout is asked.
+    #[must_use]
+    pub const fn is_in(self) -> bool {
+        match self {
+            Self::Never => false,
+            Self::Always => true,
+            Self::Share { bucket, share } => bucket < share,
+        }
+    }
+}
+
+/// What the rollout says about an open session when it is asked anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Course {
+    /// How it follows the hot lane.
+    pub follows: Follows,
+    /// The lane that the settings have for it, whether an open socket can go there or not; `None` is legacy.
+    pub wants: Option<RealtimeLane>,
+}
+
 /// The decision about one upgrade.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
@@ -71,6 +92,8 @@ pub struct Verdict {
     pub mirrored: bool,
     /// How the session follows the hot lane, as of the upgrade.
     pub follows: Follows,
+    /// The lane that the rollout alone has for it; `None` is legacy.
+    pub wants: Option<RealtimeLane>,
     /// What is kept of the request to decide again when the settings change.
     pub subject: Option<Arc<Subject>>,
     /// The user's own token, where authorization is compared and this session is sampled. It ends with the session.
@@ -89,6 +112,7 @@ impl Verdict {
             reason,
             mirrored: false,
             follows: Follows::Never,
+            wants: None,
             subject: None,
             token: None,
         }
@@ -113,21 +137,23 @@ impl Verdict {
 /// trusted proxies report it (the port is the peer's). Called once per upgrade on a data thread: it must not block.
 pub type Decide = Arc<dyn Fn(&http::request::Parts, SocketAddr) -> Verdict + Send + Sync>;
 
-/// The decision about an open session, asked anew when the settings have changed. Called on a data thread once for
-/// each of its sessions: it must be quick.
+/// The decision about an open session, asked anew when the settings have changed: from its subject and from what the
+/// rollout had said about it before. Called on a data thread once for each of its sessions: it must be quick.
 #[derive(Clone)]
-pub struct Follow(Arc<dyn Fn(&Subject) -> Follows + Send + Sync>);
+pub struct Follow(Arc<Deciding>);
+
+type Deciding = dyn Fn(&Subject, Follows) -> Course + Send + Sync;
 
 impl Follow {
     /// Decides by this function.
-    pub fn new(decide: impl Fn(&Subject) -> Follows + Send + Sync + 'static) -> Self {
+    pub fn new(decide: impl Fn(&Subject, Follows) -> Course + Send + Sync + 'static) -> Self {
         Self(Arc::new(decide))
     }
 
     /// How this session follows the hot lane now.
     #[must_use]
-    pub fn decide(&self, subject: &Subject) -> Follows {
-        (self.0)(subject)
+    pub fn decide(&self, subject: &Subject, before: Follows) -> Course {
+        (self.0)(subject, before)
     }
 }
 
@@ -135,6 +161,33 @@ impl Follow {
 impl std::fmt::Debug for Follow {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Follow")
+    }
+}
+
+/// Is told of a session that was opened under an experiment, and of the lane that it began on. Called on a data
+/// thread: it must be quick and never wait.
+#[derive(Clone)]
+pub struct Exposed(Arc<Telling>);
+
+type Telling = dyn Fn(&Subject, Lane) + Send + Sync;
+
+impl Exposed {
+    /// Tells this function.
+    pub fn new(tell: impl Fn(&Subject, Lane) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(tell))
+    }
+
+    /// Tells, if the verdict's user takes part in an experiment.
+    pub(super) fn tell(&self, verdict: &Verdict) {
+        if let Some(subject) = verdict.subject.as_ref().filter(|subject| !subject.trials.is_empty()) {
+            (self.0)(subject, verdict.lane);
+        }
+    }
+}
+
+impl std::fmt::Debug for Exposed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Exposed")
     }
 }
 

@@ -4,6 +4,7 @@
 use std::cell::{RefCell, RefMut};
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,7 +28,7 @@ use super::leg_clock::LegClock;
 use super::plain::{self, Pool};
 use super::session_counters::SessionCounters;
 use super::sessions::{Notice, Sessions};
-use super::verdict::{Decide, Follow, Follows, Policy};
+use super::verdict::{Course, Decide, Exposed, Follow, Follows, Policy};
 use super::windows::Windows;
 use crate::budget::Budget;
 use crate::hot;
@@ -82,6 +83,10 @@ pub struct Mirroring {
     pub windows: Arc<Windows>,
     /// How an open session follows the hot lane after the settings have changed.
     pub follow: Follow,
+    /// Who is told of sessions under an experiment.
+    pub exposed: Option<Exposed>,
+    /// How many open sessions the rollout moves to Realtime in a second, on all workers together.
+    pub moves_per_second: Option<NonZeroU32>,
     /// What holds for open sessions.
     pub policy: watch::Receiver<Policy>,
     /// The code that clients get when we close (drain, or a native session that must leave).
@@ -103,7 +108,9 @@ impl Mirroring {
             inflating: Budget::new(INFLATING_BYTES),
             hot: hot::Config::default(),
             windows: Windows::new(WINDOWS_BYTES),
-            follow: Follow::new(|_| Follows::Never),
+            follow: Follow::new(|_, _| Course { follows: Follows::Never, wants: None }),
+            exposed: None,
+            moves_per_second: None,
             policy: watch::Sender::new(Policy::PASSTHROUGH).subscribe(),
             close_code: ws::CLOSE_SERVICE_RESTART,
         }
@@ -292,7 +299,8 @@ fn seat(index: usize, shared: Arc<Shared>, load: Arc<Load>) -> Worker {
     let place = u32::try_from(index).unwrap_or(0);
     let inflating = Arc::clone(&shared.mirroring.inflating);
     let inflaters = Rc::new(Inflaters::new(inflating, Arc::clone(&counters)));
-    let sessions = Sessions::new(place, workers, shared.mirroring.tap.clone(), counters);
+    let sessions = Sessions::new(place, workers, shared.mirroring.tap.clone(), counters)
+        .paced(shared.mirroring.moves_per_second);
     let scratch = RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice());
     let (pool, legs) = (plain::pool(&shared), LegClock::default());
     Worker { index, scratch, pool, shared, load, sessions, inflaters, legs }

@@ -19,6 +19,7 @@
 //! - **Rules** ([`Rule`]) stand before the percentage, first match wins: lists of keys, and segments by path,
 //!   header, cookie, claim, subprotocol or network, each with deny, allow or a percentage, and a lane of its own.
 //!   An [`Experiment`] deals its users to arms by a salt of its own; whoever is in none falls to the next rule.
+//!   The first session of a user in an arm is an [`Exposure`], which the shell writes down.
 //! - **Document** ([`Document`]): one JSON form for every store, read whole or refused with the field's name.
 //! - **Tiers** ([`Tiers`]) say where the flags come from: emergency off, Redis, Supabase, file, environment. The
 //!   highest configured one decides alone; one that has never answered means 0 % (`tier_unknown`), because losing
@@ -38,6 +39,7 @@ mod bucket;
 mod decide;
 mod document;
 mod experiment;
+mod exposure;
 mod keeper;
 mod key;
 pub mod plan;
@@ -52,6 +54,7 @@ pub use bucket::{BUCKETS, Bucket, Percent, PercentError};
 pub use decide::{Decision, MIRROR_SALT, Reason, Subject, decide, decide_again};
 pub use document::{Document, DocumentError, SCHEMA};
 pub use experiment::{Arm, Experiment, ExperimentError, ExperimentText};
+pub use exposure::{Exposure, Seen};
 pub use keeper::{Heard, Keeper, Order, Refusal};
 pub use key::{KeyChain, KeyChainError, KeyHash, KeyHasher, NotAHash, Request, UserKey};
 pub use rules::{Cidr, CidrError, Condition, Rule, RuleError, RuleText, Then, When, compile};

@@ -25,6 +25,9 @@ pub enum RealtimeLane {
 }
 
 impl RealtimeLane {
+    /// Every lane, in label order.
+    pub const ALL: [Self; 3] = [Self::Hot, Self::Cold, Self::Native];
+
     /// The metric label.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -53,8 +53,15 @@ impl Session {
     ) -> Self {
         let no = sessions.take_number();
         let path: Arc<str> = "/feed".into();
-        let verdict =
-            Verdict { lane: Lane::Hot, reason: "sim", mirrored: true, follows, subject: None, token: None };
+        let verdict = Verdict {
+            lane: Lane::Hot,
+            reason: "sim",
+            mirrored: true,
+            follows,
+            wants: None,
+            subject: None,
+            token: None,
+        };
         let id = SessionId::from_bits(u128::from(no.0) + 7);
         let cell = Rc::new(SessionCell::new(no, id, Arc::clone(&path), verdict, now));
         let mut down = DirectionTap::new(no, Direction::Down).negotiated(Negotiated::None);

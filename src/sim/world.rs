@@ -399,6 +399,7 @@ fn watch(epoch: Epoch) -> Watch {
         epoch,
         standing: None,
         outbox: None,
+        ledger: crate::ledger::Ledger::new(),
         figures: Arc::default(),
     })
 }

@@ -55,6 +55,8 @@ pub struct Opened {
     pub subprotocol: Option<Arc<str>>,
     /// Where to find the user's token, of sessions whose authorization is compared.
     pub token: Option<TokenRef>,
+    /// The bucket that chooses what is mirrored of it.
+    pub mirror_bucket: u32,
 }
 
 /// One copied message with its token.
@@ -160,6 +162,11 @@ impl Tap {
     /// Accounts for a message that went by while no copies were wanted.
     pub fn uncopied(&self, key: Key, why: Shed) {
         self.ledger.open(key).shed(why);
+    }
+
+    /// Accounts for messages of a session that the mirror's share leaves out.
+    pub fn unsampled(&self, messages: u64) {
+        self.ledger.unsampled(messages);
     }
 
     /// Announces a session.

@@ -111,6 +111,8 @@ impl Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NotCompared {
+    /// Outside the mirror's share: it was never published.
+    Unsampled,
     /// Nobody reads its topic back (`CROSSFADE_READBACK`).
     Unread,
     /// The validator's memory was full.
@@ -127,13 +129,14 @@ pub enum NotCompared {
 
 impl NotCompared {
     /// Every reason, in label order.
-    pub const ALL: [Self; 6] =
-        [Self::Unread, Self::Full, Self::Gap, Self::Refused, Self::Replay, Self::Stale];
+    pub const ALL: [Self; 7] =
+        [Self::Unsampled, Self::Unread, Self::Full, Self::Gap, Self::Refused, Self::Replay, Self::Stale];
 
     /// The metric label and the word in reports.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Unsampled => "unsampled",
             Self::Unread => "unread",
             Self::Full => "full",
             Self::Gap => "gap",

@@ -180,6 +180,13 @@ impl Validator {
         self.batches.insert(batch, flight);
     }
 
+    /// So many messages were left out by the mirror's share.
+    pub fn unsampled(&mut self, messages: u64) {
+        if let Some(count) = self.book.minute.not_compared.get_mut(NotCompared::Unsampled as usize) {
+            *count += messages;
+        }
+    }
+
     /// Published where nobody reads back.
     pub fn unread(&mut self, records: &[Sent]) {
         records.iter().for_each(|record| self.leave_out(record, NotCompared::Unread));

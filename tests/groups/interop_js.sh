@@ -19,3 +19,4 @@ fi
 CROSSFADE=$binary MODULES=$modules/package.json node tests/interop/js/supabase.mjs
 CROSSFADE=$binary MODULES=$modules/package.json node tests/interop/js/events.mjs
 CROSSFADE=$binary MODULES=$modules/package.json node tests/interop/js/cold.mjs
+CROSSFADE=$binary MODULES=$modules/package.json node tests/interop/js/native.mjs

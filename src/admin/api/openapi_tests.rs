@@ -137,6 +137,11 @@ fn status() -> Status {
             tier_age_s: Some(1.5),
             scope: "this_pod",
             live_percent: Some(24.5),
+            adoption: vec![
+                Adoption { lane: "hot", wanted: 4, there: 2, ratio: Some(0.5) },
+                Adoption::default(),
+            ],
+            native_offers_ratio: Some(0.25),
             emergency: vec!["api"],
             ..RolloutBrief::default()
         },
@@ -366,8 +371,10 @@ fn changes() -> Vec<Row> {
         |method, path, summary, sent| Row { method, path, summary, sent: Some(sent), answered: changed() };
     let wanted = json!({ "percent": 25.0, "lane": "hot", "rules": [], "confirm": "25", "reason": "step 2 of the plan" });
     let preview = Preview {
+        messages_per_s_more: Some(12.5),
         quota_ratio: Some(0.5),
         month_cost_usd: Some(25.0),
+        takes_s: Some(8.0),
         warnings: vec!["what to know".to_owned()],
         ..Preview::default()
     };

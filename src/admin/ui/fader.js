@@ -116,9 +116,10 @@ export function fader(ask) {
     const tiles = [
       moves && ["to Realtime", int(found.moves_to_realtime), `of ${int(found.of_open)} open`],
       moves && ["to legacy", int(found.moves_to_legacy), "inside their open sockets"],
-      ["more messages", `${found.messages_per_s_more >= 0 ? "+" : ""}${rate(found.messages_per_s_more)}`, "per second"],
-      typeof found.quota_ratio === "number" && ["of the quota", ratio(found.quota_ratio), "afterwards"],
-      typeof found.month_cost_usd === "number" && ["a month", usd(found.month_cost_usd), "estimated"],
+      typeof found.messages_per_s_more === "number" && ["more messages", `${found.messages_per_s_more >= 0 ? "+" : ""}${rate(found.messages_per_s_more)}`, "per second"],
+      typeof found.quota_ratio === "number" && ["of the quota", ratio(found.quota_ratio), "afterwards, at most"],
+      typeof found.month_cost_usd === "number" && ["a month", usd(found.month_cost_usd), "at most"],
+      typeof found.takes_s === "number" && ["to move them", `${int(Math.ceil(found.takes_s))} s`, "at the stated rate"],
     ].filter(Boolean);
     return [h("p", { class: "sentence" }, found.sentence ?? `From ${percent(seen.percent)} to ${percent(to)}.`),
       h("ul", { class: "tiles" }, tiles.map(([name, value, note]) => h("li", {}, h("b", {}, value), h("span", {}, name), h("small", {}, note)))),

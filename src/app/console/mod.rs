@@ -15,6 +15,7 @@ mod breaker;
 mod kept;
 mod noise;
 mod plan;
+mod preview;
 mod pulse;
 mod reports;
 mod rollout;
@@ -36,6 +37,7 @@ use super::stores::driver::Asked;
 use crate::admin::api::{Ask, Change, Problem, Reply, What, model};
 use crate::config::Config;
 use crate::mirror::flight::Epoch;
+use crate::mirror::governor::Terms;
 use crate::proxy::{Drain, Running, WorkerHandle};
 use pulse::Pulse;
 pub(super) use pulse::quantile_ms;
@@ -97,6 +99,8 @@ pub(super) struct Console {
     words: mpsc::Sender<Word>,
     plan: mpsc::Sender<Asked>,
     decider: Decider,
+    /// The plan, where there is one.
+    terms: Option<Terms>,
     workers: Vec<WorkerHandle>,
     drain: Drain,
     pulse: Mutex<Pulse>,
@@ -117,6 +121,7 @@ impl Console {
             words,
             plan,
             decider,
+            terms: config.supabase.as_ref().map(super::settings::terms),
             workers: running.workers().to_vec(),
             drain: running.drain_signal(),
             pulse: Mutex::default(),

@@ -10,8 +10,9 @@ use super::super::flags::{FlagWord, Hand, Receipt, Standing};
 use super::super::ops::Word;
 use super::super::stores::driver::Home;
 use super::status::{lane, scope, units};
-use super::{Console, clock};
+use super::{Console, clock, preview};
 use crate::admin::api::{Problem, Reply, model};
+use crate::mirror::governor::Terms;
 use crate::proxy::{Inquiry, Tally, WorkerMessage};
 use crate::rollout::plan::Phase;
 use crate::rollout::{
@@ -73,15 +74,28 @@ impl Console {
         let flags = self.wanted(&wanted, &before)?;
         let settings = hypothetical(&standing, flags.clone());
         let tally = self.tally(settings).await?;
-        let warnings = self.warnings(&standing, &before, &flags);
-        let sentence = sentence(&flags, &tally);
+        let view = *self.eyes.view.borrow();
+        let open = &self.decider.fine.rollout;
+        let seen = preview::foresee(
+            &tally,
+            &preview::Present {
+                terms: self.terms.map(|terms| Terms { pods: view.pods, ..terms }),
+                quota: self.eyes.figures.snapshot().quota,
+                reaches: if scope(&standing) == "fleet" { view.pods } else { 1 },
+                lane: flags.lane,
+            },
+        );
+        let mut warnings = self.warnings(&standing, &before, &flags);
+        warnings.extend(preview::warnings(&seen, open.open));
+        let sentence = format!("{}{}.", sentence(&flags, &tally), preview::words(&seen));
         super::json(&model::Preview {
             moves_to_realtime: tally.to_realtime,
             moves_to_legacy: tally.to_legacy,
             of_open: tally.open,
-            messages_per_s_more: tally.messages_per_s_more,
-            quota_ratio: None,
-            month_cost_usd: None,
+            messages_per_s_more: seen.messages_per_s_more,
+            quota_ratio: seen.quota_ratio,
+            month_cost_usd: seen.month_cost_usd,
+            takes_s: preview::takes_s(&tally, open),
             warnings,
             sentence,
             version: self.version(standing.version),
@@ -100,6 +114,8 @@ impl Console {
             sum.to_realtime += one.to_realtime;
             sum.to_legacy += one.to_legacy;
             sum.messages_per_s_more += one.messages_per_s_more;
+            sum.awaited_per_s += one.awaited_per_s;
+            sum.watched_s += one.watched_s;
         }
         Ok(sum)
     }
@@ -308,7 +324,7 @@ fn sentence(flags: &Flags, tally: &Tally) -> String {
         parts.push(format!("{} back to legacy", tally.to_legacy));
     }
     let moves = if parts.is_empty() { "nobody".to_owned() } else { parts.join(" and ") };
-    format!("{} %: moves {moves}, of {} open sessions.", flags.percent, tally.open)
+    format!("{} %: moves {moves}, of {} open sessions", flags.percent, tally.open)
 }
 
 fn rule(rule: &rollout::Rule) -> model::Rule {

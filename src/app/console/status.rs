@@ -3,8 +3,8 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::super::flags;
 use super::super::ops::Look;
+use super::super::{adoption, flags};
 use super::pulse::Sample;
 use super::{Console, clock};
 use crate::admin::api::{Problem, model};
@@ -157,6 +157,9 @@ impl Console {
             tier_age_s: settings.confirmed.map(|_| settings.age(now).as_secs_f64()),
             scope: scope(&standing),
             live_percent: self.eyes.live_percent(),
+            adoption: adoption::adoptions(&self.eyes.shared.sessions).map(told).to_vec(),
+            native_offers_ratio: self.eyes.rollout.native_offers_ratio(),
+            moving: adoption::moving(&self.eyes.shared.sessions).iter().sum(),
             version: self.version(standing.version),
             emergency: standing.hands.iter().map(|hand| hand.as_str()).collect(),
         }
@@ -219,6 +222,11 @@ impl Console {
             round_trips: self.eyes.figures.snapshot().tally.latency,
         }
     }
+}
+
+fn told(one: adoption::Adoption) -> model::Adoption {
+    let adoption::Adoption { lane, wanted, there } = one;
+    model::Adoption { lane, wanted, there, ratio: one.ratio() }
 }
 
 pub(super) fn units(percent: rollout::Percent) -> f64 {

@@ -42,6 +42,10 @@ pub(crate) struct Intake {
     /// Only of sessions that have negotiated one; an announcement that was shed leaves it to the content.
     subprotocols: HashMap<SessionNo, Arc<str>>,
     repeated: (u32, Instant),
+    /// The shares of the classes, in 0.001 %, where a class has one …
+    shares: Option<[u32; Class::ALL.len()]>,
+    /// … and the buckets of those sessions that are outside one of them. A session that is not remembered is mirrored.
+    buckets: HashMap<SessionNo, u32>,
     table: Option<TableOffer>,
     /// Where authorization is compared.
     parity: Option<Watcher>,
@@ -70,6 +74,8 @@ impl Intake {
             sessions: HashMap::new(),
             subprotocols: HashMap::new(),
             repeated,
+            shares: None,
+            buckets: HashMap::new(),
             table: None,
             parity: None,
             naturals: Naturals::default(),
@@ -98,6 +104,23 @@ impl Intake {
     pub(crate) fn with_table(mut self, table: Option<TableOffer>) -> Self {
         self.table = table;
         self
+    }
+
+    /// Mirrors only these shares of the classes.
+    pub(crate) const fn with_shares(mut self, shares: Option<[u32; Class::ALL.len()]>) -> Self {
+        self.shares = shares;
+        self
+    }
+
+    /// Why a message of this class that nobody awaits is left out, if it is.
+    fn left_out(&self, session: SessionNo, class: Class, queues: &mut Queues<'_>) -> Option<Shed> {
+        if let Some(share) = self.shares.and_then(|shares| shares.get(class as usize).copied())
+            && self.buckets.get(&session).is_some_and(|bucket| *bucket >= share)
+        {
+            return Some(Shed::Unsampled);
+        }
+        let shard = self.sampling.shard(session, false);
+        (class == Class::Low && queues.relief(shard) == Relief::ShedLow).then_some(Shed::Quota)
     }
 
     /// Whether messages are wanted although Realtime may not be used.
@@ -153,6 +176,7 @@ impl Intake {
                 if let Some(parity) = &mut self.parity {
                     parity.closed(no);
                 }
+                self.buckets.remove(&no);
                 if let Some(mut note) = self.sessions.remove(&no) {
                     note.end_ms = Some(self.epoch.unix_ms(now));
                     queues.notes().announce(note, now);
@@ -174,6 +198,12 @@ impl Intake {
             && self.subprotocols.len() < SESSIONS_MAX
         {
             self.subprotocols.insert(opened.no, Arc::clone(subprotocol));
+        }
+        let bucket = opened.mirror_bucket;
+        if self.shares.is_some_and(|shares| shares.iter().any(|share| bucket >= *share))
+            && self.buckets.len() < SESSIONS_MAX
+        {
+            self.buckets.insert(opened.no, bucket);
         }
         if self.sessions.len() < SESSIONS_MAX {
             self.sessions.insert(opened.no, note.clone());
@@ -214,11 +244,8 @@ impl Intake {
             entry.shed(Shed::Skipped);
             return away(Direct::Skipped);
         };
-        if class == Class::Low
-            && !hot
-            && queues.relief(self.sampling.shard(key.session, hot)) == Relief::ShedLow
-        {
-            entry.shed(Shed::Quota);
+        if !hot && let Some(why) = self.left_out(key.session, class, queues) {
+            entry.shed(why);
             return None;
         }
         let reading = sample.read();

@@ -13,6 +13,7 @@ use crate::app::ops::Word;
 use crate::app::reports::{Outbox, ProofFigures, Proofs};
 use crate::breaker::{Outcome, Publish};
 use crate::envelope::decode;
+use crate::ledger::{Ledger, Shed};
 use crate::mirror::flight::Epoch;
 use crate::mirror::record::Record;
 use crate::mirror::shard::Shard;
@@ -39,6 +40,8 @@ pub(crate) struct Scene {
     /// The rollout's settings; a change of the share begins a step.
     pub(crate) standing: Option<watch::Receiver<Arc<Standing>>>,
     pub(crate) outbox: Option<Outbox>,
+    /// Knows what the mirror's share has left out.
+    pub(crate) ledger: Arc<Ledger>,
     pub(crate) figures: Arc<ProofFigures>,
 }
 
@@ -50,6 +53,8 @@ pub(crate) struct Watch {
     /// What is known of authorization, where it is compared.
     parity: Option<Summary>,
     scene: Scene,
+    /// What was left out of the mirror, as far as the validator has been told.
+    unsampled: u64,
     self_test: SelfTest,
     tested: Option<Instant>,
     turned: Instant,
@@ -69,6 +74,7 @@ impl Watch {
             validator,
             natural: Vec::new(),
             parity: None,
+            unsampled: 0,
             self_test: SelfTest::default(),
             tested: None,
             turned: epoch.at,
@@ -101,6 +107,9 @@ impl Watch {
 
     fn turn(&mut self, now: Instant) {
         self.validator.advance(now);
+        let left_out = self.scene.ledger.account().shed(Shed::Unsampled);
+        self.validator.unsampled(left_out.saturating_sub(self.unsampled));
+        self.unsampled = left_out;
         if self.tested.is_none_or(|at| now.saturating_duration_since(at) >= self_test::EVERY) {
             self.tested = Some(now);
             self.test(now);

@@ -154,12 +154,15 @@ pub struct Preview {
     pub moves_to_legacy: u64,
     /// All open sessions.
     pub of_open: u64,
-    /// To publish in addition, before batching.
-    pub messages_per_s_more: f64,
-    /// Null while the plan's limits are not watched.
+    /// To publish in addition on this pod, before batching; null while the sessions that would move are too young.
+    pub messages_per_s_more: Option<f64>,
+    /// Of the plan's limit, at most; null without evidence: young sessions, no plan, or a lane that new connections
+    /// take.
     pub quota_ratio: Option<f64>,
-    /// Likewise.
+    /// US dollars in 30 days, at most; likewise, and null where the plan sells no more messages.
     pub month_cost_usd: Option<f64>,
+    /// How long moving them to Realtime takes; null where no rate is stated, or nobody moves.
+    pub takes_s: Option<f64>,
     /// What to know before.
     pub warnings: Vec<String>,
     /// In plain English.

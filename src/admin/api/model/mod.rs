@@ -13,7 +13,7 @@ pub use manage::{
 pub use noise::{NoiseList, NoiseRule, Proposed};
 pub use plan::{Gate, Plan, Step};
 pub use status::{
-    Breaker, Counts, Flow, History, Latency, Mirror, Parity, Point, Quantiles, Quota, RolloutBrief, Sessions,
-    Setting, Spool, Status, Tier, Trigger, Upstream,
+    Adoption, Breaker, Counts, Flow, History, Latency, Mirror, Parity, Point, Quantiles, Quota, RolloutBrief,
+    Sessions, Setting, Spool, Status, Tier, Trigger, Upstream,
 };
 pub use types::{TypeList, TypeRow};

@@ -189,10 +189,29 @@ pub struct RolloutBrief {
     pub scope: &'static str,
     /// Share of the open keyed sessions that Realtime feeds; null when there are none.
     pub live_percent: Option<f64>,
+    /// For each Realtime lane: who is wanted there, and who is there.
+    pub adoption: Vec<Adoption>,
+    /// The part of all upgrades that offer what the native lane needs; null where native is not configured.
+    pub native_offers_ratio: Option<f64>,
+    /// Open sessions that wait for their turn to be moved.
+    pub moving: u64,
     /// For `If-Match`.
     pub version: String,
     /// Whose hands are on the emergency switch.
     pub emergency: Vec<&'static str>,
+}
+
+/// See [`RolloutBrief::adoption`].
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Adoption {
+    /// The lane.
+    pub lane: &'static str,
+    /// Open sessions that the rollout alone wants there.
+    pub wanted: u64,
+    /// Those of them that are there.
+    pub there: u64,
+    /// The part; null when nobody is wanted there.
+    pub ratio: Option<f64>,
 }
 
 /// See [`Status::mirror`].
