@@ -38,13 +38,6 @@ fn full() -> Snapshot {
         breaker_trips: vec![("stall", 1)],
         table_rows: vec![("stored", 1)],
         events: EventReadings { outcomes: vec![("accepted", 1)], ..EventReadings::default() },
-        cold: Some(ColdReadings {
-            upgrades: vec![("served", 1)],
-            endings: vec![("client", 1)],
-            resumes: vec![("fresh", 1)],
-            messages: vec![("down", 1)],
-            ..ColdReadings::default()
-        }),
         table_requests: vec![("ok", 1)],
         spool: Some(SpoolReadings {
             state: "open",
@@ -65,6 +58,36 @@ fn full() -> Snapshot {
         realtime_connected: true,
         realtime_write_denied: true,
         rollout_percent: 12.5,
+        rollout_live_percent: Some(12.0),
+        tiers: Tiers {
+            known: vec![("redis", 1.0)],
+            age_seconds: vec![("redis", 2.5)],
+            taken: vec![("redis", 3)],
+            refused: vec![("redis", 1)],
+            failed: vec![("redis", 2)],
+            fleet_pods: Some(3.0),
+            fleet_tripped: Some(0.0),
+            plan_driver: Some(1.0),
+            plan_step: Some(2.0),
+            plan_running: Some(1.0),
+            plan_gate: Some(0.0),
+        },
+        quota: Some(Quota { messages: vec![("send", 5)], month_cost: Some(2.5), ..Quota::default() }),
+        ..rooms()
+    }
+    .with_account(&Ledger::new().account())
+}
+
+/// The part of it that has readings of its own.
+fn rooms() -> Snapshot {
+    Snapshot {
+        cold: Some(ColdReadings {
+            upgrades: vec![("served", 1)],
+            endings: vec![("client", 1)],
+            resumes: vec![("fresh", 1)],
+            messages: vec![("down", 1)],
+            ..ColdReadings::default()
+        }),
         matching: Some(MatchReadings {
             kinds: vec![("matched", 1)],
             not_compared: vec![("replay", 1)],
@@ -82,20 +105,6 @@ fn full() -> Snapshot {
             }),
             ..MatchReadings::default()
         }),
-        rollout_live_percent: Some(12.0),
-        tiers: Tiers {
-            known: vec![("redis", 1.0)],
-            age_seconds: vec![("redis", 2.5)],
-            taken: vec![("redis", 3)],
-            refused: vec![("redis", 1)],
-            failed: vec![("redis", 2)],
-            fleet_pods: Some(3.0),
-            fleet_tripped: Some(0.0),
-            plan_driver: Some(1.0),
-            plan_step: Some(2.0),
-            plan_running: Some(1.0),
-            plan_gate: Some(0.0),
-        },
         trips: TripReadings {
             drills: vec![("passed", 2)],
             age_seconds: Some(60.0),
@@ -109,10 +118,8 @@ fn full() -> Snapshot {
             offers: vec![("present", 1)],
             exposures: vec![("written", 1)],
         },
-        quota: Some(Quota { messages: vec![("send", 5)], month_cost: Some(2.5), ..Quota::default() }),
         ..Snapshot::default()
     }
-    .with_account(&Ledger::new().account())
 }
 
 fn gate() -> Gate {

@@ -54,6 +54,13 @@ pub(super) struct Behind<'a> {
     pub(super) standing: watch::Receiver<Arc<super::flags::Standing>>,
 }
 
+/// Waits for threads that have been told to end.
+fn joined(what: &'static str, threads: impl IntoIterator<Item = JoinHandle<()>>) {
+    if threads.into_iter().map(JoinHandle::join).filter(Result::is_err).count() > 0 {
+        tracing::error!(what, "a thread behind the side had panicked");
+    }
+}
+
 impl Behind<'_> {
     pub(super) fn start(
         self,
@@ -120,18 +127,10 @@ impl Behind<'_> {
                 Box::pin(side.run(flush)).await;
             });
             // The table's last flush begins when the side has given up its end.
-            if table.is_some_and(|table| table.join().is_err()) {
-                tracing::error!("the table's thread had panicked");
-            }
-            if sending.is_some_and(|sending| sending.join().is_err()) {
-                tracing::error!("the events' thread had panicked");
-            }
-            if writers.into_iter().map(JoinHandle::join).filter(Result::is_err).count() > 0 {
-                tracing::error!("a thread that writes reports had panicked");
-            }
-            if disk.is_some_and(|disk| disk.join().is_err()) {
-                tracing::error!("the disk thread had panicked");
-            }
+            joined("table", table);
+            joined("events", sending);
+            joined("reports", writers);
+            joined("disk", disk);
         };
         std::thread::Builder::new().name("side".to_owned()).spawn(life).map_err(StartError::Thread)
     }

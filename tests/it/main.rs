@@ -7,8 +7,8 @@
 
 mod admin;
 mod admin_rollout;
-mod cold;
 mod closes;
+mod cold;
 mod configuration;
 mod crowd;
 mod denied;

@@ -1,7 +1,7 @@
 //! The validator's reports and samples. Reports are files, and a disk may hang: each question reads in a thread of its
 //! own, at most [`READERS_MAX`] at once, and whoever comes while they all wait is told so.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use tokio::sync::oneshot;
 
@@ -60,7 +60,7 @@ impl Console {
     }
 }
 
-fn list(folder: &PathBuf) -> Reply {
+fn list(folder: &Path) -> Reply {
     let ids = reports::list(folder).map_err(|error| gone(&error))?;
     let newest = ids.iter().skip(ids.len().saturating_sub(LISTED_MAX));
     let rows: Vec<_> = newest.filter_map(|id| Some(row(&reports::read(folder, id).ok()?))).collect();
