@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Io;
+use super::cell::SessionCell;
 use super::taps::{CloseAt, DirectionTap};
 use super::timing::Held;
+use super::tunnel::{EndCause, Ended};
 use super::worker::Worker;
 use crate::hot::Outbox;
 use crate::session::Direction;
@@ -207,5 +209,17 @@ pub(super) fn end_before_close(leg: &mut Leg, chunk: &[u8], worker: &Worker) -> 
             leg.outbox.extend(chunk);
             false
         }
+    }
+}
+
+/// What has become of a session with these two legs, up and down.
+pub(super) fn ended([up, down]: [&Leg; 2], cell: &SessionCell, cause: EndCause) -> Ended {
+    Ended {
+        cause: cell.end_cause(cause),
+        lane: cell.lane(),
+        bytes_up: up.bytes,
+        bytes_down: down.bytes,
+        messages_up: up.tap.messages,
+        messages_down: down.tap.messages,
     }
 }

@@ -23,8 +23,8 @@ use bytes::Bytes;
 
 use super::cell::{Order, SessionCell};
 use super::leg::{
-    Closing, FULL_HOLD_OFF, Leg, ROUNDS_MAX, end_before_close, guarded, poll_chunk, poll_end, poll_flush,
-    turned, write_on,
+    Closing, FULL_HOLD_OFF, Leg, ROUNDS_MAX, end_before_close, ended, guarded, poll_chunk, poll_end,
+    poll_flush, turned, write_on,
 };
 use super::taps::DirectionTap;
 use super::tunnel::{EndCause, Ended};
@@ -288,17 +288,6 @@ impl Tunnel {
         }
     }
 
-    fn ended(&self, cause: EndCause) -> Ended {
-        Ended {
-            cause: self.cell.end_cause(cause),
-            lane: self.cell.lane(),
-            bytes_up: self.up.bytes,
-            bytes_down: self.down.bytes,
-            messages_up: self.up.tap.messages,
-            messages_down: self.down.tap.messages,
-        }
-    }
-
     /// Whether it is over, and how the sockets must end.
     fn finish(&mut self, cx: &mut Context<'_>) -> Option<Ended> {
         let cause = if let Some(cause) = self.reset {
@@ -331,7 +320,7 @@ impl Tunnel {
                 _ => {}
             }
         }
-        Some(self.ended(cause))
+        Some(ended([&self.up, &self.down], &self.cell, cause))
     }
 }
 
