@@ -360,12 +360,13 @@ impl Ops {
         };
         let fallback = if admission.serves() { fallback } else { Some(Fallback::Breaker) };
         let hot = fallback.map_or(Ok(()), Err);
-        let close_native = matches!(self.breaker.state(), State::Open { .. }) && !admission.serves();
+        let standing = self.flags.standing();
+        let open = matches!(self.breaker.state(), State::Open { .. }) && !admission.serves();
         let policy = Policy {
             hot,
             share_permille: admission.share_permille,
-            version: self.flags.standing().version,
-            close_native,
+            version: standing.version,
+            close_native: open || !standing.hands.is_empty(),
             drill: self.trips_kept.slice(),
         };
         if hot.is_err() && self.policy.borrow().hot.is_ok() {

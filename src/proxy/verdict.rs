@@ -200,7 +200,7 @@ pub struct Policy {
     pub share_permille: u16,
     /// Rises with each change of the rollout's settings.
     pub version: u64,
-    /// Native and cold sessions must leave: the breaker is open.
+    /// Native and cold sessions must leave: the breaker is open, or somebody holds the emergency switch.
     pub close_native: bool,
     /// The part of the sessions on which the trip is rehearsed now.
     pub drill: Option<Slice>,

@@ -77,6 +77,32 @@ async fn a_client_that_offers_realtime_gets_its_own_broadcast_back() {
     refusing.abort();
 }
 
+/// Everybody means everybody: whoever talks to Supabase itself is told to connect again, and gets the service.
+#[tokio::test]
+async fn the_emergency_switch_sends_native_sessions_back_to_the_service() {
+    let (proxy, service, _emulator) = start("100").await;
+    let service = std::sync::Arc::new(service);
+    let early = std::sync::Arc::clone(&service);
+    let refusing = tokio::spawn(async move { while early.accept().await.is_ok() {} });
+    let mut socket = join_realtime(&proxy).await;
+    refusing.abort();
+    proxy.process.signal("USR1");
+    let closing = async {
+        loop {
+            if let Message::Close(frame) = socket.next().await.unwrap().unwrap() {
+                return frame.unwrap();
+            }
+        }
+    };
+    let frame = tokio::time::timeout(HANG, closing).await.expect("nobody is sent away");
+    assert_eq!(u16::from(frame.code), 1012);
+    let mut client = raw::ask(proxy.clients, OFFER).await;
+    let (_socket, head) = raw::upgraded(&service, LEGACY_ONLY).await;
+    assert_eq!(raw::field(&head, "sec-websocket-protocol").as_deref(), Some("legacy.v1"));
+    assert!(raw::head(&mut client).await.starts_with("HTTP/1.1 101 "));
+    proxy.until_value("crossfade_sessions{lane=\"native\"}", 0.0).await;
+}
+
 #[tokio::test]
 async fn outside_the_cohort_the_service_never_sees_the_offer() {
     let (proxy, service, _emulator) = start("0").await;
