@@ -63,7 +63,7 @@ impl Exposure {
 
 type User = (Arc<str>, Arc<str>, KeyHash);
 
-/// Who has been written down already: at most two generations of [`GENERATION`] users. When one is full the one before
+/// Who has been written down already: at most two generations of `GENERATION` users. When one is full the one before
 /// it is forgotten, and its users are written once more when they come again.
 #[derive(Debug, Default)]
 pub struct Seen {

@@ -106,7 +106,7 @@ impl BroadcastSink {
 
     /// What became of a message on its topic, good or bad, oldest first. What says nothing about the topic (too large,
     /// too old, a key, a limit, an outage of the server) is not told. For who polls: the oldest of
-    /// [`ENDS_MAX`] gives way.
+    /// `ENDS_MAX` gives way.
     pub fn poll_end(&mut self) -> Option<(String, bool)> {
         self.ends.pop_front()
     }

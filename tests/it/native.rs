@@ -96,6 +96,7 @@ async fn the_emergency_switch_sends_native_sessions_back_to_the_service() {
     };
     let frame = tokio::time::timeout(HANG, closing).await.expect("nobody is sent away");
     assert_eq!(u16::from(frame.code), 1012);
+    drop(socket);
     let mut client = raw::ask(proxy.clients, OFFER).await;
     let (_socket, head) = raw::upgraded(&service, LEGACY_ONLY).await;
     assert_eq!(raw::field(&head, "sec-websocket-protocol").as_deref(), Some("legacy.v1"));

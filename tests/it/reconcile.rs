@@ -123,8 +123,13 @@ async fn a_process_leaves_an_account_of_what_the_table_confirmed() {
     let emulator = Emulator::start_with(&[], &["--table", TABLE, "--max-rows", "1000000"]);
     let dir = Dir::new("account");
     let state = dir.0.to_str().unwrap();
-    let more =
-        [("CROSSFADE_TABLE", "all"), ("CROSSFADE_STATE_DIR", state), ("CROSSFADE_TABLE_RATE", "10000")];
+    let tuning = dir.0.join("tuning.toml");
+    std::fs::write(&tuning, "[table]\nrate = 10000\n").unwrap();
+    let more = [
+        ("CROSSFADE_TABLE", "all"),
+        ("CROSSFADE_STATE_DIR", state),
+        ("CROSSFADE_TUNING", tuning.to_str().unwrap()),
+    ];
     let mut stage = Stage::open(5, Some(&emulator), &more).await;
     stage.written(200).await;
     stage.rest().await;
