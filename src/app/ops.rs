@@ -339,10 +339,10 @@ impl Ops {
             .map(|counters| counters.open[Lane::Hot as usize].load(Ordering::Relaxed))
             .sum();
         if hot <= 0 {
-            let took = u64::try_from((now - tripped_at).as_micros()).unwrap_or(u64::MAX);
-            self.returned_us.store(took.max(1), Ordering::Relaxed);
+            let took = u64::try_from((now - tripped_at).as_micros()).unwrap_or(u64::MAX).max(1);
+            self.returned_us.store(took, Ordering::Relaxed);
             self.left_at = None;
-            self.trips_kept.returned(now - tripped_at, now);
+            self.trips_kept.returned(Duration::from_micros(took), now);
             tracing::info!(took_us = took, "every session is back on legacy");
         }
     }
