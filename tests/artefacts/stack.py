@@ -60,7 +60,7 @@ def until(what, holds):
     while time.monotonic() < deadline:
         for name, process in running:
             if process.poll() is not None:
-                fail(f"{what}: {name} has ended with {process.returncode}: {pathlib.Path(out, name + '.log').read_text()[-2000:]}")
+                fail(f"{what() if callable(what) else what}: {name} has ended with {process.returncode}: {pathlib.Path(out, name + '.log').read_text()[-2000:]}")
         try:
             value = holds()
             if value:
@@ -68,7 +68,7 @@ def until(what, holds):
         except (OSError, urllib.error.URLError):
             pass
         time.sleep(0.05)
-    return fail(f"{what} did not happen")
+    return fail(f"{what() if callable(what) else what} did not happen")
 
 
 def fetch(url):
@@ -186,14 +186,20 @@ def watched():
     ids = [panel["id"] for panel in board["panels"]]
     if len(ids) != len(set(ids)):
         fail("two panels of one id")
-    empty = []
+    empty = {}
     for panel in board["panels"]:
         for target in panel["targets"]:
             text = target["expr"].replace("$namespace", "compose").replace("$pod", "crossfade").replace("$__rate_interval", "1m")
-            if not query(text) and not any(name in text for name in OPTIONAL):
-                empty.append(f"{panel['title']}: {text}")
-    # Rates need two scrapes.
-    until(f"every panel shows something ({empty})", lambda: not [e for e in empty if not query(e.split(": ", 1)[1])])
+            if not any(name in text for name in OPTIONAL):
+                empty[text] = panel["title"]
+
+    def all_show():
+        """Rates need two scrapes: a query is asked until it has answered once."""
+        for text in [text for text in empty if query(text)]:
+            del empty[text]
+        return not empty
+
+    until(lambda: f"every panel shows something (not yet: {empty})", all_show)
     idle = [name for name in OPTIONAL if not any(name in expression for expression in expressions)]
     if idle:
         fail(f"nothing asks for what may be empty: {idle}")
