@@ -4,6 +4,7 @@
 #
 #   docker build -t crossfade .                                     # or buildah bud, podman build
 #   docker build --build-arg AUDITABLE=0 -t crossfade .             # without the dependency list inside the binary
+#   docker build --build-arg PROFILE=release -t crossfade .         # built in a quarter of the time, an eighth larger
 
 FROM docker.io/library/rust:1.95-bookworm AS build
 WORKDIR /src
@@ -12,6 +13,8 @@ WORKDIR /src
 ARG TARGETARCH
 # Built by cargo-auditable (0.7.x, installed here), so that scanners read the dependencies from the binary. 0: not.
 ARG AUDITABLE=1
+# Of Cargo.toml: `image` or `release`.
+ARG PROFILE=image
 
 COPY . .
 
@@ -31,8 +34,8 @@ RUN --mount=type=cache,id=crossfade-registry,target=/usr/local/cargo/registry \
       RUSTFLAGS='' cargo install --locked --root /build/tools --version '^0.7' cargo-auditable; \
       export PATH="/build/tools/bin:${PATH}"; set -- cargo auditable; \
     fi; \
-    "$@" build --locked --profile image --bin crossfade --target "${triple}"; \
-    install -D -m 0555 "/build/${triple}/image/crossfade" /out/crossfade
+    "$@" build --locked --profile "${PROFILE}" --bin crossfade --target "${triple}"; \
+    install -D -m 0555 "/build/${triple}/${PROFILE}/crossfade" /out/crossfade
 
 FROM gcr.io/distroless/static-debian12:nonroot
 
