@@ -24,6 +24,7 @@
 
 mod addresses;
 mod adoption;
+mod beginning;
 mod behind;
 pub(crate) mod cold;
 mod console;
@@ -42,6 +43,7 @@ pub(crate) mod memory;
 mod on_time;
 mod open;
 pub(crate) mod ops;
+mod otlp;
 pub(crate) mod parity;
 pub(crate) mod records;
 mod report_rows;
@@ -63,7 +65,6 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::thread::JoinHandle;
-use std::time::Instant;
 
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -76,6 +77,7 @@ use crate::proxy::{DrainPlan, DrainReport, Mirroring, Phase, Policy, Running, Se
 use crate::rollout::Percent;
 use crate::tap::{self, TapReceiver};
 
+use beginning::{epoch, seed};
 use behind::{Behind, runtime};
 use console::Console;
 use decide::Decider;
@@ -114,6 +116,8 @@ pub struct Eyes {
     proofs: Arc<reports::ProofFigures>,
     /// Where there is a cold lane.
     cold: Option<Arc<cold::ColdFigures>>,
+    /// Where spans are exported.
+    spans: Option<Arc<crate::spans::Figures>>,
     records: Arc<records::Records>,
     began: Epoch,
     rollout: Arc<adoption::RolloutFigures>,
@@ -132,6 +136,7 @@ pub struct App {
     admin: Option<control::Listener>,
     stores: stores::Running,
     cold: Option<cold::Running>,
+    otlp: Option<otlp::Running>,
 }
 
 /// Everything that the threads share before they exist.
@@ -148,6 +153,7 @@ struct Parts {
     epoch: Epoch,
     decider: Decider,
     cold: Option<cold::Running>,
+    otlp: Option<otlp::Running>,
     parity: Option<parity::Plan>,
 }
 
@@ -190,6 +196,7 @@ impl App {
         let (mirrors, parity) = (config.supabase.is_some(), parity::open(config)?);
         let cold = cold::start(config)?;
         let fine = Arc::new(settings::fine(config)?);
+        let otlp = otlp::start(config, fine.otlp.as_ref())?;
         let decider = Decider {
             fine: Arc::clone(&fine),
             figures: Arc::default(),
@@ -217,6 +224,7 @@ impl App {
         let probes = mpsc::channel(4);
         let (mut proxy, decide) = (settings::proxy(config)?, decider.clone().into_fn());
         proxy.cold = cold.as_ref().map(|cold| cold.door.clone());
+        proxy.spans = otlp.as_ref().map(|otlp| otlp.spans.clone());
         let parts = Parts {
             ledger,
             budget,
@@ -230,6 +238,7 @@ impl App {
             epoch,
             decider,
             cold,
+            otlp,
             parity,
         };
         let running = match listener {
@@ -268,6 +277,7 @@ impl App {
             records: records::start(config.ops.state_dir.as_deref()).map_err(StartError::Thread)?,
             reachable: Arc::default(),
             cold: parts.cold.as_ref().map(|cold| Arc::clone(&cold.figures)),
+            spans: parts.otlp.as_ref().map(|otlp| Arc::clone(&otlp.figures)),
             rollout: Arc::clone(&parts.decider.figures),
         };
         let ((words, heard), (ask, asked)) = (parts.words, parts.probes);
@@ -313,8 +323,21 @@ impl App {
         let machine = (machine, words.clone());
         let (ops, metrics) = start_ops(config, tuning, machine, (&running, &eyes), Arc::clone(&stop_ops))?;
         let addresses = Addresses::told(&running, metrics, admin.as_ref());
-        let cold = parts.cold;
-        Ok(Self { running, addresses, eyes, words, ops, side, stop_side, stop_ops, admin, stores, cold })
+        let (cold, otlp) = (parts.cold, parts.otlp);
+        Ok(Self {
+            running,
+            addresses,
+            eyes,
+            words,
+            ops,
+            side,
+            stop_side,
+            stop_ops,
+            admin,
+            stores,
+            cold,
+            otlp,
+        })
     }
 
     /// Where it listens.
@@ -360,10 +383,14 @@ impl App {
         let end = tokio::time::Instant::now() + plan.grace;
         let report = self.running.drain(DrainPlan { grace: ending::clients(plan.grace), ..plan }).await;
         self.stop_side.notify_one();
+        let spans = self.otlp.map(|otlp| otlp.stop(ending::flush(plan.grace)));
         let Self { side, ops, stop_ops, words, running, admin, stores, cold, eyes, .. } = self;
         drop((words, stores));
         if let Some(side) = side {
             ending::done_by(end - plan.grace / 50, "side", move || side.join()).await;
+        }
+        if let Some(thread) = spans {
+            ending::done_by(end - plan.grace / 50, "otlp", move || thread.join()).await;
         }
         stop_ops.notify_one();
         ending::done_by(end, "ops", move || ops.join()).await;
@@ -378,19 +405,4 @@ impl App {
         .await;
         report
     }
-}
-
-/// Both clocks at the start.
-#[expect(clippy::disallowed_methods, reason = "the process starts here: its clocks are the real ones")]
-fn epoch() -> Epoch {
-    let unix = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    Epoch { at: Instant::now(), unix_ms: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX) }
-}
-
-/// Randomness for jitter and names; not for keys.
-fn seed() -> u64 {
-    let mut bytes = [0; 8];
-    // Without randomness two pods may share a jitter; that is all.
-    getrandom::fill(&mut bytes).unwrap_or_default();
-    u64::from_ne_bytes(bytes)
 }
