@@ -43,6 +43,7 @@ pub(crate) mod memory;
 mod on_time;
 mod open;
 pub(crate) mod ops;
+mod orders;
 mod otlp;
 pub(crate) mod parity;
 pub(crate) mod records;
@@ -68,7 +69,7 @@ use std::thread::JoinHandle;
 
 use tokio::sync::{Notify, mpsc, watch};
 
-use crate::breaker::{Breaker, Force};
+use crate::breaker::Breaker;
 use crate::budget::Budget;
 use crate::config::Config;
 use crate::ledger::Ledger;
@@ -84,7 +85,7 @@ use decide::Decider;
 use events::EventFigures;
 use figures::SideFigures;
 pub use flags::Hand;
-use flags::{FlagBook, FlagWord, Standing};
+use flags::{FlagBook, Standing};
 use life::start_ops;
 use ops::{View, WORDS_MAX, Word};
 pub use start_error::StartError;
@@ -135,8 +136,8 @@ pub struct App {
     stop_ops: Arc<Notify>,
     admin: Option<control::Listener>,
     stores: stores::Running,
-    cold: Option<cold::Running>,
-    otlp: Option<otlp::Running>,
+    /// The cold lane, and the export of spans.
+    ends: (Option<cold::Running>, Option<otlp::Running>),
 }
 
 /// Everything that the threads share before they exist.
@@ -194,8 +195,7 @@ impl App {
         let stores = stores::Stores::open(config, &identity, &mut tiers)?;
         let flags = FlagBook::new(identity, tiers);
         let (mirrors, parity) = (config.supabase.is_some(), parity::open(config)?);
-        let cold = cold::start(config)?;
-        let fine = Arc::new(settings::fine(config)?);
+        let (cold, fine) = (cold::start(config)?, Arc::new(settings::fine(config)?));
         let otlp = otlp::start(config, fine.otlp.as_ref())?;
         let decider = Decider {
             fine: Arc::clone(&fine),
@@ -292,7 +292,6 @@ impl App {
             pods: config.supabase.as_ref().map_or(1, |supabase| supabase.pods),
             trips_kept: trips::Trips::new(config, &running.shared().sessions, parts.epoch, kept)?,
         };
-        let machine = machine.machine();
         let (stop_side, stop_ops): (Arc<Notify>, Arc<Notify>) = Default::default();
         let side = if let Some(supabase) = &config.supabase {
             let behind = Behind {
@@ -320,24 +319,11 @@ impl App {
         let desk = Console::new((config, parts.epoch), &eyes, stores.to(&words), (&running, parts.decider));
         let admin = control::start(config, tuning, &running, desk)?;
         let stores = stores.start(&words, eyes.clone())?;
-        let machine = (machine, words.clone());
+        let machine = (machine.machine(), words.clone());
         let (ops, metrics) = start_ops(config, tuning, machine, (&running, &eyes), Arc::clone(&stop_ops))?;
         let addresses = Addresses::told(&running, metrics, admin.as_ref());
-        let (cold, otlp) = (parts.cold, parts.otlp);
-        Ok(Self {
-            running,
-            addresses,
-            eyes,
-            words,
-            ops,
-            side,
-            stop_side,
-            stop_ops,
-            admin,
-            stores,
-            cold,
-            otlp,
-        })
+        let ends = (parts.cold, parts.otlp);
+        Ok(Self { running, addresses, eyes, words, ops, side, stop_side, stop_ops, admin, stores, ends })
     }
 
     /// Where it listens.
@@ -352,30 +338,9 @@ impl App {
         self.eyes.clone()
     }
 
-    /// A person's word to the breaker.
-    pub fn force(&self, force: Force) {
-        if self.words.try_send(Word::Force(force)).is_err() {
-            tracing::error!("the breaker did not hear a person's word: too much is waiting");
-        }
-    }
-
-    /// Everybody on legacy, or no longer as far as this hand is concerned.
-    pub fn emergency(&self, hand: Hand, on: bool) {
-        if self.words.try_send(Word::Flags(FlagWord::Emergency(hand, on))).is_err() {
-            tracing::error!("the emergency switch was not heard: too much is waiting; switch again");
-        }
-    }
-
     /// Completes when `POST /drain` was called.
     pub async fn drain_asked(&self) {
         self.running.drain_signal().reached(Phase::Settling).await;
-    }
-
-    /// So many pods share the plan now, as whoever counts them has seen.
-    pub fn set_pods(&self, pods: u32) {
-        if self.words.try_send(Word::Pods(pods.max(1))).is_err() {
-            tracing::warn!("the number of pods was not heard: too much is waiting");
-        }
     }
 
     /// Stops everything in order, within `plan.grace`. What the drain could not end in time is cut off.
@@ -383,8 +348,8 @@ impl App {
         let end = tokio::time::Instant::now() + plan.grace;
         let report = self.running.drain(DrainPlan { grace: ending::clients(plan.grace), ..plan }).await;
         self.stop_side.notify_one();
-        let spans = self.otlp.map(|otlp| otlp.stop(ending::flush(plan.grace)));
-        let Self { side, ops, stop_ops, words, running, admin, stores, cold, eyes, .. } = self;
+        let Self { side, ops, stop_ops, words, running, admin, stores, ends: (cold, otlp), eyes, .. } = self;
+        let spans = otlp.map(|otlp| otlp.stop(ending::flush(plan.grace)));
         drop((words, stores));
         if let Some(side) = side {
             ending::done_by(end - plan.grace / 50, "side", move || side.join()).await;

@@ -22,7 +22,10 @@ const TOKEN: &str = "Bearer only-for-the-collector";
 
 /// What a collector got: heads and bodies as they came.
 #[derive(Clone, Default)]
-struct Got(Arc<Mutex<Vec<(String, Vec<u8>)>>>);
+struct Got(Arc<Mutex<Vec<Request>>>);
+
+/// Head and body.
+type Request = (String, Vec<u8>);
 
 impl Got {
     fn text(&self) -> String {
@@ -44,14 +47,14 @@ impl Got {
 
 /// Takes requests and answers each with the next of these heads; the last one for ever.
 async fn collect(listener: TcpListener, answers: &'static [&'static str], got: Got) {
-    let mut answers = answers.iter().copied().peekable();
+    let mut answers = answers.iter();
     while let Ok((mut socket, _)) = listener.accept().await {
         loop {
             let head = raw::head(&mut socket).await;
             let Some(length) = raw::field(&head, "content-length") else { break };
             let mut body = vec![0; length.parse().unwrap()];
             socket.read_exact(&mut body).await.unwrap();
-            let answer = answers.next().unwrap_or("200 OK");
+            let answer = answers.next().map_or("200 OK", |answer| answer);
             if answer.starts_with("200") {
                 got.0.lock().unwrap().push((head, body));
             }
@@ -139,6 +142,48 @@ async fn talk(client: &mut TcpStream, service: &mut TcpStream) {
     assert!(heard.ends_with(SECRET.as_bytes()));
 }
 
+/// The session and the service's part of it, as [`a_traced_session_is_told_whole_and_nothing_secret_with_it`] made them.
+fn told_whole(session: &Span, asked: &Span, port: u16) {
+    assert_eq!((hex(&session.trace_id), hex(&session.parent_span_id)), (TRACE.into(), PARENT.into()));
+    assert_eq!((hex(&asked.trace_id), &asked.parent_span_id), (TRACE.into(), &session.span_id));
+    assert_eq!((session.kind, asked.kind), (2, 3), "server and client");
+    assert_eq!((session.flags, asked.flags), (0x301, 0x101));
+    assert!(session.start_time_unix_nano <= asked.start_time_unix_nano);
+    assert!(asked.end_time_unix_nano <= session.end_time_unix_nano);
+    assert!(session.status.is_none() && asked.status.is_none());
+    let (up, down) = (14 + SECRET.len(), 6 + SECRET.len());
+    check(
+        session,
+        &[
+            ("http.request.method", "GET"),
+            ("http.response.status_code", "101"),
+            ("url.scheme", "http"),
+            ("url.path", "/feed"),
+            ("server.address", "chat.example"),
+            ("server.port", "8443"),
+            ("network.protocol.version", "1.1"),
+            ("crossfade.lane", "legacy"),
+            ("crossfade.lane.end", "legacy"),
+            ("crossfade.bytes.up", &up.to_string()),
+            ("crossfade.bytes.down", &down.to_string()),
+            ("crossfade.messages.up", "1"),
+            ("crossfade.messages.down", "1"),
+            ("crossfade.end", "finished"),
+            ("crossfade.ended_by", "client"),
+            ("crossfade.close_code", "4001"),
+        ],
+    );
+    check(
+        asked,
+        &[
+            ("http.response.status_code", "101"),
+            ("server.address", "127.0.0.1"),
+            ("server.port", &port.to_string()),
+            ("crossfade.lane", "legacy"),
+        ],
+    );
+}
+
 #[tokio::test]
 async fn a_traced_session_is_told_whole_and_nothing_secret_with_it() {
     let service = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -167,44 +212,7 @@ async fn a_traced_session_is_told_whole_and_nothing_secret_with_it() {
     raw::drained(client).await;
     let session = got.span("websocket session").await;
 
-    assert_eq!((hex(&session.trace_id), hex(&session.parent_span_id)), (TRACE.into(), PARENT.into()));
-    assert_eq!((hex(&asked.trace_id), &asked.parent_span_id), (TRACE.into(), &session.span_id));
-    assert_eq!((session.kind, asked.kind), (2, 3), "server and client");
-    assert_eq!((session.flags, asked.flags), (0x301, 0x101));
-    assert!(session.start_time_unix_nano <= asked.start_time_unix_nano);
-    assert!(asked.end_time_unix_nano <= session.end_time_unix_nano);
-    assert!(session.status.is_none() && asked.status.is_none());
-    let (up, down) = (14 + SECRET.len(), 6 + SECRET.len());
-    check(
-        &session,
-        &[
-            ("http.request.method", "GET"),
-            ("http.response.status_code", "101"),
-            ("url.scheme", "http"),
-            ("url.path", "/feed"),
-            ("server.address", "chat.example"),
-            ("server.port", "8443"),
-            ("network.protocol.version", "1.1"),
-            ("crossfade.lane", "legacy"),
-            ("crossfade.lane.end", "legacy"),
-            ("crossfade.bytes.up", &up.to_string()),
-            ("crossfade.bytes.down", &down.to_string()),
-            ("crossfade.messages.up", "1"),
-            ("crossfade.messages.down", "1"),
-            ("crossfade.end", "finished"),
-            ("crossfade.ended_by", "client"),
-            ("crossfade.close_code", "4001"),
-        ],
-    );
-    check(
-        &asked,
-        &[
-            ("http.response.status_code", "101"),
-            ("server.address", "127.0.0.1"),
-            ("server.port", &upstream.port().to_string()),
-            ("crossfade.lane", "legacy"),
-        ],
-    );
+    told_whole(&session, &asked, upstream.port());
     let log = proxy.process.output();
     let line = log.lines().find(|line| line.contains("session closed")).unwrap();
     let line: serde_json::Value = serde_json::from_str(line).unwrap();
