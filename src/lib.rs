@@ -41,6 +41,7 @@ pub mod proxy;
 pub mod realtime;
 pub mod rollout;
 pub mod sinks;
+pub mod spans;
 pub mod spool;
 pub mod tap;
 pub mod validator;

@@ -84,6 +84,7 @@ const KNOWS: &[(&str, &[&str])] = &[
     ("emulator", &[]),
     ("hot", &["ws"]),
     ("drill", &[]),
+    ("spans", &[]),
     ("incident", &["breaker"]),
     ("inject", &["config", "proxy"]),
     ("tap", &["ws", "hot"]),
@@ -91,7 +92,7 @@ const KNOWS: &[(&str, &[&str])] = &[
     ("sinks", &["envelope", "realtime"]),
     ("validator", &["envelope", "mirror"]),
     ("spool", &["envelope"]),
-    ("proxy", &["ws", "tap", "hot", "rollout", "lane"]),
+    ("proxy", &["ws", "tap", "hot", "rollout", "lane", "spans"]),
     ("admin", &["telemetry"]),
     ("telemetry", &["config"]),
 ];

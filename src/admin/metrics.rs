@@ -111,6 +111,8 @@ pub struct Snapshot {
     pub tiers: super::Tiers,
     /// The flight recorder and the drills.
     pub trips: super::TripReadings,
+    /// Spans by what became of them; empty without `[otlp]`.
+    pub otlp_spans: Vec<(&'static str, u64)>,
     /// The rollout besides its stores.
     pub rollout: super::RolloutReadings,
 }
@@ -339,6 +341,12 @@ static FAMILIES: &[Family] = &[
         "",
         "Log lines that were lost because the reader of standard error was slow.",
         |_| one(float(crate::telemetry::lost())),
+    ),
+    counter(
+        "crossfade_otlp_spans_total",
+        "outcome",
+        "Spans of sessions, by what became of them; no sample without [otlp] in the tuning file.",
+        |s| counts(&s.snapshot.otlp_spans),
     ),
     gauge(
         "crossfade_metric_label_overflow",

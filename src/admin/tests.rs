@@ -81,6 +81,7 @@ fn full() -> Snapshot {
 /// The part of it that has readings of its own.
 fn rooms() -> Snapshot {
     Snapshot {
+        otlp_spans: vec![("exported", 5), ("dropped", 1), ("rejected", 0)],
         cold: Some(ColdReadings {
             upgrades: vec![("served", 1)],
             endings: vec![("client", 1)],

@@ -24,6 +24,7 @@
 
 mod addresses;
 mod adoption;
+mod beginning;
 mod behind;
 pub(crate) mod cold;
 mod console;
@@ -42,6 +43,8 @@ pub(crate) mod memory;
 mod on_time;
 mod open;
 pub(crate) mod ops;
+mod orders;
+mod otlp;
 pub(crate) mod parity;
 pub(crate) mod records;
 mod report_rows;
@@ -63,11 +66,10 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::thread::JoinHandle;
-use std::time::Instant;
 
 use tokio::sync::{Notify, mpsc, watch};
 
-use crate::breaker::{Breaker, Force};
+use crate::breaker::Breaker;
 use crate::budget::Budget;
 use crate::config::Config;
 use crate::ledger::Ledger;
@@ -76,13 +78,14 @@ use crate::proxy::{DrainPlan, DrainReport, Mirroring, Phase, Policy, Running, Se
 use crate::rollout::Percent;
 use crate::tap::{self, TapReceiver};
 
+use beginning::{epoch, seed};
 use behind::{Behind, runtime};
 use console::Console;
 use decide::Decider;
 use events::EventFigures;
 use figures::SideFigures;
 pub use flags::Hand;
-use flags::{FlagBook, FlagWord, Standing};
+use flags::{FlagBook, Standing};
 use life::start_ops;
 use ops::{View, WORDS_MAX, Word};
 pub use start_error::StartError;
@@ -114,6 +117,8 @@ pub struct Eyes {
     proofs: Arc<reports::ProofFigures>,
     /// Where there is a cold lane.
     cold: Option<Arc<cold::ColdFigures>>,
+    /// Where spans are exported.
+    spans: Option<Arc<crate::spans::Figures>>,
     records: Arc<records::Records>,
     began: Epoch,
     rollout: Arc<adoption::RolloutFigures>,
@@ -131,7 +136,8 @@ pub struct App {
     stop_ops: Arc<Notify>,
     admin: Option<control::Listener>,
     stores: stores::Running,
-    cold: Option<cold::Running>,
+    /// The cold lane, and the export of spans.
+    ends: (Option<cold::Running>, Option<otlp::Running>),
 }
 
 /// Everything that the threads share before they exist.
@@ -148,6 +154,7 @@ struct Parts {
     epoch: Epoch,
     decider: Decider,
     cold: Option<cold::Running>,
+    otlp: Option<otlp::Running>,
     parity: Option<parity::Plan>,
 }
 
@@ -188,8 +195,8 @@ impl App {
         let stores = stores::Stores::open(config, &identity, &mut tiers)?;
         let flags = FlagBook::new(identity, tiers);
         let (mirrors, parity) = (config.supabase.is_some(), parity::open(config)?);
-        let cold = cold::start(config)?;
-        let fine = Arc::new(settings::fine(config)?);
+        let (cold, fine) = (cold::start(config)?, Arc::new(settings::fine(config)?));
+        let otlp = otlp::start(config, fine.otlp.as_ref())?;
         let decider = Decider {
             fine: Arc::clone(&fine),
             figures: Arc::default(),
@@ -217,6 +224,7 @@ impl App {
         let probes = mpsc::channel(4);
         let (mut proxy, decide) = (settings::proxy(config)?, decider.clone().into_fn());
         proxy.cold = cold.as_ref().map(|cold| cold.door.clone());
+        proxy.spans = otlp.as_ref().map(|otlp| otlp.spans.clone());
         let parts = Parts {
             ledger,
             budget,
@@ -230,6 +238,7 @@ impl App {
             epoch,
             decider,
             cold,
+            otlp,
             parity,
         };
         let running = match listener {
@@ -268,6 +277,7 @@ impl App {
             records: records::start(config.ops.state_dir.as_deref()).map_err(StartError::Thread)?,
             reachable: Arc::default(),
             cold: parts.cold.as_ref().map(|cold| Arc::clone(&cold.figures)),
+            spans: parts.otlp.as_ref().map(|otlp| Arc::clone(&otlp.figures)),
             rollout: Arc::clone(&parts.decider.figures),
         };
         let ((words, heard), (ask, asked)) = (parts.words, parts.probes);
@@ -282,7 +292,6 @@ impl App {
             pods: config.supabase.as_ref().map_or(1, |supabase| supabase.pods),
             trips_kept: trips::Trips::new(config, &running.shared().sessions, parts.epoch, kept)?,
         };
-        let machine = machine.machine();
         let (stop_side, stop_ops): (Arc<Notify>, Arc<Notify>) = Default::default();
         let side = if let Some(supabase) = &config.supabase {
             let behind = Behind {
@@ -310,11 +319,11 @@ impl App {
         let desk = Console::new((config, parts.epoch), &eyes, stores.to(&words), (&running, parts.decider));
         let admin = control::start(config, tuning, &running, desk)?;
         let stores = stores.start(&words, eyes.clone())?;
-        let machine = (machine, words.clone());
+        let machine = (machine.machine(), words.clone());
         let (ops, metrics) = start_ops(config, tuning, machine, (&running, &eyes), Arc::clone(&stop_ops))?;
         let addresses = Addresses::told(&running, metrics, admin.as_ref());
-        let cold = parts.cold;
-        Ok(Self { running, addresses, eyes, words, ops, side, stop_side, stop_ops, admin, stores, cold })
+        let ends = (parts.cold, parts.otlp);
+        Ok(Self { running, addresses, eyes, words, ops, side, stop_side, stop_ops, admin, stores, ends })
     }
 
     /// Where it listens.
@@ -329,30 +338,9 @@ impl App {
         self.eyes.clone()
     }
 
-    /// A person's word to the breaker.
-    pub fn force(&self, force: Force) {
-        if self.words.try_send(Word::Force(force)).is_err() {
-            tracing::error!("the breaker did not hear a person's word: too much is waiting");
-        }
-    }
-
-    /// Everybody on legacy, or no longer as far as this hand is concerned.
-    pub fn emergency(&self, hand: Hand, on: bool) {
-        if self.words.try_send(Word::Flags(FlagWord::Emergency(hand, on))).is_err() {
-            tracing::error!("the emergency switch was not heard: too much is waiting; switch again");
-        }
-    }
-
     /// Completes when `POST /drain` was called.
     pub async fn drain_asked(&self) {
         self.running.drain_signal().reached(Phase::Settling).await;
-    }
-
-    /// So many pods share the plan now, as whoever counts them has seen.
-    pub fn set_pods(&self, pods: u32) {
-        if self.words.try_send(Word::Pods(pods.max(1))).is_err() {
-            tracing::warn!("the number of pods was not heard: too much is waiting");
-        }
     }
 
     /// Stops everything in order, within `plan.grace`. What the drain could not end in time is cut off.
@@ -360,10 +348,14 @@ impl App {
         let end = tokio::time::Instant::now() + plan.grace;
         let report = self.running.drain(DrainPlan { grace: ending::clients(plan.grace), ..plan }).await;
         self.stop_side.notify_one();
-        let Self { side, ops, stop_ops, words, running, admin, stores, cold, eyes, .. } = self;
+        let Self { side, ops, stop_ops, words, running, admin, stores, ends: (cold, otlp), eyes, .. } = self;
+        let spans = otlp.map(|otlp| otlp.stop(ending::flush(plan.grace)));
         drop((words, stores));
         if let Some(side) = side {
             ending::done_by(end - plan.grace / 50, "side", move || side.join()).await;
+        }
+        if let Some(thread) = spans {
+            ending::done_by(end - plan.grace / 50, "otlp", move || thread.join()).await;
         }
         stop_ops.notify_one();
         ending::done_by(end, "ops", move || ops.join()).await;
@@ -378,19 +370,4 @@ impl App {
         .await;
         report
     }
-}
-
-/// Both clocks at the start.
-#[expect(clippy::disallowed_methods, reason = "the process starts here: its clocks are the real ones")]
-fn epoch() -> Epoch {
-    let unix = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    Epoch { at: Instant::now(), unix_ms: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX) }
-}
-
-/// Randomness for jitter and names; not for keys.
-fn seed() -> u64 {
-    let mut bytes = [0; 8];
-    // Without randomness two pods may share a jitter; that is all.
-    getrandom::fill(&mut bytes).unwrap_or_default();
-    u64::from_ne_bytes(bytes)
 }

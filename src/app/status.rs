@@ -195,6 +195,7 @@ impl Eyes {
             quota: self.mirrors.then(|| quota(&status.quota)),
             tiers: self.tiers(now),
             trips: self.trips(now),
+            otlp_spans: self.spans.as_ref().map(|spans| spans.read()).unwrap_or_default(),
             rollout: self.rollout.readings(&self.shared.sessions),
             spool: self.spool(),
             matching: self.proofs().map(|proofs| {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::cold::fine::Section as Cold;
+use super::otlp;
 use super::parity;
 use crate::breaker;
 use crate::config::Config;
@@ -29,6 +30,7 @@ struct File {
     drill: Drill,
     flags: Flags,
     mirror: super::shares::Text,
+    otlp: Option<otlp::Section>,
     parity: Option<parity::Section>,
     rollout: super::open::Text,
     table: Table,
@@ -52,6 +54,8 @@ pub(super) struct Fine {
     pub drill: Rules,
     /// Whether the table `crossfade_flags` is a tier.
     pub flags_table: bool,
+    /// Where spans go.
+    pub otlp: Option<otlp::Settings>,
     /// Whether and how authorization is compared.
     pub parity: Option<parity::Settings>,
     /// What open sessions do when the rollout changes.
@@ -170,6 +174,7 @@ fn parse(text: &str) -> Result<Fine, String> {
         cold: file.cold,
         flags_table: file.flags.table,
         breaker,
+        otlp: file.otlp.map(otlp::Section::check).transpose()?,
         parity,
         drill: file.drill.checked()?,
         rollout: file.rollout.check()?,
@@ -207,6 +212,25 @@ mod tests {
     }
 
     #[test]
+    fn the_example_of_tracing_is_read_and_its_defaults_are_true() {
+        let page = include_str!("../../docs/tracing.md");
+        let example = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        assert!(parse(example).unwrap().otlp.is_some(), "{example}");
+        assert!(parse("").unwrap().otlp.is_none());
+        let schema: serde_json::Value =
+            serde_json::from_str(include_str!("../../docs/tuning.schema.json")).unwrap();
+        let otlp = parse("[otlp]\nendpoint = \"http://a\"").unwrap().otlp.unwrap();
+        for (name, default) in otlp.numbers() {
+            assert_eq!(
+                schema["properties"]["otlp"]["properties"][name]["default"].as_f64(),
+                Some(default),
+                "{name}"
+            );
+            assert!(page.contains(&format!("| `{name}` | {default} |")), "{name}: {default}");
+        }
+    }
+
+    #[test]
     fn what_is_wrong_is_named() {
         for (text, word) in [
             ("[validator]\nnois = []", "nois"),
@@ -223,6 +247,14 @@ mod tests {
             ("[drill]\npercent = 0.01", "percent"),
             ("[drill]\nsometimes = true", "sometimes"),
             ("[flags]\ntable = 1", "boolean"),
+            ("[otlp]\nbatch = 3", "endpoint"),
+            ("[otlp]\nendpoint = \"grpc://a:4317\"", "http://127.0.0.1:4318"),
+            ("[otlp]\nendpoint = \"https://user:secret@a\"", "no user, query or fragment"),
+            ("[otlp]\nendpoint = \"http://a\"\nsample_ratio = 1.5", "sample_ratio"),
+            ("[otlp]\nendpoint = \"http://a\"\nsample_ratio = nan", "sample_ratio"),
+            ("[otlp]\nendpoint = \"http://a\"\nqueue = 0", "otlp.queue"),
+            ("[otlp]\nendpoint = \"http://a\"\nheaders = \"authorization: x\"", "headers_file"),
+            ("[otlp]\nendpoint = \"http://a\"\n[otlp.resource]\n\"\" = \"x\"", "otlp.resource"),
             ("[parity]\nusers = 3", "token"),
             ("[parity]\ntoken = \"jwt:sub\"", "cookie:NAME"),
             ("[parity]\ntoken = \"cookie:sb\"\nusers = 1001", "parity.users"),

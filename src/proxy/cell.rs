@@ -11,6 +11,7 @@ use crate::hot::{Fallback, Relay};
 use crate::rollout::RealtimeLane;
 use crate::session::{Direction, SessionId, SessionNo};
 
+use super::spans::Open;
 use super::tunnel::EndCause;
 use super::{Facts, Follow, Follows, Lane, TraceId, Verdict};
 use crate::ws::CLOSE_GOING_AWAY;
@@ -45,6 +46,8 @@ pub struct SessionCell {
     pub opened_at: Instant,
     /// The trace of its upgrade.
     trace: Option<TraceId>,
+    /// Its span, where it has one.
+    pub(super) span: Option<Box<Open>>,
     lane: Cell<Lane>,
     /// Where a person has put it.
     pinned: Cell<Option<Lane>>,
@@ -89,6 +92,7 @@ impl SessionCell {
             verdict,
             opened_at,
             trace: None,
+            span: None,
             lane: Cell::new(lane),
             pinned: Cell::new(None),
             passed: Default::default(),
@@ -107,10 +111,10 @@ impl SessionCell {
         }
     }
 
-    /// With the trace that its upgrade belongs to.
+    /// With the trace that its upgrade belongs to, and its span.
     #[must_use]
-    pub fn traced(self, trace: Option<TraceId>) -> Self {
-        Self { trace, ..self }
+    pub(super) fn traced(self, trace: Option<TraceId>, span: Option<Box<Open>>) -> Self {
+        Self { trace, span, ..self }
     }
 
     /// What can be told about it.
@@ -242,6 +246,20 @@ impl SessionCell {
     pub(super) fn end_cause(&self, cause: EndCause) -> EndCause {
         let ours = matches!(cause, EndCause::Drained | EndCause::Cut);
         if ours && self.idle.get() { EndCause::Idle } else { cause }
+    }
+
+    /// The codes of close frames that were seen so far, from the client and from the service.
+    pub(super) fn heard_close(&self, client: Option<u16>, service: Option<u16>) {
+        if let Some(span) = &self.span {
+            span.heard_close(client, service);
+        }
+    }
+
+    /// The client is told to close.
+    pub(super) fn told(&self, code: u16) {
+        if let Some(span) = &self.span {
+            span.closed_by_us(code);
+        }
     }
 
     /// Wakes the session's task.

@@ -20,11 +20,12 @@ use super::body::{AnswerBody, ClientBody, ERROR_FIELD, empty, own, relay};
 use super::connection::ClientSide;
 use super::counters::UpgradeOutcome;
 use super::error::{ConnectionError, Fault};
+use super::exchange::Origin;
 use super::handshake::{Asks, proves};
 use super::headers::ask_for_websocket;
 use super::io::Io;
 use super::plain::clean_answer;
-use super::trace::TraceId;
+use super::spans::{self, Open};
 use super::upgrade::{self, Answered, Service};
 use super::verdict::{Follows, Lane, Verdict};
 use super::watch::InFlight;
@@ -206,8 +207,8 @@ pub(super) enum Outcome {
     Elsewhere(Elsewhere),
 }
 
-/// What of the upgrade the session keeps: path, the client's address, trace.
-pub(super) type Origin = (String, std::net::SocketAddr, Option<TraceId>);
+/// What of the upgrade the session keeps besides its path: the client's address, trace and span.
+pub(super) type Whence<'a> = (std::net::SocketAddr, &'a mut Origin);
 
 /// Knocks for a client, and answers it if it gets in or is refused.
 ///
@@ -216,14 +217,14 @@ pub(super) type Origin = (String, std::net::SocketAddr, Option<TraceId>);
 pub(super) async fn enter(
     client: &ClientSide,
     parts: &Parts,
-    (accept, origin): (&str, Origin),
+    (accept, whence): (&str, Whence<'_>),
     verdict: &Verdict,
 ) -> Result<Outcome, ConnectionError> {
     let config = &client.worker.shared.config;
     let Some(door) = &config.cold else { return Ok(Outcome::Elsewhere(Elsewhere::NotConfigured)) };
     let mut spoken = None;
     if door.asks_service {
-        match ask_service(client, parts, accept).await? {
+        match ask_service(client, parts, accept, whence.1.span.as_deref()).await? {
             Agreed::Yes(subprotocol) => spoken = Some(subprotocol),
             Agreed::No(answer) => return Ok(Outcome::Answered(Box::new(Answered::Answer(*answer)))),
         }
@@ -242,7 +243,8 @@ pub(super) async fn enter(
             if let Some(subprotocol) = spoken {
                 seat.subprotocol = subprotocol;
             }
-            seated(client, seat, (accept, origin), verdict)
+            let path = parts.uri.path().to_owned();
+            seated(client, seat, (accept, (path, whence.0, whence.1)), verdict)
                 .map(|answered| Outcome::Answered(Box::new(answered)))
         }
     }
@@ -257,13 +259,19 @@ enum Agreed {
 }
 
 /// Asks the service whether it would take the client: the same upgrade, without extensions, closed at once.
-async fn ask_service(client: &ClientSide, parts: &Parts, accept: &str) -> Result<Agreed, ConnectionError> {
+async fn ask_service(
+    client: &ClientSide,
+    parts: &Parts,
+    accept: &str,
+    span: Option<&Open>,
+) -> Result<Agreed, ConnectionError> {
     let mut parts = parts.clone();
     parts.headers.remove(SEC_WEBSOCKET_EXTENSIONS);
     let asks = Asks::WebSocket { accept: accept.to_owned() };
     let passed = Verdict::LEGACY;
     let asked = upgrade::exchange(client, parts, ClientBody::Empty, &passed);
-    let mut answer = upgrade::in_time(client, &asks, asked).await?;
+    let asked = upgrade::in_time(client, &asks, asked);
+    let mut answer = spans::asked(span, client, passed.lane, asked).await?;
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         client.worker.shared.counters.upgrades(UpgradeOutcome::Refused).add();
         clean_answer(&mut answer)?;
@@ -285,7 +293,7 @@ async fn ask_service(client: &ClientSide, parts: &Parts, accept: &str) -> Result
 fn seated(
     client: &ClientSide,
     seat: Seat,
-    (accept, origin): (&str, Origin),
+    (accept, origin): (&str, (String, std::net::SocketAddr, &mut Origin)),
     verdict: &Verdict,
 ) -> Result<Answered, ConnectionError> {
     let handover = |error: std::io::Error| ConnectionError::new(Fault::Handover, error);

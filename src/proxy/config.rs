@@ -11,6 +11,7 @@ use super::cold::Door;
 use super::forwarded::Trusted;
 use super::native::Native;
 use super::proxy_protocol::Version;
+use super::spans::Spans;
 use super::target::Target;
 use super::tls::Live;
 
@@ -52,6 +53,8 @@ pub struct Config {
     pub native: Option<Native>,
     /// Where upgrades of the cold lane are decided; `None` sends them to the service.
     pub cold: Option<Door>,
+    /// Which sessions have spans, and where these go; `None`: none.
+    pub spans: Option<Spans>,
     /// Adds `X-Crossfade-Lane` to the 101.
     pub lane_header: bool,
     /// Answers `GET /.crossfade/lane` and its script in place of the service.
@@ -80,6 +83,7 @@ impl Config {
             trusted: Trusted::default(),
             native: None,
             cold: None,
+            spans: None,
             lane_header: false,
             lane_endpoint: false,
         }

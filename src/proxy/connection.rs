@@ -303,9 +303,11 @@ pub(super) fn session<O>(
 ) -> impl Future<Output = ()> + use<O> {
     let counted = OpenSession::count(worker, upgraded.head.verdict.lane);
     let (id, trace, verdict) = (upgraded.head.id, upgraded.head.trace, &upgraded.head.verdict);
+    let span = upgraded.head.span.as_ref().map(|span| span.id());
     tracing::info!(
         session = %id,
         trace_id = trace.map(tracing::field::display),
+        span_id = span.map(tracing::field::display),
         lane = verdict.lane.as_str(),
         reason = verdict.reason,
         "session opened"
@@ -317,6 +319,7 @@ pub(super) fn session<O>(
         tracing::info!(
             session = %id,
             trace_id = trace.map(tracing::field::display),
+            span_id = span.map(tracing::field::display),
             lane = ended.lane.as_str(),
             reason = ended.cause.as_str(),
             bytes_up = ended.bytes_up,

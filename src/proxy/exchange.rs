@@ -12,7 +12,8 @@ use super::connection::ClientSide;
 use super::counters::UpgradeOutcome;
 use super::error::{ConnectionError, Fault};
 use super::handshake::{Asks, classify};
-use super::trace::TraceId;
+use super::spans::Open;
+use super::trace::{TraceId, TraceParent};
 use super::upgrade::Answered;
 use super::watch::InFlight;
 use super::{lane_endpoint, plain, upgrade};
@@ -26,7 +27,12 @@ pub(super) async fn exchange(
     let counters = &client.worker.shared.counters;
     let (parts, body) = request.into_parts();
     let asks = classify(&parts, !body.is_end_stream());
-    let trace = TraceId::of(&parts.headers);
+    let parent = TraceParent::of(&parts.headers);
+    let http1 = matches!(body, ClientBody::Http1(_));
+    let span = if matches!(asks, Asks::Plain) { None } else { Open::begin(client, &parts, http1, parent) };
+    // One of our own choice names the session in the log, too.
+    let trace = parent.map(|parent| parent.trace).or(span.as_ref().map(|span| span.trace()));
+    let mut origin = Origin { trace, span };
     let acceptable = check_head(client, &parts).and_then(|()| check_pace(client, &asks));
     let answered = match (acceptable, asks) {
         (Err(fault), _) => Err(ConnectionError::from(fault)),
@@ -41,7 +47,7 @@ pub(super) async fn exchange(
         (Ok(()), asks) => {
             let request = Request::from_parts(parts, body);
             let began = client.worker.now();
-            let answered = Box::pin(upgrade::forward(client, request, asks)).await;
+            let answered = Box::pin(upgrade::forward(client, request, asks, &mut origin)).await;
             counters.upgrade_times.observe(client.worker.now().saturating_duration_since(began));
             if answered.is_err() {
                 counters.upgrades(UpgradeOutcome::Failed).add();
@@ -49,10 +55,29 @@ pub(super) async fn exchange(
             answered
         }
     };
-    answered.unwrap_or_else(|error| {
-        client.note(&error, trace);
-        Answered::Answer(refuse(error.fault, in_flight))
-    })
+    // Where there is a session, the span is the session's by now.
+    let span = origin.span.as_ref().map(|span| (span, client.worker.now()));
+    match answered {
+        Ok(answered) => {
+            if let (Answered::Answer(answer), Some((span, now))) = (&answered, span) {
+                span.refused(answer.status(), now);
+            }
+            answered
+        }
+        Err(error) => {
+            if let Some((span, now)) = span {
+                span.failed(error.fault, now);
+            }
+            client.note(&error, trace);
+            Answered::Answer(refuse(error.fault, in_flight))
+        }
+    }
+}
+
+/// Where an upgrade belongs: the trace that its session is known by, and its span where it has one.
+pub(super) struct Origin {
+    pub(super) trace: Option<TraceId>,
+    pub(super) span: Option<Box<Open>>,
 }
 
 /// What no request may lack or have, whatever the service thinks of it.

@@ -80,6 +80,7 @@ mod server;
 mod session_counters;
 mod session_counts;
 mod sessions;
+mod spans;
 pub(crate) mod taps;
 mod target;
 #[cfg(test)]
@@ -111,6 +112,7 @@ pub use native::{AnonKey, KeyError, Native};
 pub use server::{Running, Server, StartError};
 pub use session_counters::{DrillCounters, SessionCounters};
 pub use sessions::{News, Notice, Sessions};
+pub use spans::Spans;
 pub use target::{Target, TargetError};
 pub use timing::{TIMING_EDGES, Timing};
 pub use tls::{TlsSetupError, client_tls};

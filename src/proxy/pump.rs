@@ -111,9 +111,7 @@ impl Tunnel {
             self.to_hot = false;
             let relay = Relay::new(self.worker.hot_config(), next);
             *self.cell.relay.borrow_mut() = Some(Box::new(relay));
-            self.cell.set_lane(Lane::Hot, None);
-            self.want_copies(true);
-            self.worker.sessions().lane_changed(&self.cell, Lane::Hot);
+            self.change_lane(Lane::Hot, None);
         }
     }
 
@@ -122,9 +120,19 @@ impl Tunnel {
             relay.pass(why, &mut self.down.outbox);
         }
         if self.cell.lane() == Lane::Hot {
-            self.cell.set_lane(Lane::Legacy, Some(why));
-            self.want_copies(self.cell.verdict.mirrored);
-            self.worker.sessions().lane_changed(&self.cell, Lane::Legacy);
+            self.change_lane(Lane::Legacy, Some(why));
+        }
+    }
+
+    /// A hot session is mirrored whole, in both directions, whatever the sample says.
+    fn change_lane(&mut self, to: Lane, why: Option<Fallback>) {
+        self.cell.set_lane(to, why);
+        let wanted = to == Lane::Hot || self.cell.verdict.mirrored;
+        self.up.tap.want(wanted);
+        self.down.tap.want(wanted);
+        self.worker.sessions().lane_changed(&self.cell, to);
+        if let Some(span) = &self.cell.span {
+            span.moved(to, why, self.worker.now());
         }
     }
 
@@ -135,12 +143,6 @@ impl Tunnel {
             relay.abandon_control(&mut self.down.outbox);
         }
         self.down.tap.release_header(&mut self.down.outbox);
-    }
-
-    /// A hot session is mirrored whole, in both directions, whatever the sample says.
-    fn want_copies(&mut self, wanted: bool) {
-        self.up.tap.want(wanted);
-        self.down.tap.want(wanted);
     }
 
     /// Client to service.
@@ -285,6 +287,7 @@ impl Tunnel {
         if self.cell.relay.borrow().is_none() && at_boundary && !self.down.eof {
             self.down.outbox.extend(&crate::ws::close(code, "", None));
             self.closing = Closing::ClientTold;
+            self.cell.told(code);
         }
     }
 
@@ -377,6 +380,7 @@ impl Tunnel {
                 leg.counted = total;
             }
         }
+        self.cell.heard_close(self.up.tap.closed(), self.down.tap.closed());
         let held = self.cell.relay.borrow().as_ref().map_or(0, |relay| relay.held_bytes());
         if self.share.set(held) && self.cell.lane() == Lane::Hot {
             self.cell.hold_off(self.worker.now() + FULL_HOLD_OFF);

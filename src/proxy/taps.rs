@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::inflaters::{Inflaters, Sleeper};
+use super::spans::CLOSE_NO_STATUS;
 use crate::hot::{Direct, Outbox, Relay, Route};
 use crate::ledger::Shed;
 use crate::session::{Direction, Key, Seq, SessionNo};
 use crate::tap::Tap;
-use crate::ws::{Assembler, Boundary, Captured, FrameKind, Limits, Negotiated, Step, Walker};
+use crate::ws::{Assembler, Boundary, Captured, FrameKind, Head, Limits, Negotiated, Step, Walker};
 
 /// One direction's observer. The walker is always on; copies are made only where the mirror wants them.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub(crate) struct DirectionTap {
     header: Vec<u8>,
     /// The frame in progress is a control frame.
     in_control: bool,
+    /// The code of the first close frame, once there was one.
+    closed: Option<u16>,
     pub(crate) messages: u64,
     /// Sabotage: what a bug in here would do.
     #[cfg(test)]
@@ -62,6 +65,7 @@ impl DirectionTap {
             mirror: None,
             header: Vec::new(),
             in_control: false,
+            closed: None,
             messages: 0,
             #[cfg(test)]
             panics: false,
@@ -117,7 +121,9 @@ impl DirectionTap {
     pub(crate) fn observe(&mut self, chunk: &[u8], now: Instant) -> Option<CloseAt> {
         #[cfg(test)]
         assert!(!self.panics, "sabotage");
-        let Self { walker: Some(walker), mirror, messages, session, dir, .. } = self else { return None };
+        let Self { walker: Some(walker), mirror, messages, session, dir, closed, .. } = self else {
+            return None;
+        };
         if let Some(mirror) = mirror.as_mut()
             && walker.boundary() == Boundary::Message
         {
@@ -132,6 +138,7 @@ impl DirectionTap {
             {
                 let whole = bytes.len() == head.encode().len();
                 close = close.or(Some(if whole { CloseAt::Whole(at) } else { CloseAt::Begun }));
+                closed.get_or_insert_with(|| close_code(*head, chunk.get(at + bytes.len()..)));
             }
             at += step_len(&step);
             let ended = if let Step::MessageEnd { seq, .. } = step { Some(seq) } else { None };
@@ -158,6 +165,11 @@ impl DirectionTap {
         close
     }
 
+    /// The code of the first close frame that has passed, as far as it could be read.
+    pub(crate) const fn closed(&self) -> Option<u16> {
+        self.closed
+    }
+
     /// Stops looking: something in here has panicked, and nothing that it knew can be trusted.
     pub(crate) fn stop(&mut self) {
         self.walker = None;
@@ -170,7 +182,8 @@ impl DirectionTap {
 
     /// Cuts bytes of a hot session into messages for its relay.
     pub(crate) fn relay(&mut self, chunk: &[u8], relay: &mut Relay, outbox: &mut Outbox, now: Instant) {
-        let Self { walker, mirror, messages, header, in_control, .. } = self;
+        let Self { walker, mirror, messages, header, in_control, closed, .. } = self;
+        let mut closing = None;
         let (Some(mirror), Some(walker)) = (mirror.as_mut(), walker.as_mut()) else {
             // A session without a mirror is never made hot; if it were, its bytes would simply pass.
             relay.pass(crate::hot::Fallback::Untracked, outbox);
@@ -190,13 +203,19 @@ impl DirectionTap {
                     *in_control = head.kind.is_control();
                     if *in_control {
                         relay.control(header);
+                        closing = (head.kind == FrameKind::Close).then_some(head);
                     } else {
                         relay.data(header, outbox);
                         relay.expect(head.len);
                     }
                     header.clear();
                 }
-                Step::Body { bytes, .. } if *in_control => relay.control(bytes),
+                Step::Body { bytes, .. } if *in_control => {
+                    if let Some(head) = closing.take() {
+                        closed.get_or_insert_with(|| close_code(head, Some(bytes)));
+                    }
+                    relay.control(bytes);
+                }
                 Step::Body { bytes, .. } => relay.data(bytes, outbox),
                 Step::FrameEnd(head) if head.kind.is_control() => {
                     *in_control = false;
@@ -272,6 +291,13 @@ impl Mirror {
             Err(_) => Route::Direct(Direct::Shed),
         }
     }
+}
+
+/// The code of a close frame whose body begins here. One that does not come together with its header stays unread.
+fn close_code(head: Head, body: Option<&[u8]>) -> u16 {
+    let body = body.and_then(<[u8]>::first_chunk::<2>).filter(|_| head.len >= 2);
+    let key = head.mask.unwrap_or_default();
+    body.map_or(CLOSE_NO_STATUS, |[high, low]| u16::from_be_bytes([high ^ key[0], low ^ key[1]]))
 }
 
 /// How many bytes of the chunk a step stands for.

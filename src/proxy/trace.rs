@@ -1,15 +1,37 @@
-//! W3C trace context: the trace id of a request's `traceparent`, for the log. The fields themselves pass untouched;
-//! crossfade adds no span of its own.
+//! W3C trace context: what a request's `traceparent` says, for the log and for spans. The fields themselves pass
+//! untouched: the service sees the client's span as its parent, as it would without us.
 
 use std::fmt;
 
 use http::HeaderMap;
+
+use crate::spans::SpanId;
 
 /// The trace that an upgrade belongs to (W3C Trace Context section 3.2.2.3). Never zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TraceId(u128);
 
 impl TraceId {
+    /// The id of these bits, which are not zero.
+    pub(super) const fn from_bits(bits: u128) -> Self {
+        Self(bits)
+    }
+
+    pub(super) const fn bits(self) -> u128 {
+        self.0
+    }
+}
+
+/// Where a request comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TraceParent {
+    pub(super) trace: TraceId,
+    pub(super) span: SpanId,
+    /// Whoever came before us records it (section 3.2.2.5.1).
+    pub(super) sampled: bool,
+}
+
+impl TraceParent {
     /// Reads the one `traceparent` of a request. What the specification calls invalid is no trace: two fields,
     /// capitals, version `ff`, a version 00 of another length, an id of zeros.
     pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
@@ -18,11 +40,11 @@ impl TraceId {
         let mut parts = field.as_bytes().split(|byte| *byte == b'-');
         let version = hex(parts.next()?, 2)?;
         let trace = hex(parts.next()?, 32)?;
-        let parent = hex(parts.next()?, 16)?;
-        hex(parts.next()?, 2)?;
+        let span = SpanId::from_bits(u64::try_from(hex(parts.next()?, 16)?).ok()?)?;
+        let sampled = hex(parts.next()?, 2)? & 1 == 1;
         // Later versions may append fields.
         let known = version != 0xFF && (version > 0 || parts.next().is_none());
-        (known && trace != 0 && parent != 0).then_some(Self(trace))
+        (known && trace != 0).then_some(Self { trace: TraceId(trace), span, sampled })
     }
 }
 
@@ -47,7 +69,20 @@ mod tests {
         for value in values {
             headers.append("traceparent", value.parse().unwrap());
         }
-        TraceId::of(&headers).map(|id| id.to_string())
+        TraceParent::of(&headers).map(|parent| parent.trace.to_string())
+    }
+
+    #[test]
+    fn the_parent_and_its_decision_are_read() {
+        let read = |flags: &str| {
+            let mut headers = HeaderMap::new();
+            let field = format!("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-{flags}");
+            headers.append("traceparent", field.parse().unwrap());
+            TraceParent::of(&headers).map(|parent| (parent.span.to_string(), parent.sampled))
+        };
+        for (flags, sampled) in [("00", false), ("01", true), ("02", false), ("03", true)] {
+            assert_eq!(read(flags), Some(("b7ad6b7169203331".to_owned(), sampled)), "{flags}");
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::cell::SessionCell;
 use super::pump::Tunnel;
+use super::spans::Open;
 use super::taps::DirectionTap;
 use super::worker::Worker;
 use super::{Io, Lane, TraceId, Verdict};
@@ -50,6 +51,8 @@ pub struct SessionHead {
     pub client: SocketAddr,
     /// The trace that the client's upgrade belongs to.
     pub trace: Option<TraceId>,
+    /// Its span, where it has one.
+    pub(super) span: Option<Box<Open>>,
     /// The lane at the upgrade, and why.
     pub verdict: Verdict,
     /// When the service's 101 had been read.
@@ -64,7 +67,7 @@ pub fn run(upgraded: Upgraded, worker: Rc<Worker>) -> impl Future<Output = Ended
     let cell =
         SessionCell::new(head.number, head.id, Arc::clone(&path), head.verdict.clone(), head.opened_at)
             .speaking(head.subprotocol.as_deref());
-    let cell = Rc::new(cell.traced(head.trace));
+    let cell = Rc::new(cell.traced(head.trace, head.span));
     let extensions = Negotiated::parse(head.extensions.iter().map(String::as_bytes));
     let taps = [Direction::Up, Direction::Down].map(|dir| {
         let mut one = DirectionTap::new(head.number, dir).negotiated(extensions);
@@ -85,6 +88,9 @@ pub fn run(upgraded: Upgraded, worker: Rc<Worker>) -> impl Future<Output = Ended
     std::future::poll_fn(move |cx| {
         let ended = std::task::ready!(std::pin::Pin::new(&mut tunnel).poll(cx));
         worker.sessions().leave(&cell, &ended);
+        if let Some(span) = &cell.span {
+            span.ended(&cell, &ended, worker.now());
+        }
         std::task::Poll::Ready(ended)
     })
 }

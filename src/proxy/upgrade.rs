@@ -15,12 +15,13 @@ use super::connection::ClientSide;
 use super::counters::UpgradeOutcome;
 use super::dial::Dialer;
 use super::error::{ConnectionError, Fault};
+use super::exchange::Origin;
 use super::handshake::{Asks, proves};
 use super::headers::{ask_for_websocket, strip_hop_by_hop};
 use super::io::Io;
 use super::native::{self, Native};
 use super::plain::{ANSWER_FIELDS_MAX, clean_answer, exchange_error, restate};
-use super::trace::TraceId;
+use super::spans;
 use super::tunnel::SessionHead;
 use super::verdict::{Lane, Verdict};
 use super::watch::InFlight;
@@ -48,26 +49,29 @@ pub(super) async fn forward(
     client: &ClientSide,
     request: Request<ClientBody>,
     asks: Asks,
+    origin: &mut Origin,
 ) -> Result<Answered, ConnectionError> {
     let counters = &client.worker.shared.counters;
     let path = request.uri().path().to_owned();
     let (mut parts, body) = request.into_parts();
     let source = client.worker.shared.config.trusted.client(&parts.headers, client.peer);
-    let trace = TraceId::of(&parts.headers);
     let mut verdict = match asks {
         Asks::WebSocket { .. } => route(client, &mut parts, source),
         Asks::Plain | Asks::Malformed => Verdict::LEGACY,
     };
     if let (Lane::Cold, Asks::WebSocket { accept }) = (verdict.lane, &asks) {
-        let origin = (path.clone(), source, trace);
-        match Box::pin(cold::enter(client, &parts, (accept.as_str(), origin), &verdict)).await? {
+        decided(origin, &verdict);
+        let whence = (source, &mut *origin);
+        match Box::pin(cold::enter(client, &parts, (accept.as_str(), whence), &verdict)).await? {
             cold::Outcome::Answered(answered) => return Ok(*answered),
             cold::Outcome::Elsewhere(why) => {
                 verdict = Verdict { lane: Lane::Legacy, reason: why.as_str(), ..verdict };
             }
         }
     }
-    let mut answer = in_time(client, &asks, exchange(client, parts, body, &verdict)).await?;
+    decided(origin, &verdict);
+    let asked = in_time(client, &asks, exchange(client, parts, body, &verdict));
+    let mut answer = spans::asked(origin.span.as_deref(), client, verdict.lane, asked).await?;
     let switching = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
     match asks {
         Asks::WebSocket { accept } if switching => {
@@ -76,7 +80,7 @@ pub(super) async fn forward(
             }
             let (upstream, upstream_early) = leave_http(&mut answer).await?;
             let answer = switch(client, answer, &verdict);
-            let head = session_head(client, answer.headers(), (path, source, trace), &verdict)?;
+            let head = session_head(client, answer.headers(), (path, source, origin), &verdict)?;
             counters.upgrades(UpgradeOutcome::Tunnelled).add();
             Ok(Answered::Switched(answer, Box::new(Service { upstream, upstream_early, head })))
         }
@@ -91,6 +95,12 @@ pub(super) async fn forward(
             }
             Ok(Answered::Answer(relay(answer, InFlight::enter(&client.watch))))
         }
+    }
+}
+
+fn decided(origin: &Origin, verdict: &Verdict) {
+    if let Some(span) = &origin.span {
+        span.decided(verdict);
     }
 }
 
@@ -229,7 +239,7 @@ fn switch(client: &ClientSide, answer: Response<Incoming>, verdict: &Verdict) ->
 pub(super) fn session_head(
     client: &ClientSide,
     answer: &HeaderMap,
-    (path, source, trace): (String, std::net::SocketAddr, Option<TraceId>),
+    (path, source, origin): (String, std::net::SocketAddr, &mut Origin),
     verdict: &Verdict,
 ) -> Result<SessionHead, ConnectionError> {
     let mut bits = [0; 16];
@@ -244,7 +254,8 @@ pub(super) fn session_head(
         extensions: joined(answer, &SEC_WEBSOCKET_EXTENSIONS),
         peer: client.peer,
         client: source,
-        trace,
+        trace: origin.trace,
+        span: origin.span.take(),
         verdict: verdict.clone(),
         opened_at,
     })

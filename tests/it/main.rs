@@ -57,5 +57,6 @@ mod table;
 mod table_flags;
 mod thousand;
 mod tls;
+mod tracing;
 mod types;
 mod validator;
