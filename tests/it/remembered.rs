@@ -143,7 +143,7 @@ async fn a_disk_that_hangs_or_lies_keeps_no_client_waiting_and_closes_nothing() 
     pipe(&world.folder.file());
     let proxy = world.start().await;
     let (_client, _service) = raw::session(proxy.clients, &world.service).await;
-    proxy.process.line(|line| line.contains("the disk does not answer").then_some(()));
+    proxy.process.line(|line| line.contains("the saved state is not known").then_some(()));
     until_state(&proxy, "closed").await;
     spool::kill(proxy).await;
     for garbage in ["", "{\"version\":1}", "{\"version\":7,\"open\":null}", "null"] {
