@@ -100,6 +100,7 @@ async fn a_latch_survives_a_kill_and_so_does_the_reset_of_a_person() {
     let proxy = world.start().await;
     let shown = breaker(&proxy).await;
     assert_eq!((&shown["state"], &shown["latched"]), (&json!("open"), &json!(true)), "{shown}");
+    assert_eq!(proxy.value("crossfade_breaker_latched").await, 1.0);
     assert_eq!((&shown["trigger"], &shown["trips_24h"]), (&trigger, &json!(1)), "{shown}");
     let (status, _) = proxy.change(("POST", "/api/v1/breaker/reset"), &[], json!({})).await;
     assert_eq!(status, 200);
@@ -109,6 +110,7 @@ async fn a_latch_survives_a_kill_and_so_does_the_reset_of_a_person() {
     let proxy = world.start().await;
     let shown = breaker(&proxy).await;
     assert_eq!((&shown["state"], &shown["latched"]), (&json!("half_open"), &json!(false)), "{shown}");
+    assert_eq!(proxy.value("crossfade_breaker_latched").await, 0.0);
     assert_eq!(shown["trips_24h"], 0, "{shown}");
 }
 
