@@ -78,11 +78,11 @@ const LARGE: usize = 1 << 20;
 /// Of a binary frame with so many bytes.
 const LARGE_HEADER: [u8; 10] = [0x82, 127, 0, 0, 0, 0, 0, 0x10, 0, 0];
 
-/// Writes frames for ever; what is written at once always ends in the middle of one, so that the socket never rests
-/// between two.
+/// Writes frames for ever; what is written at once always ends within one, so that the socket never rests between two,
+/// and no number of full reads from its beginning ends there either.
 async fn without_a_pause(mut service: TcpStream) {
     let body: Vec<u8> = (0..LARGE).map(|at| (at % 251) as u8).collect();
-    let (first, second) = body.split_at(LARGE / 2);
+    let (first, second) = body.split_at(LARGE / 2 + 12_345);
     let from_middle_to_middle = [second, &LARGE_HEADER, first].concat();
     let mut alive = service.write_all(&[&LARGE_HEADER, first].concat()).await;
     while alive.is_ok() {

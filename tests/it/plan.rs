@@ -146,6 +146,24 @@ async fn commanded(pod: &Proxy) {
 }
 
 #[tokio::test]
+async fn a_step_waits_for_its_gate_while_one_without_gates_goes_on() {
+    let (emulator, waits, goes) = (Emulator::start(&[]), Folder::new("waits"), Folder::new("goes"));
+    let begin = ("POST", "/api/v1/plan/start");
+    let mut gated = plan();
+    gated["gates"] = json!({ "match": { "ratio": 0.999, "pairs": 2995 } });
+    let first = pod(&emulator, &waits, &[]);
+    let (status, done) = first.change(begin, &ANY, json!({ "plan": gated })).await;
+    assert_eq!((status, &done["after"]["percent"]), (200, &json!(10.0)), "{done}");
+    // Begun later with the same bake time: when it has gone on, the first could have.
+    let second = pod(&emulator, &goes, &[]);
+    assert_eq!(second.change(begin, &ANY, json!({ "plan": plan() })).await.0, 200);
+    second.until_value("crossfade_plan_step", 2.0).await;
+    first.until_value("crossfade_plan_gate", 0.0).await;
+    assert_eq!(shown(&first).await, ("running".to_owned(), 1, Value::Null), "nothing is compared here");
+    assert_eq!(first.value(PERCENT).await, 10.0);
+}
+
+#[tokio::test]
 async fn a_plan_in_redis_is_one_for_both_pods_and_waits_when_redis_is_away() {
     if !is_here() {
         return;
