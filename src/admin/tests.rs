@@ -110,6 +110,7 @@ fn rooms() -> Snapshot {
             drills: vec![("passed", 2)],
             age_seconds: Some(60.0),
             took_seconds: vec![("to_legacy", 0.02)],
+            latched: Some(true),
             ..TripReadings::default()
         },
         rollout: super::RolloutReadings {

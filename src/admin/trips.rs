@@ -1,4 +1,4 @@
-//! The families of the flight recorder and of drills.
+//! The families of the flight recorder, of drills, and of a latch.
 
 use prometheus::proto::MetricType;
 
@@ -17,9 +17,11 @@ pub struct TripReadings {
     pub age_seconds: Option<f64>,
     /// What the last drill that passed took: to legacy, and back.
     pub took_seconds: Vec<(&'static str, f64)>,
+    /// Whether the breaker is latched open; nothing where there is none.
+    pub latched: Option<bool>,
 }
 
-pub(super) static FAMILIES: [Family; 5] = [
+pub(super) static FAMILIES: [Family; 6] = [
     counter("crossfade_incidents_total", "", "Trips that the flight recorder has kept.", |s| {
         one(float(s.snapshot.trips.incidents))
     }),
@@ -45,4 +47,10 @@ pub(super) static FAMILIES: [Family; 5] = [
         help: "What the last drill that passed took: until the last session was on legacy, and until it was hot again.",
         read: |s| Samples::Labelled(s.snapshot.trips.took_seconds.clone()),
     },
+    gauge(
+        "crossfade_breaker_latched",
+        "",
+        "1 while the breaker is latched open: it waits for a person's reset, not for Realtime.",
+        |s| Samples::One(s.snapshot.trips.latched.map(|latched| f64::from(u8::from(latched)))),
+    ),
 ];

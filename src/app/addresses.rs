@@ -16,7 +16,7 @@ pub struct Addresses {
 }
 
 impl Addresses {
-    /// Where everything listens, said in the log.
+    /// Where everything listens; what was not said yet is said in the log.
     pub(super) fn told(
         running: &proxy::Running,
         metrics: Option<SocketAddr>,
@@ -24,14 +24,14 @@ impl Addresses {
     ) -> Self {
         let addresses =
             Self { proxy: running.local_addr(), metrics, admin: admin.map(|listener| listener.address) };
-        addresses.tell();
+        if let Some(addr) = metrics {
+            tracing::info!(listener = "metrics", %addr, "listening");
+        }
         addresses
     }
 
-    fn tell(self) {
-        tracing::info!(listener = "proxy", addr = %self.proxy, "listening");
-        if let Some(addr) = self.metrics {
-            tracing::info!(listener = "metrics", %addr, "listening");
-        }
+    /// Clients are served from now on, whatever else still has to start.
+    pub(super) fn serving(running: &proxy::Running) {
+        tracing::info!(listener = "proxy", addr = %running.local_addr(), "listening");
     }
 }

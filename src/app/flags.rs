@@ -105,6 +105,16 @@ impl FlagBook {
         Arc::clone(&self.standing.borrow())
     }
 
+    /// What the disk kept is known now. Who has connected meanwhile follows as after any change.
+    pub(crate) fn recalled(&self, tiers: Tiers) {
+        self.standing.send_modify(|standing| {
+            let standing = Arc::make_mut(standing);
+            standing.tiers = tiers;
+            standing.settings = standing.tiers.settings(&self.identity);
+            standing.version += 1;
+        });
+    }
+
     /// A younger age is no change: the version stays, and nobody decides anew.
     fn confirm(&self, tier: Tier, at: Instant) {
         self.standing.send_modify(|standing| {

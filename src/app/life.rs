@@ -86,7 +86,10 @@ pub(super) fn start_ops(
     let running = Arc::clone(running);
     let emergency = config.rollout.emergency_file.clone();
     let runtime = runtime().map_err(StartError::Thread)?;
+    let mut machine = machine;
     let life = move || {
+        // The settings may be others than those under which the first clients have connected.
+        machine.act(side::clock());
         runtime.block_on(async move {
             let heart = tokio::spawn(machine.run());
             let files = tokio::spawn(super::tls::keep(running.shared()));

@@ -1,7 +1,7 @@
 //! What the breaker remembers across a restart: `breaker.json` in `CROSSFADE_STATE_DIR`.
 //!
-//! A disk may hang, be full, or hold anything. It is read once, on a thread of its own and for [`READ_WITHIN`] at most,
-//! while clients are served already; what comes later is not waited for. It is written by another thread, which is
+//! A disk may hang, be full, or hold anything. It is read once, while clients are served already, and for as long as
+//! any [look](super::on_time); what comes later is not waited for. It is written by another thread, which is
 //! handed the newest state only: the ops thread never touches the disk. Neither can close a breaker: a state that is
 //! lost, late or corrupt is no state, and every start without one begins half-open ([`Saved`]).
 
@@ -10,17 +10,16 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::StartError;
+use super::on_time::{Looked, Looking};
 use crate::breaker::{Breaker, Mark, SAVED_BYTES_MAX, Saved};
 use crate::config::Config;
 
 /// The file in the folder.
 const FILE: &str = "breaker.json";
-/// A disk that has not answered by then has nothing to say.
-const READ_WITHIN: Duration = Duration::from_secs(2);
 /// A write that failed is tried again this much later, unless there is something newer before.
 const RETRY: Duration = Duration::from_secs(5);
 /// At the end of the process the last write is waited for so long.
@@ -43,40 +42,31 @@ impl Writes {
 /// A read that is under way.
 pub(super) struct Recall {
     file: PathBuf,
-    began: Instant,
-    answer: Option<mpsc::Receiver<io::Result<Vec<u8>>>>,
+    looking: Looking<io::Result<Vec<u8>>>,
 }
 
 impl Recall {
     /// Begins to read; does not wait.
     pub(super) fn begin(folder: &Path) -> Self {
         let file = folder.join(FILE);
-        let (say, answer) = mpsc::sync_channel(1);
         let of = file.clone();
-        let look = move || drop(say.send(read(&of)));
-        let thread = std::thread::Builder::new().name("breaker-read".to_owned()).spawn(look);
-        if let Err(error) = &thread {
-            tracing::warn!(%error, "the saved breaker state is not read: no thread");
-        }
-        Self { file, began: clock(), answer: thread.is_ok().then_some(answer) }
+        Self { file, looking: Looking::begin("breaker.json in CROSSFADE_STATE_DIR", move || read(&of)) }
     }
 
     /// What was saved, if the disk says so in time.
     fn finish(self) -> Option<Saved> {
-        let left = READ_WITHIN.saturating_sub(self.began.elapsed());
         let file = self.file.display();
-        match self.answer?.recv_timeout(left) {
-            Ok(Ok(bytes)) => Saved::parse(&bytes)
+        match self.looking.finish() {
+            Looked::InTime(Ok(bytes)) => Saved::parse(&bytes)
                 .inspect_err(|error| tracing::warn!(%file, %error, "the breaker starts half-open"))
                 .ok(),
-            Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => None,
-            Ok(Err(error)) => {
+            Looked::InTime(Err(error)) if error.kind() == io::ErrorKind::NotFound => None,
+            Looked::InTime(Err(error)) => {
                 tracing::warn!(%file, %error, "the saved breaker state cannot be read; the breaker starts half-open");
                 None
             }
-            Err(_) => {
-                let after_ms = u64::try_from(READ_WITHIN.as_millis()).unwrap_or(u64::MAX);
-                tracing::warn!(%file, after_ms, "the disk does not answer; the breaker starts half-open");
+            Looked::Late(_) | Looked::Failed => {
+                tracing::warn!(%file, "the saved state is not known; the breaker starts half-open");
                 None
             }
         }

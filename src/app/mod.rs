@@ -246,6 +246,7 @@ impl App {
             None => Server::start(proxy, decide, mirroring)?,
         };
         let running = Arc::new(running);
+        Addresses::serving(&running);
         Self::start_behind(config, tuning, (running, flags, stores), parts)
     }
 
@@ -253,9 +254,11 @@ impl App {
     fn start_behind(
         config: &Config,
         tuning: &Tuning,
-        (running, flags, stores): (Arc<Running>, FlagBook, stores::Stores),
+        (running, flags, mut stores): (Arc<Running>, FlagBook, stores::Stores),
         mut parts: Parts,
     ) -> Result<Self, StartError> {
+        // Disks are waited for while clients are served, as legacy until it is known what was kept.
+        stores.recall(&flags);
         let memory = parts.remember(config)?;
         let (disk, returned_us) = <(Arc<crate::spool::disk::Figures>, Arc<AtomicU64>)>::default();
         let eyes = Eyes {

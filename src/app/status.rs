@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::admin::{MatchReadings, ParityReadings, Snapshot, SpoolReadings};
-use crate::breaker::Trigger;
+use crate::breaker::{State, Trigger};
 use crate::envelope::Class;
 use crate::hot::{Direct, Fallback};
 use crate::mirror::tally::{EDGES_MS, Histogram};
@@ -147,6 +147,9 @@ impl Eyes {
             drills: labelled(&self.records.outcomes(), outcomes.to_vec()),
             age_seconds: passed.as_ref().map(|one| unix_ms.saturating_sub(one.at_ms) as f64 / 1e3),
             took_seconds: passed.iter().flat_map(took).flatten().collect(),
+            latched: self
+                .mirrors
+                .then(|| matches!(self.view.borrow().state, State::Open { latched: true, .. })),
         }
     }
 

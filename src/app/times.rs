@@ -9,10 +9,15 @@ use crate::admin::{MirrorTimes, Spread, Times};
 use crate::proxy::{SessionCounters, TIMING_EDGES, Timing};
 use crate::session::Direction;
 
-/// The figures of several threads as one.
-fn spread<'a>(timings: impl Iterator<Item = &'a Timing>) -> Spread {
+/// The figures of several threads as one: per bucket, and their sum in seconds.
+fn added<'a>(timings: impl Iterator<Item = &'a Timing>) -> ([u64; TIMING_EDGES.len() + 1], f64) {
     let mut counts = [0; TIMING_EDGES.len() + 1];
     let seconds = timings.map(|one| one.add_to(&mut counts)).sum();
+    (counts, seconds)
+}
+
+fn spread<'a>(timings: impl Iterator<Item = &'a Timing>) -> Spread {
+    let (counts, seconds) = added(timings);
     Spread::of(&TIMING_EDGES, &counts, seconds)
 }
 
@@ -48,6 +53,11 @@ impl Eyes {
             returned: Some(read(&self.returned_us)).filter(|us| *us > 0).map(|us| us as f64 / 1e6),
             spool_limit: self.disk.as_ref().map(|(_, limit)| *limit),
         }
+    }
+
+    /// The legacy leg's turns, per bucket: what `crossfade_overhead_seconds` shows.
+    pub(super) fn legacy_turns(&self) -> [u64; TIMING_EDGES.len() + 1] {
+        added(self.shared.sessions.iter().map(|one| &one.overhead)).0
     }
 
     fn mirror_times(&self, now: Instant) -> MirrorTimes {

@@ -169,11 +169,11 @@ impl Trips {
 }
 
 impl Ops {
-    fn scene(&self) -> Scene {
+    fn scene(&self, now: Instant) -> Scene {
         let policy = *self.policy.borrow();
         let draining = self.trips_kept.drain.as_ref().is_some_and(|drain| !drain.is_ready());
         Scene {
-            closed: self.breaker.state().phase() == Phase::Closed,
+            closed: self.breaker.admits(now).is_closed(),
             share_permille: policy.share_permille,
             ready: policy.hot.is_ok(),
             hot: self.trips_kept.hot(),
@@ -184,7 +184,7 @@ impl Ops {
 
     /// A person wants a drill.
     pub(super) fn ask_drill(&mut self, now: Instant) -> Result<Half, Refused> {
-        let (scene, at_ms) = (self.scene(), self.trips_kept.epoch.unix_ms(now));
+        let (scene, at_ms) = (self.scene(now), self.trips_kept.epoch.unix_ms(now));
         let begun = self.trips_kept.drills.ask(Cause::Person, scene, at_ms, now);
         if let Ok(half) = begun {
             tracing::info!(
@@ -198,7 +198,7 @@ impl Ops {
 
     /// Moves a drill on. Before the policy is published, which carries its half.
     pub(super) fn rehearse(&mut self, now: Instant) {
-        let (scene, trips) = (self.scene(), &mut self.trips_kept);
+        let (scene, trips) = (self.scene(now), &mut self.trips_kept);
         let (seen, at_ms) = (trips.seen(), trips.epoch.unix_ms(now));
         trips.drills.handle(seen, scene, at_ms, now);
         let Some(record) = trips.drills.poll_record() else { return };

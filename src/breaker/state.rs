@@ -139,6 +139,18 @@ impl Admission {
     pub const fn serves(&self) -> bool {
         self.share_permille > 0
     }
+
+    /// True when it is closed, by the machine or by a person while the machine does not object. Half-open under
+    /// `forced_closed` is: users are on Realtime, and the probes only find out what the machine will do on release. Open is
+    /// not, whoever has forced what: it has seen a reason.
+    #[must_use]
+    pub const fn is_closed(&self) -> bool {
+        match self.phase {
+            Phase::Closed => true,
+            Phase::HalfOpen => self.mode.overrides_closed(),
+            Phase::Open => false,
+        }
+    }
 }
 
 /// What may be published.

@@ -141,6 +141,21 @@ pub(super) fn poll_chunk(
     }
 }
 
+/// Where a chunk is read to: while a close waits for a place between two frames, not past the end of this one.
+pub(super) fn as_far_as_the_frame<'a>(
+    closing: Closing,
+    tap: &DirectionTap,
+    scratch: &'a mut [u8],
+) -> &'a mut [u8] {
+    let left = match closing {
+        Closing::Wanted(_) => tap.frame_left(),
+        _ => None,
+    };
+    let left = left.and_then(|left| usize::try_from(left).ok()).unwrap_or(usize::MAX);
+    let size = scratch.len().min(left);
+    scratch.split_at_mut(size).0
+}
+
 /// Writes what was kept. Ready when nothing is kept any more.
 pub(super) fn poll_flush(io: &mut Io, leg: &mut Leg, cx: &mut Context<'_>) -> Poll<()> {
     while !leg.outbox.is_empty() {

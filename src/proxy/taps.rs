@@ -100,6 +100,13 @@ impl DirectionTap {
         self.walker.as_ref().map_or(Boundary::Lost, Walker::boundary)
     }
 
+    /// So many bytes belong to the frame in progress at least; `None` where there is none that is known. Of a header
+    /// in pieces that is one: it is over soon.
+    pub(crate) fn frame_left(&self) -> Option<u64> {
+        let walker = self.walker.as_ref().filter(|walker| walker.boundary() == Boundary::Inside)?;
+        Some(walker.body_left().max(1))
+    }
+
     /// The number of the next message, if one may begin now.
     pub(crate) fn next_message(&self) -> Option<Seq> {
         self.walker.as_ref().filter(|walker| walker.boundary() == Boundary::Message).map(Walker::next_seq)

@@ -1,5 +1,5 @@
 //! A session from its 101 to its end: what is known about it, and how it is set up and accounted for. The bytes are
-//! moved by `pump.rs`.
+//! moved by `pump`.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -79,6 +79,8 @@ pub fn run(upgraded: Upgraded, worker: Rc<Worker>) -> impl Future<Output = Ended
         one
     });
     let mut tunnel = Tunnel::new((client, upstream), Rc::clone(&cell), Rc::clone(&worker), taps);
+    // The settings may have changed since the verdict, while the service was dialled: an emergency holds for it, too.
+    cell.follow_anew(&worker.shared.mirroring.follow);
     worker.sessions().enter(&cell);
     if let Some(exposed) = &worker.shared.mirroring.exposed {
         exposed.tell(&cell.verdict);

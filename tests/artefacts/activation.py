@@ -12,20 +12,12 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 
-HANG = 60
+from waits import HANG, fail, seen, until
+
 RESTARTS, CALLERS = 10, 8
 binary, out = sys.argv[1:3]
 UNITS = pathlib.Path("deploy/systemd")
-
-
-def fail(text):
-    raise SystemExit(f"BROKEN  {text}")
-
-
-def seen(text):
-    print(f"ok  {text}", flush=True)
 
 
 def setting(unit, name):
@@ -88,16 +80,6 @@ def ask(port):
 def messages(log):
     lines = log.read_text().splitlines() if log.exists() else []
     return [json.loads(line) for line in lines if line.startswith("{")]
-
-
-def until(what, holds):
-    deadline = time.monotonic() + HANG
-    while time.monotonic() < deadline:
-        value = holds()
-        if value:
-            return value
-        time.sleep(0.02)
-    return fail(f"{what} did not happen")
 
 
 def by_systemd(made):

@@ -10,27 +10,13 @@ import pathlib
 import socket
 import ssl
 import subprocess
-import time
 import urllib.error
 import urllib.request
 
-HANG = 120
+from waits import HANG, fail, until
+
 TOKEN = "of-the-tests"
 USERS = f"{TOKEN},admin,admin,system:masters\n"
-
-
-def fail(text):
-    raise SystemExit(f"BROKEN  {text}")
-
-
-def until(what, holds):
-    deadline = time.monotonic() + HANG
-    while time.monotonic() < deadline:
-        value = holds()
-        if value:
-            return value
-        time.sleep(0.1)
-    return fail(f"{what} did not happen")
 
 
 def free_port():

@@ -24,31 +24,13 @@ import yaml
 
 import inject_templates
 import manifests
+from waits import HANG, fail, seen, until
 
-HANG = 60
 # What the reloads of `reloads` must be counted as.
 RELOADS = {"tls_applied": 1, "tls_refused": 1, "template_applied": 1, "template_refused": 1}
 helm, validate, binary, out = sys.argv[1:5]
 VALUES, REDIRECT_VALUES = (f"charts/crossfade/ci/injector{more}-values.yaml" for more in ("", "-redirect"))
 REVIEWS = {path.stem: json.loads(path.read_text()) for path in sorted(pathlib.Path("tests/admission").glob("*.json"))}
-
-
-def seen(text):
-    print(f"ok  {text}", flush=True)
-
-
-def fail(text):
-    raise SystemExit(f"BROKEN  {text}")
-
-
-def until(what, holds):
-    deadline = time.monotonic() + HANG
-    while time.monotonic() < deadline:
-        value = holds()
-        if value:
-            return value
-        time.sleep(0.05)
-    return fail(f"{what} did not happen")
 
 
 def run(*command, **more):

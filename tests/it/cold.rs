@@ -435,6 +435,31 @@ async fn who_comes_back_is_given_what_it_missed_or_told_of_a_gap() {
 }
 
 #[tokio::test]
+async fn who_comes_back_too_late_for_the_log_is_told_of_a_gap() {
+    let (service, emulator) = (Service::start().await, emulator());
+    let tuning = File::new("short.toml", "[cold]\nlog_messages = 2\n");
+    let proxy = start(&service, &emulator, &[PUBLIC, ("CROSSFADE_TUNING", tuning.name())]);
+    let (mut stays, _) = cold(proxy.clients, "/a", &[("x-user-id", "stays")]).await;
+    let (mut leaves, _) = cold(proxy.clients, "/a", &[("x-user-id", "leaves")]).await;
+    publish(&emulator, "room:a", json!({"n": 0})).await;
+    assert_eq!(next(&mut leaves).await, Ok("{\"n\":0}".to_owned()));
+    drop(leaves);
+    proxy.until_value("crossfade_sessions{lane=\"cold\"}", 1.0).await;
+    // More than is kept: what it has missed cannot be given.
+    for n in 1..6 {
+        publish(&emulator, "room:a", json!({"n": n})).await;
+    }
+    for n in 0..6 {
+        assert_eq!(next(&mut stays).await, Ok(format!("{{\"n\":{n}}}")));
+    }
+    let (mut back, resume) = cold(proxy.clients, "/a", &[("x-user-id", "leaves")]).await;
+    assert_eq!(resume, "gap", "not as if nothing had been said");
+    proxy.until_value("crossfade_cold_resumes_total{outcome=\"gap\"}", 1.0).await;
+    publish(&emulator, "room:a", json!({"n": 9})).await;
+    while next(&mut back).await.unwrap() != "{\"n\":9}" {}
+}
+
+#[tokio::test]
 async fn a_client_that_does_not_read_is_closed_and_holds_up_nobody() {
     let (service, emulator) = (Service::start().await, emulator());
     let tuning = File::new("slow.toml", "[cold]\noutbox_bytes = 1024\n");

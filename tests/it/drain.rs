@@ -4,11 +4,13 @@ use std::net::SocketAddr;
 
 use crossfade::demo::service::Service;
 use futures_util::StreamExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use super::process::{HANG, Process, Proxy, until};
+use super::raw;
 
 const SESSIONS: usize = 50;
 
@@ -70,6 +72,59 @@ async fn sessions_are_told_and_nothing_before_the_close_is_missing() {
         let from = all.iter().position(|item| item == first).expect("written by the service");
         assert!(all[from..].starts_with(&feed), "a gap, a double or a swap before the close");
     }
+}
+
+const LARGE: usize = 1 << 20;
+/// Of a binary frame with so many bytes.
+const LARGE_HEADER: [u8; 10] = [0x82, 127, 0, 0, 0, 0, 0, 0x10, 0, 0];
+
+/// Writes frames for ever; what is written at once always ends within one, so that the socket never rests between two,
+/// and no number of full reads from its beginning ends there either.
+async fn without_a_pause(mut service: TcpStream) {
+    let body: Vec<u8> = (0..LARGE).map(|at| (at % 251) as u8).collect();
+    let (first, second) = body.split_at(LARGE / 2 + 12_345);
+    let from_middle_to_middle = [second, &LARGE_HEADER, first].concat();
+    let mut alive = service.write_all(&[&LARGE_HEADER, first].concat()).await;
+    while alive.is_ok() {
+        alive = service.write_all(&from_middle_to_middle).await;
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_never_pauses_is_closed_behind_a_whole_frame() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let env = [("CROSSFADE_DRAIN_SETTLE", "0s"), ("CROSSFADE_DRAIN_GRACE", "20s")];
+    let mut proxy = Proxy::start(listener.local_addr().unwrap(), None, &env);
+    proxy.until_ready(200).await;
+    let (mut client, service) = raw::session(proxy.clients, &listener).await;
+    let service = tokio::spawn(without_a_pause(service));
+    let expected: Vec<u8> = (0..LARGE).map(|at| (at % 251) as u8).collect();
+    let (mut body, mut whole) = (vec![0; LARGE], 0);
+    let told = async {
+        loop {
+            let mut head = [0; 4];
+            client.read_exact(&mut head).await.expect("a frame or a close, not a cut");
+            if head == [0x88, 2, 0x03, 0xF4] {
+                return;
+            }
+            let mut rest = [0; 6];
+            client.read_exact(&mut rest).await.expect("a whole header");
+            assert_eq!([&head[..], &rest].concat(), LARGE_HEADER);
+            client.read_exact(&mut body).await.expect("a whole frame");
+            assert!(body == expected, "the service's own bytes");
+            whole += 1;
+            if whole == 3 {
+                proxy.process.signal("TERM");
+            }
+        }
+    };
+    tokio::time::timeout(HANG, told).await.expect("the close comes");
+    // Masked with zeros: the client's own close, and its end.
+    client.write_all(&[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xF4]).await.unwrap();
+    drop(client);
+    assert_eq!(proxy.process.ended().await.code(), Some(0));
+    assert!(proxy.process.output().contains("\"sessions_cut\":0"), "nobody was cut");
+    service.await.unwrap();
 }
 
 #[tokio::test]

@@ -131,6 +131,18 @@ async fn a_drill_is_refused_while_the_breaker_is_not_closed() {
     assert_eq!((status, &refused["error"]["code"]), (422, &json!("invalid_body")), "{refused}");
     assert_eq!(last_drill(&stage.proxy).await, None);
     stage.close_clean().await;
+
+    // Half-open, with nobody to answer a probe: it is not closed either, until a person says so. Then the reason is that
+    // Realtime is not there.
+    let silent = Emulator::start(&[]);
+    silent.process.signal("STOP");
+    let proxy = Proxy::start("127.0.0.1:9".parse().unwrap(), Some(&silent), &[env[0], OPERATE]);
+    for (mode, code) in [("auto", "not_closed"), ("forced_closed", "realtime_not_ready")] {
+        let (status, said) = proxy.change(BREAKER, &[], json!({ "mode": mode })).await;
+        assert_eq!((status, &said["after"]["state"]), (200, &json!("half_open")), "{said}");
+        let (status, refused) = proxy.change(DRILL, &[], json!({})).await;
+        assert_eq!((status, &refused["error"]["code"]), (409, &json!(code)), "{refused}");
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! The plan of a single pod as real processes: by API and by command, kept by the disk, and a disk that hangs.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
@@ -8,9 +9,10 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::admin::{OPERATE, TOKEN};
 use super::http::{ask, get};
-use super::process::{Emulator, HANG, Proxy, ran, until};
+use super::process::{Emulator, HANG, Process, Proxy, address_in, ran, until};
 use super::raw;
 use super::redis::{Redis, is_here};
+use super::stage::HOT;
 
 const PERCENT: &str = "crossfade_rollout_percent";
 const ANY: [(&str, &str); 1] = [("If-Match", "*")];
@@ -144,6 +146,24 @@ async fn commanded(pod: &Proxy) {
 }
 
 #[tokio::test]
+async fn a_step_waits_for_its_gate_while_one_without_gates_goes_on() {
+    let (emulator, waits, goes) = (Emulator::start(&[]), Folder::new("waits"), Folder::new("goes"));
+    let begin = ("POST", "/api/v1/plan/start");
+    let mut gated = plan();
+    gated["gates"] = json!({ "match": { "ratio": 0.999, "pairs": 2995 } });
+    let first = pod(&emulator, &waits, &[]);
+    let (status, done) = first.change(begin, &ANY, json!({ "plan": gated })).await;
+    assert_eq!((status, &done["after"]["percent"]), (200, &json!(10.0)), "{done}");
+    // Begun later with the same bake time: when it has gone on, the first could have.
+    let second = pod(&emulator, &goes, &[]);
+    assert_eq!(second.change(begin, &ANY, json!({ "plan": plan() })).await.0, 200);
+    second.until_value("crossfade_plan_step", 2.0).await;
+    first.until_value("crossfade_plan_gate", 0.0).await;
+    assert_eq!(shown(&first).await, ("running".to_owned(), 1, Value::Null), "nothing is compared here");
+    assert_eq!(first.value(PERCENT).await, 10.0);
+}
+
+#[tokio::test]
 async fn a_plan_in_redis_is_one_for_both_pods_and_waits_when_redis_is_away() {
     if !is_here() {
         return;
@@ -265,9 +285,9 @@ async fn a_state_directory_that_hangs_holds_up_nobody_and_is_told() {
         OPERATE,
     ];
     let proxy = Proxy::start(service.local_addr().unwrap(), Some(&emulator), &env);
-    proxy.process.line(|line| line.contains("CROSSFADE_STATE_DIR does not answer").then_some(()));
+    proxy.process.line(|line| unanswered(line).filter(|what| what.contains("plan.json")));
     proxy.until_ready(200).await;
-    served(&proxy, &service).await;
+    served(proxy.clients, &service).await;
     assert_eq!(proxy.value(PERCENT).await, 0.0, "which step held is not known");
     let plan = proxy.shows("/api/v1/plan").await;
     assert!(plan["holds"].to_string().contains("CROSSFADE_STATE_DIR does not answer"), "{plan}");
@@ -285,7 +305,7 @@ async fn a_state_directory_that_hangs_holds_up_nobody_and_is_told() {
         (shown(&proxy).await == ("paused".to_owned(), 2, json!("person"))).then_some(())
     })
     .await;
-    served(&proxy, &service).await;
+    served(proxy.clients, &service).await;
     drop(proxy);
 
     // So does a store whose saved value hangs: nobody is on Realtime, and everybody is served.
@@ -293,17 +313,86 @@ async fn a_state_directory_that_hangs_holds_up_nobody_and_is_told() {
     let env = [env[0], env[1], missing];
     std::fs::remove_file(folder.path("state/plan.json")).unwrap_or(());
     let proxy = Proxy::start(service.local_addr().unwrap(), Some(&emulator), &env);
-    proxy.process.line(|line| line.contains("a store's saved flags").then_some(()));
-    served(&proxy, &service).await;
-    assert_eq!(proxy.value("crossfade_rollout_tier_known{tier=\"file\"}").await, 0.0);
+    proxy.process.line(|line| unanswered(line).filter(|what| what.contains("saved flags")));
+    served(proxy.clients, &service).await;
+    let known = "crossfade_rollout_tier_known{tier=\"file\"}";
+    assert_eq!(proxy.value(known).await, 0.0);
+    // What was saved holds when the disk says so after all: the file itself is still missing.
+    let document = r#"{"schema":1,"version":1,"percent":"30"}"#;
+    let saved = json!({ "form": 1, "tier": "file", "version": 1, "at_unix_ms": 0, "document": document });
+    let path = folder.path("state/flags-file.json");
+    tokio::task::spawn_blocking(move || std::fs::write(path, saved.to_string()).unwrap()).await.unwrap();
+    proxy.until_value(PERCENT, 30.0).await;
+    assert_eq!(proxy.value(known).await, 1.0);
 }
 
-/// A client gets what the service writes.
-async fn served(proxy: &Proxy, service: &TcpListener) {
-    let (mut client, mut writer): (TcpStream, TcpStream) = raw::session(proxy.clients, service).await;
-    let frame = b"\x82\x05hello";
-    writer.write_all(frame).await.unwrap();
-    let mut got = [0; 7];
+/// What has not answered, if the line says so.
+fn unanswered(line: &str) -> Option<String> {
+    let event: Value = serde_json::from_str(line).ok()?;
+    let ours = event["message"].as_str()?.starts_with("the disk does not answer");
+    ours.then(|| event["what"].as_str().unwrap().to_owned())
+}
+
+/// A client's bytes come back from the service, as a user with a key.
+async fn served(clients: SocketAddr, service: &TcpListener) -> (TcpStream, TcpStream) {
+    let mut client = raw::ask(clients, "X-User-Id: ann\r\n").await;
+    let (mut serving, _) = raw::upgraded(service, "").await;
+    assert!(raw::head(&mut client).await.starts_with("HTTP/1.1 101 "));
+    let (asked, answer) = (b"\x82\x85\0\0\0\0hello", b"\x82\x05hello");
+    client.write_all(asked).await.unwrap();
+    let (mut heard, mut got) = ([0; 11], [0; 7]);
+    tokio::time::timeout(HANG, serving.read_exact(&mut heard)).await.unwrap().unwrap();
+    serving.write_all(answer).await.unwrap();
     tokio::time::timeout(HANG, client.read_exact(&mut got)).await.unwrap().unwrap();
-    assert_eq!(&got, frame);
+    assert_eq!((&heard, &got), (asked, answer));
+    (client, serving)
+}
+
+#[tokio::test]
+async fn clients_are_served_before_any_disk_has_answered_and_follow_it_then() {
+    let (emulator, folder) = (Emulator::start(&[]), Folder::new("before"));
+    std::fs::create_dir_all(folder.path("state")).unwrap();
+    let (state, flags) = (folder.path("state"), folder.path("flags.json"));
+    for path in [folder.path("state/plan.json"), flags.clone()] {
+        hang(&path);
+    }
+    let service = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let upstream = format!("ws://{}", service.local_addr().unwrap());
+    let env = [
+        ("CROSSFADE_UPSTREAM", upstream.as_str()),
+        ("CROSSFADE_LISTEN", "127.0.0.1:0"),
+        ("CROSSFADE_METRICS_LISTEN", "127.0.0.1:0"),
+        ("CROSSFADE_ADMIN_LISTEN", "127.0.0.1:0"),
+        ("CROSSFADE_LOG_FORMAT", "json"),
+        ("SUPABASE_URL", &emulator.url),
+        ("SUPABASE_KEY", &emulator.service_key),
+        ("CROSSFADE_PLAN", "custom:1000000"),
+        ("CROSSFADE_BREAKER", "forced_closed"),
+        ("CROSSFADE_ROLLOUT_PERCENT", "25"),
+        ("CROSSFADE_STATE_DIR", &state),
+    ];
+    let process = Process::start(&["run"], &env);
+    // In the order of the lines: it listens before any disk has been given up, and nobody writes to this one yet.
+    let first = |line: &str| match address_in(line, "proxy") {
+        Some(clients) => Some(Ok(clients)),
+        None => unanswered(line).map(Err),
+    };
+    let clients = process.line(first).expect("clients do not wait for a disk");
+    let open = served(clients, &service).await;
+    let proxy = Proxy::of(process);
+    let progress = json!({ "step": 2, "phase": "done", "baked_ms": 0, "seen_unix_ms": 0, "written": true });
+    let held = json!({ "revision": 3, "plan": plan(), "progress": progress });
+    let book = json!({ "form": 1, "held": held, "percent": "100", "configured": "25" });
+    let path = folder.path("state/plan.json");
+    tokio::task::spawn_blocking(move || std::fs::write(path, book.to_string()).unwrap()).await.unwrap();
+    proxy.until_value(PERCENT, 100.0).await;
+    // Who was served meanwhile is moved inside the open socket, as after any change.
+    proxy.until_value(HOT, 1.0).await;
+    drop((open, proxy));
+
+    // A file of flags that hangs keeps nobody waiting either.
+    let env = [&env[..10], &[("CROSSFADE_FLAGS_FILE", flags.as_str())]].concat();
+    let process = Process::start(&["run"], &env);
+    let clients = process.line(first).expect("clients do not wait for the file of flags");
+    served(clients, &service).await;
 }

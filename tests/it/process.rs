@@ -222,7 +222,8 @@ impl Proxy {
     }
 }
 
-fn address_in(line: &str, listener: &str) -> Option<SocketAddr> {
+/// Where this listener is, if the line says so.
+pub(crate) fn address_in(line: &str, listener: &str) -> Option<SocketAddr> {
     let event: serde_json::Value = serde_json::from_str(line).ok()?;
     let ours = event["message"] == "listening" && event["listener"] == listener;
     ours.then(|| event["addr"].as_str().unwrap().parse().unwrap())

@@ -100,6 +100,7 @@ async fn a_latch_survives_a_kill_and_so_does_the_reset_of_a_person() {
     let proxy = world.start().await;
     let shown = breaker(&proxy).await;
     assert_eq!((&shown["state"], &shown["latched"]), (&json!("open"), &json!(true)), "{shown}");
+    assert_eq!(proxy.value("crossfade_breaker_latched").await, 1.0);
     assert_eq!((&shown["trigger"], &shown["trips_24h"]), (&trigger, &json!(1)), "{shown}");
     let (status, _) = proxy.change(("POST", "/api/v1/breaker/reset"), &[], json!({})).await;
     assert_eq!(status, 200);
@@ -109,6 +110,7 @@ async fn a_latch_survives_a_kill_and_so_does_the_reset_of_a_person() {
     let proxy = world.start().await;
     let shown = breaker(&proxy).await;
     assert_eq!((&shown["state"], &shown["latched"]), (&json!("half_open"), &json!(false)), "{shown}");
+    assert_eq!(proxy.value("crossfade_breaker_latched").await, 0.0);
     assert_eq!(shown["trips_24h"], 0, "{shown}");
 }
 
@@ -143,7 +145,7 @@ async fn a_disk_that_hangs_or_lies_keeps_no_client_waiting_and_closes_nothing() 
     pipe(&world.folder.file());
     let proxy = world.start().await;
     let (_client, _service) = raw::session(proxy.clients, &world.service).await;
-    proxy.process.line(|line| line.contains("the disk does not answer").then_some(()));
+    proxy.process.line(|line| line.contains("the saved state is not known").then_some(()));
     until_state(&proxy, "closed").await;
     spool::kill(proxy).await;
     for garbage in ["", "{\"version\":1}", "{\"version\":7,\"open\":null}", "null"] {

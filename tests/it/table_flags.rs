@@ -16,6 +16,7 @@ const PERCENT: &str = "crossfade_rollout_percent";
 const SECRET: &str = "only for tests";
 const TOLD: &str = "crossfade_rollout_tier_refused_total{tier=\"supabase\"}";
 const FAILED: &str = "crossfade_rollout_tier_failures_total{tier=\"supabase\"}";
+const AGE: &str = "crossfade_rollout_tier_age_seconds{tier=\"supabase\"}";
 const KNOWN: &str = "crossfade_rollout_tier_known{tier=\"supabase\"}";
 
 /// A folder with the tuning file, and room for state; it goes away.
@@ -168,8 +169,15 @@ async fn a_dead_project_moves_nobody_and_what_was_saved_holds_at_a_start() {
         (line.contains("\"tier\":\"supabase\"") && line.contains("cannot be fetched")).then_some(())
     });
     assert_eq!(first.value(PERCENT).await, 25.0);
+    // What was saved is as old as it is, not as young as the process: an hour, by its own word.
+    let path = kept.path("state/flags-supabase.json");
+    let mut file: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let hour_ago = file["at_unix_ms"].as_u64().unwrap() - 3_600_000;
+    file["at_unix_ms"] = json!(hour_ago);
+    std::fs::write(&path, file.to_string()).unwrap();
     let saved = start(&project, &kept);
     assert_eq!(saved.value(PERCENT).await, 25.0);
+    assert!(saved.value(AGE).await >= 3_600.0, "the alert of a stale store must see it");
     let silent = start(&project, &empty);
     assert_eq!(silent.value(PERCENT).await, 0.0, "never heard and nothing saved, whatever stands below");
     project.up().await;

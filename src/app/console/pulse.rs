@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::admin::api::model::{Flow, History, Point, Quantiles};
 use crate::mirror::tally::{EDGES_MS, Histogram};
+use crate::proxy::TIMING_EDGES;
 
 /// Rates are averaged over so many beats …
 const RATE_BEATS: usize = 5;
@@ -25,7 +26,12 @@ pub(in crate::app) struct Sample {
     pub(super) open: u64,
     pub(super) breaker: Option<&'static str>,
     pub(super) round_trips: Histogram,
+    /// Turns of legacy sessions, per bucket of [`TIMING_EDGES`].
+    pub(super) turns: Turns,
 }
+
+/// Counts per bucket of [`TIMING_EDGES`].
+pub(super) type Turns = [u64; TIMING_EDGES.len() + 1];
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -75,7 +81,13 @@ impl Pulse {
     /// Round trips of the last minute.
     pub(super) fn realtime(&self) -> Option<Quantiles> {
         let (first, last) = (self.samples.front()?, self.samples.back()?);
-        quantiles(&difference(&first.1.round_trips, &last.1.round_trips))
+        round_trips(&first.1, &last.1)
+    }
+
+    /// Turns of legacy sessions in the last minute.
+    pub(super) fn legacy(&self) -> Option<Quantiles> {
+        let (first, last) = (self.samples.front()?, self.samples.back()?);
+        turns(&first.1, &last.1)
     }
 
     /// The last quarter of an hour.
@@ -90,11 +102,10 @@ fn per_second(now: u64, then: u64, seconds: f64) -> f64 {
 
 fn point(before: &Sample, now: &Sample, took: Duration) -> Point {
     let total = |sample: &Sample| sample.messages.iter().sum();
-    let realtime = quantiles(&difference(&before.round_trips, &now.round_trips));
     Point {
         at: now.at_unix_ms,
-        legacy_p95_ms: None,
-        realtime_p95_ms: realtime.map(|found| found.p95_ms),
+        legacy_p95_ms: turns(before, now).map(|found| found.p95_ms),
+        realtime_p95_ms: round_trips(before, now).map(|found| found.p95_ms),
         sessions_hot: now.hot,
         sessions_open: now.open,
         messages_per_s: per_second(total(now), total(before), took.as_secs_f64()),
@@ -104,28 +115,37 @@ fn point(before: &Sample, now: &Sample, took: Duration) -> Point {
 
 type Buckets = [u64; EDGES_MS.len() + 1];
 
-fn difference(before: &Histogram, now: &Histogram) -> Buckets {
-    let mut counts = *now.counts();
-    for (count, before) in counts.iter_mut().zip(before.counts()) {
-        *count = count.saturating_sub(*before);
-    }
-    counts
+fn difference<const N: usize>(before: &[u64; N], now: &[u64; N]) -> [u64; N] {
+    std::array::from_fn(|place| now[place].saturating_sub(before[place]))
 }
 
-fn quantiles(counts: &Buckets) -> Option<Quantiles> {
-    (counts.iter().sum::<u64>() > 0).then(|| Quantiles {
-        p50_ms: quantile_ms(counts, 0.50),
-        p95_ms: quantile_ms(counts, 0.95),
-        p99_ms: quantile_ms(counts, 0.99),
-    })
+fn round_trips(before: &Sample, now: &Sample) -> Option<Quantiles> {
+    let counts = difference(before.round_trips.counts(), now.round_trips.counts());
+    quantiles(&counts, |part| quantile_ms(&counts, part))
+}
+
+fn turns(before: &Sample, now: &Sample) -> Option<Quantiles> {
+    let counts = difference(&before.turns, &now.turns);
+    let edge = |place| TIMING_EDGES.get(place).map(|seconds| seconds * 1e3);
+    quantiles(&counts, |part| quantile(&counts, edge, part))
+}
+
+fn quantiles(counts: &[u64], at: impl Fn(f64) -> f64) -> Option<Quantiles> {
+    let any = counts.iter().any(|count| *count > 0);
+    any.then(|| Quantiles { p50_ms: at(0.50), p95_ms: at(0.95), p99_ms: at(0.99) })
+}
+
+/// See [`quantile`].
+pub(in crate::app) fn quantile_ms(counts: &Buckets, part: f64) -> f64 {
+    quantile(counts, |place| EDGES_MS.get(place).map(|ms| *ms as f64), part)
 }
 
 /// Interpolated inside the bucket that holds this part of all counts; beyond the last edge, twice that edge at most.
-pub(in crate::app) fn quantile_ms(counts: &Buckets, part: f64) -> f64 {
+fn quantile(counts: &[u64], edge: impl Fn(usize) -> Option<f64>, part: f64) -> f64 {
     let mut left = part * counts.iter().sum::<u64>() as f64;
     let mut lower = 0.0;
     for (place, count) in counts.iter().enumerate() {
-        let upper = EDGES_MS.get(place).map_or(lower * 2.0, |ms| *ms as f64);
+        let upper = edge(place).unwrap_or(lower * 2.0);
         if *count > 0 && left <= *count as f64 {
             return lower + (upper - lower) * left / *count as f64;
         }
@@ -181,6 +201,35 @@ mod tests {
         assert!((history.points[0].messages_per_s - 10.0).abs() < 1e-9);
         assert!(history.points[0].realtime_p95_ms.is_some());
         assert_eq!(history.points[1].realtime_p95_ms, None);
+    }
+
+    #[test]
+    fn the_legacy_leg_has_microseconds_and_a_minute_too() {
+        let origin = Instant::now();
+        let mut pulse = Pulse::default();
+        let mut sample = Sample::default();
+        for second in 0..=70 {
+            // 100 turns between 25 and 50 µs in each of the first five seconds, and one of 25 to 50 ms.
+            if (1..=5).contains(&second) {
+                sample.turns[2] += 99;
+                sample.turns[11] += 1;
+            }
+            pulse.take(sample, origin + Duration::from_secs(second));
+            match second {
+                0 => assert_eq!(pulse.legacy(), None),
+                60 => {
+                    let found = pulse.legacy().expect("within the minute");
+                    assert!((0.025..=0.05).contains(&found.p50_ms), "{found:?}");
+                    assert!((0.025..=0.05).contains(&found.p99_ms), "{found:?}");
+                    assert_eq!(pulse.realtime(), None, "the other leg is another figure");
+                }
+                66 => assert_eq!(pulse.legacy(), None, "a minute without a sample is unknown, not zero"),
+                _ => {}
+            }
+        }
+        let history = pulse.history();
+        assert!(history.points[0].legacy_p95_ms.is_some_and(|p95| p95 < 0.06));
+        assert_eq!(history.points[1].legacy_p95_ms, None);
     }
 
     #[test]

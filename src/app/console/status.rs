@@ -42,7 +42,7 @@ impl Console {
             rollout: self.rollout_brief(breaker.as_ref(), now),
             breaker,
             mirror: self.eyes.mirrors.then(|| self.mirror(&seen)),
-            latency: model::Latency { legacy: None, realtime: pulse.realtime() },
+            latency: model::Latency { legacy: pulse.legacy(), realtime: pulse.realtime() },
             r#match: None,
             parity: self.parity(now),
             quota: self.quota(&seen),
@@ -220,6 +220,7 @@ impl Console {
             open: Lane::ALL.into_iter().map(open).sum(),
             breaker: self.eyes.mirrors.then(|| seen.breaker.phase.as_str()),
             round_trips: self.eyes.figures.snapshot().tally.latency,
+            turns: self.eyes.legacy_turns(),
         }
     }
 }

@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
 use tokio::sync::mpsc;
 
-use super::saved;
+use super::saved::{self, Saved};
 use crate::app::flags::FlagWord;
-use crate::app::on_time::on_time;
+use crate::app::on_time::{Looked, Looking};
 use crate::app::ops::Word;
 use crate::rollout::{Heard, Keeper, KeyHasher, Order, Slot, Tier};
 
@@ -26,19 +27,26 @@ pub(crate) struct TierFigures {
     pub(crate) failed: AtomicU64,
 }
 
+/// What came of reading what was saved.
+type Loaded = Result<Option<Saved>, String>;
+
 /// See the module.
 pub(crate) struct Desk {
     tier: Tier,
     keeper: Keeper,
     saved: Option<PathBuf>,
+    /// What was saved is being read.
+    looking: Option<Looking<Loaded>>,
+    /// It was not there in time and may still come.
+    late: Option<Receiver<Loaded>>,
     figures: Arc<TierFigures>,
     /// The last failure, so that one outage is told once.
     failing: Option<String>,
 }
 
 impl Desk {
-    /// A desk, and what its tier begins with: what was saved, or silence.
-    pub(super) fn open(tier: Tier, order: Order, hasher: KeyHasher, state: Option<PathBuf>) -> (Self, Slot) {
+    /// A desk whose tier is silent: what was saved is being read.
+    pub(super) fn open(tier: Tier, order: Order, hasher: KeyHasher, state: Option<PathBuf>) -> Self {
         let figures = Arc::new(TierFigures {
             tier,
             taken: AtomicU64::new(0),
@@ -46,19 +54,43 @@ impl Desk {
             failed: AtomicU64::new(0),
         });
         let saved = state.map(|folder| saved::path(&folder, tier));
-        let mut desk = Self { tier, keeper: Keeper::new(order, hasher), saved, figures, failing: None };
-        let slot = desk.restore().unwrap_or(Slot::Silent);
-        (desk, slot)
+        let looking = saved.clone().map(|file| {
+            Looking::begin("a store's saved flags in CROSSFADE_STATE_DIR", move || saved::load(&file, tier))
+        });
+        let keeper = Keeper::new(order, hasher);
+        Self { tier, keeper, saved, looking, late: None, figures, failing: None }
+    }
+
+    /// What the tier begins with: what was saved, or silence when there is nothing or it does not come in time.
+    pub(super) fn recall(&mut self) -> Slot {
+        match self.looking.take().map(Looking::finish) {
+            Some(Looked::InTime(loaded)) => self.restore(loaded).unwrap_or(Slot::Silent),
+            Some(Looked::Late(later)) => {
+                self.late = Some(later);
+                Slot::Silent
+            }
+            Some(Looked::Failed) | None => Slot::Silent,
+        }
+    }
+
+    /// What was saved, if the disk says so only now and the store has said nothing yet.
+    fn recall_late(&mut self) -> Option<FlagWord> {
+        let loaded = self.late.as_ref()?.try_recv().ok()?;
+        self.late = None;
+        if self.keeper.good().is_some() {
+            return None;
+        }
+        self.restore(loaded).map(|slot| FlagWord::Store(self.tier, slot))
     }
 
     pub(super) fn figures(&self) -> Arc<TierFigures> {
         Arc::clone(&self.figures)
     }
 
-    fn restore(&mut self) -> Option<Slot> {
+    fn restore(&mut self, loaded: Loaded) -> Option<Slot> {
         let path = self.saved.as_ref()?;
-        let (tier, whose, file) = (self.tier.as_str(), self.tier, path.clone());
-        let saved = match on_time("a store's saved flags", move || saved::load(&file, whose))? {
+        let tier = self.tier.as_str();
+        let saved = match loaded {
             Ok(saved) => saved?,
             Err(error) => {
                 tracing::warn!(tier, path = %path.display(), error, "the saved flags are ignored");
@@ -124,10 +156,11 @@ impl Desk {
         said: Result<Vec<u8>, String>,
         words: &mpsc::Sender<Word>,
     ) {
-        if let Some(word) = self.judge(version, said)
-            && words.send(Word::Flags(word)).await.is_err()
-        {
-            tracing::debug!("nobody listens to the flags any more");
+        let late = self.recall_late();
+        for word in late.into_iter().chain(self.judge(version, said)) {
+            if words.send(Word::Flags(word)).await.is_err() {
+                tracing::debug!("nobody listens to the flags any more");
+            }
         }
     }
 

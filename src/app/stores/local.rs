@@ -24,7 +24,7 @@ use super::report::{Said, Window, together};
 use super::saved::{unix_ms, write};
 use super::shared::{Beat, Held};
 use crate::app::flags::{FlagWord, Receipt, Standing};
-use crate::app::on_time::{Looked, look};
+use crate::app::on_time::{Looked, Looking};
 use crate::app::ops::Word;
 use crate::breaker::fleet::Fleet;
 use crate::rollout::plan::{Command, Evidence, Phase, Runner, judge};
@@ -76,6 +76,8 @@ fn load(path: &Path) -> Loaded {
 enum Disk {
     /// There is no place for a book, and why.
     None(&'static str),
+    /// It is being read, since a moment ago.
+    Looking(PathBuf, Looking<Loaded>),
     /// It has not answered yet.
     Unread(PathBuf, Receiver<Loaded>),
     /// The book lies here.
@@ -92,7 +94,7 @@ pub(super) struct Local {
 }
 
 impl Local {
-    /// Opens the book, and puts its share in the environment's place.
+    /// Begins to read the book. Until it is known, its share is 0 % in the environment's place.
     pub(super) fn open(state: Option<&Path>, pods: u32, tiers: &mut Tiers) -> Self {
         let configured = tiers.env.percent;
         let mut this = Self { disk: Disk::None(NO_PLACE), book: None, configured, trouble: None };
@@ -103,22 +105,37 @@ impl Local {
         }
         let path = state.join("plan.json");
         let file = path.clone();
-        this.disk = match look("plan.json", move || load(&file)) {
-            Looked::InTime(loaded) => {
-                tiers.env.percent = this.take_in(loaded);
-                Disk::At(path)
-            }
-            Looked::Late(later) => {
-                tiers.env.percent = Percent::ZERO;
-                this.trouble = Some(HANGS.to_owned());
-                Disk::Unread(path, later)
-            }
-            Looked::Failed => {
-                tiers.env.percent = this.take_in(Err("the reader has failed".to_owned()));
-                Disk::At(path)
+        tiers.env.percent = Percent::ZERO;
+        this.trouble = Some(HANGS.to_owned());
+        let looking = Looking::begin("plan.json in CROSSFADE_STATE_DIR", move || load(&file));
+        this.disk = Disk::Looking(path, looking);
+        this
+    }
+
+    /// Puts the book's share in the environment's place, if it is there in time.
+    pub(super) fn recall(&mut self, tiers: &mut Tiers) {
+        let (path, looking) = match std::mem::replace(&mut self.disk, Disk::None(NO_PLACE)) {
+            Disk::Looking(path, looking) => (path, looking),
+            other => {
+                self.disk = other;
+                return;
             }
         };
-        this
+        let loaded = match looking.finish() {
+            Looked::InTime(loaded) => loaded,
+            Looked::Failed => Err("the reader has failed".to_owned()),
+            Looked::Late(later) => {
+                self.disk = Disk::Unread(path, later);
+                return;
+            }
+        };
+        self.disk = Disk::At(path);
+        tiers.env.percent = self.take_in(loaded);
+    }
+
+    /// Whether there is a place for a book.
+    pub(super) const fn has_place(&self) -> bool {
+        !matches!(self.disk, Disk::None(_))
     }
 
     /// The share that follows from what was read.
@@ -153,7 +170,7 @@ impl Local {
     const fn home(&self) -> Home {
         match self.disk {
             Disk::None(why) => Home::Nowhere(why),
-            Disk::Unread(..) | Disk::At(_) => Home::StateDir,
+            Disk::Looking(..) | Disk::Unread(..) | Disk::At(_) => Home::StateDir,
         }
     }
 
@@ -203,7 +220,7 @@ impl Local {
     ) -> Result<Option<Percent>, Undone> {
         match self.disk {
             Disk::None(why) => return Err(Undone::Refused(why.to_owned())),
-            Disk::Unread(..) => return Err(Undone::Away(HANGS.to_owned())),
+            Disk::Looking(..) | Disk::Unread(..) => return Err(Undone::Away(HANGS.to_owned())),
             Disk::At(_) => {}
         }
         let above = [("supabase", &tiers.supabase), ("file", &tiers.file)];

@@ -37,6 +37,13 @@ fn tiers(env: &str) -> Tiers {
     Tiers { env: Flags { percent: percent(env), ..Flags::default() }, ..Tiers::default() }
 }
 
+/// Opened, and what the disk has kept taken over.
+fn opened(state: Option<&Path>, pods: u32, tiers: &mut Tiers) -> Local {
+    let mut local = Local::open(state, pods, tiers);
+    local.recall(tiers);
+    local
+}
+
 fn start() -> PlanWord {
     let text = r#"{"schema":1,"name":"p","steps":[{"percent":"10","bake_seconds":60},{"percent":"50","bake_seconds":60}]}"#;
     PlanWord::Start(Some(Box::new(Plan::parse(text.as_bytes()).unwrap())))
@@ -52,7 +59,7 @@ fn the_share_that_was_left_holds_after_a_restart_and_a_new_variable_is_a_persons
     let folder = Folder::new("restart");
     let open = |env: &str| {
         let mut tiers = tiers(env);
-        (Local::open(Some(&folder.0), 1, &mut tiers), tiers)
+        (opened(Some(&folder.0), 1, &mut tiers), tiers)
     };
     let (mut local, mut own) = open("2");
     assert_eq!((own.env.percent, local.home()), (percent("2"), Home::StateDir), "there is no plan yet");
@@ -86,7 +93,7 @@ fn the_share_that_was_left_holds_after_a_restart_and_a_new_variable_is_a_persons
 fn a_pods_own_trip_pauses_it_and_a_done_plan_keeps_its_share() {
     let folder = Folder::new("trip");
     let mut own = tiers("0");
-    let mut local = Local::open(Some(&folder.0), 1, &mut own);
+    let mut local = opened(Some(&folder.0), 1, &mut own);
     own.env.percent = local.obey(&start(), Some("none"), &own).unwrap().unwrap();
     local.watch(&(GOOD, true), &own);
     assert_eq!(phase(&local), (0, Phase::Paused(Why::FleetTrip)));
@@ -95,7 +102,7 @@ fn a_pods_own_trip_pauses_it_and_a_done_plan_keeps_its_share() {
     local.obey(&PlanWord::Say(Command::Promote), None, &own).unwrap();
     assert_eq!(phase(&local), (1, Phase::Done));
     let mut again = tiers("0");
-    Local::open(Some(&folder.0), 1, &mut again);
+    opened(Some(&folder.0), 1, &mut again);
     assert_eq!(again.env.percent, percent("50"), "nobody falls back at a restart");
     let said = |tripped_ms| Said { tripped_ms, ..Said::default() };
     assert_eq!([Some(59_999), Some(60_000), None].map(|ms| gathered(&said(ms)).1), [true, false, false]);
@@ -109,11 +116,11 @@ fn what_cannot_be_kept_is_refused_with_what_is_missing() {
         Err(Undone::Refused(why)) => why,
         other => format!("{other:?}"),
     };
-    assert!(refused(&mut Local::open(None, 1, &mut own), &own).contains("CROSSFADE_STATE_DIR"));
-    let mut several = Local::open(Some(&folder.0), 2, &mut own);
+    assert!(refused(&mut opened(None, 1, &mut own), &own).contains("CROSSFADE_STATE_DIR"));
+    let mut several = opened(Some(&folder.0), 2, &mut own);
     assert!(refused(&mut several, &own).contains("CROSSFADE_REDIS_URL"));
     assert_eq!(several.home(), Home::Nowhere(SEVERAL));
-    let mut local = Local::open(Some(&folder.0), 1, &mut own);
+    let mut local = opened(Some(&folder.0), 1, &mut own);
     let above = Tiers { file: Slot::Silent, ..own.clone() };
     assert!(refused(&mut local, &above).contains("\"file\" decides"));
     assert_eq!(
@@ -128,7 +135,7 @@ fn what_cannot_be_kept_is_refused_with_what_is_missing() {
     assert!(local.book.is_none() && local.trouble.is_some());
     // Garbage: nobody knows which step held.
     std::fs::write(folder.0.join("plan.json"), "{\"form\":1,").unwrap();
-    let mut local = Local::open(Some(&folder.0), 1, &mut own);
+    let mut local = opened(Some(&folder.0), 1, &mut own);
     assert_eq!((own.env.percent, local.trouble.as_deref()), (Percent::ZERO, Some(GARBAGE)));
     std::fs::remove_dir(folder.0.join("plan.json.new")).unwrap();
     assert_eq!(local.obey(&start(), None, &own), Ok(Some(percent("10"))), "a person sets one");
@@ -187,7 +194,7 @@ impl Pod {
 #[tokio::test]
 async fn a_disk_that_answers_late_gives_the_share_then_and_says_so_meanwhile() {
     let mut own = tiers("25");
-    let mut local = Local::open(None, 1, &mut own);
+    let mut local = opened(None, 1, &mut own);
     let (answers, later) = std::sync::mpsc::sync_channel(1);
     // As `open` leaves it when nothing came in time.
     own.env.percent = Percent::ZERO;
@@ -212,7 +219,7 @@ async fn a_disk_that_answers_late_gives_the_share_then_and_says_so_meanwhile() {
 async fn ending_the_plan_works_on_a_dead_disk_too() {
     let folder = Folder::new("dead");
     let mut own = tiers("0");
-    let local = Local::open(Some(&folder.0), 1, &mut own);
+    let local = opened(Some(&folder.0), 1, &mut own);
     let pod = pod(local, own);
     pod.say(start()).await.unwrap();
     assert_eq!((pod.share(), pod.standing.borrow().settings.tier), (percent("10"), Tier::Env));

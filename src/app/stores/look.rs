@@ -39,7 +39,7 @@ impl Eyes {
         let view = *self.view.borrow();
         let side = self.figures.snapshot();
         let tripped = view.own_trip.map(|at| now.saturating_duration_since(at).as_millis());
-        let closed = matches!(view.state, crate::breaker::State::Closed { .. });
+        let closed = view.admission.is_closed();
         // While somebody's hand is on the switch nobody is on Realtime, and nothing is learnt about this share.
         let off = self.standing.borrow().tiers.emergency_off;
         Said {

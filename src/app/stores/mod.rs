@@ -14,7 +14,11 @@
 //!
 //! **Plan.** Its driver is a thread, too: with Redis for all pods ([`driver`]), without it for a single pod ([`local`]).
 //!
-//! **Limits.** What was saved is waited for 2 s at the start, then the tier is silent. A document has at most 256 KiB. A saved value keeps its age: it is shown as old as it is.
+//! **Start.** Clients are served before any disk has answered: their sessions are legacy, and follow when it is known
+//! what was kept ([`Stores::recall`]), as after any other change.
+//!
+//! **Limits.** What was saved is waited for 2 s at the start, then the tier is silent until the store or the disk speaks.
+//! A document has at most 256 KiB. A saved value keeps its age: it is shown as old as it is.
 
 pub(crate) mod desk;
 pub(crate) mod driver;
@@ -34,7 +38,8 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-use super::flags::FlagWord;
+use super::flags::{FlagBook, FlagWord};
+use super::on_time::on_time;
 use super::ops::Word;
 use super::{SettingError, StartError, runtime, tuning};
 use crate::config::Config;
@@ -49,7 +54,7 @@ const PLAN_WORDS_MAX: usize = 16;
 /// Most bytes of a document that are read from anywhere.
 const READ_MAX: u64 = 256 * 1024 + 1;
 
-/// Stores that are opened but not yet running: what they had saved is in the tiers already.
+/// Stores that are opened but not yet running.
 pub(crate) struct Stores {
     file: Option<(Desk, PathBuf)>,
     redis: Option<(Desk, redis::Place)>,
@@ -64,8 +69,7 @@ pub(crate) struct Stores {
 }
 
 impl Stores {
-    /// Opens what is configured and fills in what is known before anything was asked. The file is read here, so
-    /// that the first session is decided by it.
+    /// Opens what is configured, all of it silent, and begins to read what was kept: no disk is waited for.
     ///
     /// # Errors
     /// A tuning file that asks for what cannot be had.
@@ -79,17 +83,14 @@ impl Stores {
         let desk = |tier, order| Desk::open(tier, order, identity.hasher.clone(), state.clone());
         let mut figures = Vec::new();
         let file = own.flags_file.clone().map(|path| {
-            let (mut desk, saved) = desk(Tier::File, Order::Content);
-            tiers.file = match desk.judge(None, file::read(&path)) {
-                Some(FlagWord::Store(_, slot)) => slot,
-                _ => saved,
-            };
+            let desk = desk(Tier::File, Order::Content);
+            tiers.file = Slot::Silent;
             figures.push(desk.figures());
             (desk, path)
         });
         let redis = own.redis_url.as_ref().map(|url| {
-            let (desk, saved) = desk(Tier::Redis, Order::Version);
-            tiers.redis = saved;
+            let desk = desk(Tier::Redis, Order::Version);
+            tiers.redis = Slot::Silent;
             figures.push(desk.figures());
             let place = redis::Place {
                 url: url.secret.clone(),
@@ -99,18 +100,11 @@ impl Stores {
             (desk, place)
         });
         let table = table_place(config)?.map(|place| {
-            let (desk, saved) = desk(Tier::Supabase, Order::Version);
-            tiers.supabase = saved;
+            let desk = desk(Tier::Supabase, Order::Version);
+            tiers.supabase = Slot::Silent;
             figures.push(desk.figures());
             (desk, place)
         });
-        let stores =
-            [(Tier::Redis, &tiers.redis), (Tier::Supabase, &tiers.supabase), (Tier::File, &tiers.file)];
-        for (tier, slot) in stores {
-            if matches!(slot, Slot::Silent) {
-                tracing::warn!(tier = tier.as_str(), "no flags yet and none saved: nobody is on Realtime");
-            }
-        }
         let pod = format!("{}-{:08x}", config.service.pod, super::seed() & 0xFFFF_FFFF);
         let pods_min = config.supabase.as_ref().map_or(1, |supabase| supabase.pods.max(1));
         let local = redis.is_none().then(|| local::Local::open(state.as_deref(), pods_min, tiers));
@@ -118,6 +112,39 @@ impl Stores {
         let first = local.as_ref().map_or_else(FleetView::unheard, |local| local.view(None));
         let fleet = watch::Sender::new(first);
         Ok(Self { file, redis, table, local, plan, figures, pod, pods_min, fleet })
+    }
+
+    /// Takes over what was kept; clients are served already. What is late comes by the stores' own threads.
+    pub(crate) fn recall(&mut self, flags: &FlagBook) {
+        let mut tiers = flags.standing().tiers.clone();
+        if let Some((desk, _)) = &mut self.redis {
+            tiers.redis = desk.recall();
+        }
+        if let Some((desk, _)) = &mut self.table {
+            tiers.supabase = desk.recall();
+        }
+        if let Some((desk, path)) = &mut self.file {
+            let (saved, path) = (desk.recall(), path.clone());
+            let read = on_time("CROSSFADE_FLAGS_FILE", move || file::read(&path));
+            tiers.file = match read.and_then(|said| desk.judge(None, said)) {
+                Some(FlagWord::Store(_, slot)) => slot,
+                _ => saved,
+            };
+        }
+        if let Some(local) = &mut self.local {
+            local.recall(&mut tiers);
+            self.fleet.send_replace(local.view(None));
+        }
+        let stores =
+            [(Tier::Redis, &tiers.redis), (Tier::Supabase, &tiers.supabase), (Tier::File, &tiers.file)];
+        for (tier, slot) in stores {
+            if matches!(slot, Slot::Silent) {
+                tracing::warn!(tier = tier.as_str(), "no flags yet and none saved: nobody is on Realtime");
+            }
+        }
+        if !self.figures.is_empty() || self.local.as_ref().is_some_and(local::Local::has_place) {
+            flags.recalled(tiers);
+        }
     }
 
     /// Where a person's words go: to the ops thread, and to the plan's driver.

@@ -64,6 +64,34 @@ fn forced_closed_over_an_open_breaker_gives_way_to_it_on_release() {
 }
 
 #[test]
+fn forced_closed_counts_as_closed_unless_the_machine_has_a_reason() {
+    let closed = |world: &World| world.breaker.admits(world.now).is_closed();
+    for force in [Force::Closed, Force::ObserveOnly] {
+        let mut world = World::new(Config::default());
+        assert!(!closed(&world), "half-open at the start, and nobody has spoken");
+        world.breaker.force(force, world.now);
+        assert_eq!(world.phase(), Phase::HalfOpen, "the machine finds out for itself what holds on release");
+        assert!(closed(&world), "a drill is allowed and the gate passes: users are on Realtime");
+        world.breaker.force(Force::Release, world.now);
+        assert!(!closed(&world), "nothing was proven");
+        // Probes that prove it meanwhile are not lost.
+        world.breaker.force(force, world.now);
+        world.probe_until_closed();
+        world.breaker.force(Force::Release, world.now);
+        assert!(closed(&world));
+        // What has tripped before is a reason against drills and steps, whatever a person says.
+        world.outage();
+        world.breaker.force(force, world.now);
+        assert_eq!((world.share(), world.phase()), (1_000, Phase::Open));
+        assert!(!closed(&world));
+    }
+    let mut world = World::closed(Config::default());
+    assert!(closed(&world));
+    world.breaker.force(Force::Open, world.now);
+    assert!(!closed(&world));
+}
+
+#[test]
 fn observe_only_reports_once_per_cool_down_and_never_opens() {
     let mut world = World::closed(Config { error_window: MINUTE * 60, ..Config::default() });
     world.breaker.force(Force::ObserveOnly, world.now);

@@ -250,7 +250,8 @@ pub struct Mirror {
 /// See [`Status::latency`].
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Latency {
-    /// Of the service's own leg; null while nobody measures it.
+    /// Of the legacy leg, inside this process alone: from reading what has come to its peer's socket having taken it, as
+    /// `crossfade_overhead_seconds` samples it. No network and no service is in it. Null without a sample in the last minute.
     pub legacy: Option<Quantiles>,
     /// From the publish to the read-back; null without a sample in the last minute.
     pub realtime: Option<Quantiles>,

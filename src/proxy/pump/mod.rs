@@ -11,6 +11,11 @@
 //!
 //! **Ends.** FIN is carried over after all bytes before it; reset is carried over as reset, after what can still
 //! be delivered was written; under TLS an end without close_notify stays one. When a side can no longer be written to, the other direction is still drained.
+//!
+//! **A close of ours** may stand between two frames only. While it waits, no more is read than the frame in progress
+//! has left, so that the place is met however the service writes.
+
+mod turn;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -23,8 +28,8 @@ use bytes::Bytes;
 
 use super::cell::{Order, SessionCell};
 use super::leg::{
-    Closing, FULL_HOLD_OFF, Leg, ROUNDS_MAX, end_before_close, ended, guarded, poll_chunk, poll_end,
-    poll_flush, turned, write_on,
+    Closing, FULL_HOLD_OFF, Leg, ROUNDS_MAX, as_far_as_the_frame, end_before_close, guarded, poll_chunk,
+    poll_end, poll_flush, write_on,
 };
 use super::taps::DirectionTap;
 use super::tunnel::{EndCause, Ended};
@@ -32,7 +37,6 @@ use super::windows::Share;
 use super::worker::Worker;
 use super::{Io, Lane};
 use crate::hot::{Fallback, Relay, Source, WindowEvent};
-use crate::session::Direction;
 use crate::ws::Boundary;
 
 /// The session's task.
@@ -210,7 +214,8 @@ impl Tunnel {
             }
             return poll_end(client, leg, cx);
         }
-        let read = ready!(poll_chunk(upstream, leg, cx, scratch));
+        let room = as_far_as_the_frame(self.closing, &leg.tap, scratch);
+        let read = ready!(poll_chunk(upstream, leg, cx, room));
         let now = self.worker.now();
         let chunk = match read {
             Ok(n) => scratch.get(..n).unwrap_or(&[]),
@@ -290,41 +295,6 @@ impl Tunnel {
             self.cell.told(code);
         }
     }
-
-    /// Whether it is over, and how the sockets must end.
-    fn finish(&mut self, cx: &mut Context<'_>) -> Option<Ended> {
-        let cause = if let Some(cause) = self.reset {
-            // What the service said before it broke is still written, as far as the client takes it now.
-            if cause == EndCause::UpstreamReset
-                && let Some(client) = self.client.as_mut()
-                && poll_flush(client, &mut self.down, cx).is_pending()
-            {
-                return None;
-            }
-            cause
-        } else if self.down.dead && self.up.eof {
-            EndCause::ClientReset
-        } else if self.up.dead && self.down.eof && self.down.outbox.is_empty() {
-            EndCause::UpstreamReset
-        } else if self.closing == Closing::BothTold && self.up.is_flushed() && self.down.is_flushed() {
-            if !(self.up.eof || self.down.eof) {
-                return None;
-            }
-            EndCause::Drained
-        } else if self.up.is_done() && self.down.is_done() {
-            if self.closing == Closing::No { EndCause::Finished } else { EndCause::Drained }
-        } else {
-            return None;
-        };
-        for mut io in [self.client.take(), self.upstream.take()].into_iter().flatten() {
-            match cause {
-                EndCause::ClientReset | EndCause::UpstreamReset => io.reset(),
-                EndCause::Drained => io.farewell(cx),
-                _ => {}
-            }
-        }
-        Some(ended([&self.up, &self.down], &self.cell, cause))
-    }
 }
 
 impl Future for Tunnel {
@@ -357,42 +327,5 @@ impl Future for Tunnel {
             cx.waker().wake_by_ref();
         }
         Poll::Pending
-    }
-}
-
-impl Tunnel {
-    /// The end of a turn that began then, and perhaps of the session.
-    fn turn_over(&mut self, cx: &mut Context<'_>, began: Instant) -> Option<Ended> {
-        let timed = self.cell.lane() == Lane::Legacy && (self.up.has_moved() || self.down.has_moved());
-        self.account();
-        let ended = self.finish(cx);
-        turned([&mut self.up, &mut self.down], (timed, ended.is_some()), &self.worker, began);
-        ended
-    }
-
-    /// Before the task sleeps: counts what has passed, and asks the worker to look after the clocks while
-    /// messages wait.
-    fn account(&mut self) {
-        for (dir, leg) in [(Direction::Up, &mut self.up), (Direction::Down, &mut self.down)] {
-            let total = (leg.bytes, leg.tap.messages);
-            if total != leg.counted {
-                self.worker.sessions().count(&self.cell, dir, leg.counted, total);
-                leg.counted = total;
-            }
-        }
-        self.cell.heard_close(self.up.tap.closed(), self.down.tap.closed());
-        let held = self.cell.relay.borrow().as_ref().map_or(0, |relay| relay.held_bytes());
-        if self.share.set(held) && self.cell.lane() == Lane::Hot {
-            self.cell.hold_off(self.worker.now() + FULL_HOLD_OFF);
-            self.cell.order(Order::ToLegacy(Fallback::WindowFull));
-        }
-        if let Some(relay) = self.cell.relay.borrow_mut().as_mut() {
-            if relay.is_waiting() {
-                self.worker.sessions().watch(&self.cell);
-            } else {
-                // The tick may have come between the release and this poll, and does not look here again.
-                self.worker.sessions().add_up(&relay.take_stats());
-            }
-        }
     }
 }
