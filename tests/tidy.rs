@@ -84,6 +84,7 @@ const KNOWS: &[(&str, &[&str])] = &[
     ("emulator", &[]),
     ("hot", &["ws"]),
     ("drill", &[]),
+    ("notice", &[]),
     ("incident", &["breaker"]),
     ("inject", &["config", "proxy"]),
     ("tap", &["ws", "hot"]),

@@ -111,6 +111,8 @@ pub struct Snapshot {
     pub tiers: super::Tiers,
     /// The flight recorder and the drills.
     pub trips: super::TripReadings,
+    /// Notices by what became of them; empty where there are none.
+    pub notices: Vec<(&'static str, u64)>,
     /// The rollout besides its stores.
     pub rollout: super::RolloutReadings,
 }
@@ -190,6 +192,7 @@ pub(super) fn families() -> impl Iterator<Item = &'static Family> {
         .chain(&super::process::FAMILIES)
         .chain(&super::flags::FAMILIES)
         .chain(&super::trips::FAMILIES)
+        .chain(&super::notices::FAMILIES)
         .chain(&super::rollout::FAMILIES)
 }
 

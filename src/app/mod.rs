@@ -39,6 +39,7 @@ pub(crate) mod flags;
 mod life;
 mod line;
 pub(crate) mod memory;
+pub(crate) mod notices;
 mod on_time;
 mod open;
 pub(crate) mod ops;
@@ -117,6 +118,7 @@ pub struct Eyes {
     records: Arc<records::Records>,
     began: Epoch,
     rollout: Arc<adoption::RolloutFigures>,
+    notices: Arc<notices::Figures>,
 }
 
 /// A running process.
@@ -268,6 +270,7 @@ impl App {
             records: records::start(config.ops.state_dir.as_deref()).map_err(StartError::Thread)?,
             reachable: Arc::default(),
             cold: parts.cold.as_ref().map(|cold| Arc::clone(&cold.figures)),
+            notices: Arc::default(),
             rollout: Arc::clone(&parts.decider.figures),
         };
         let ((words, heard), (ask, asked)) = (parts.words, parts.probes);

@@ -195,6 +195,7 @@ impl Eyes {
             quota: self.mirrors.then(|| quota(&status.quota)),
             tiers: self.tiers(now),
             trips: self.trips(now),
+            notices: self.notices.read(),
             rollout: self.rollout.readings(&self.shared.sessions),
             spool: self.spool(),
             matching: self.proofs().map(|proofs| {

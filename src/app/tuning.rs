@@ -10,6 +10,7 @@ use super::parity;
 use crate::breaker;
 use crate::config::Config;
 use crate::drill::{PERMILLE_MAX, Rules};
+use crate::notice;
 use crate::realtime::url::Endpoint;
 use crate::validator::noise::{Noise, Rule};
 
@@ -29,6 +30,7 @@ struct File {
     drill: Drill,
     flags: Flags,
     mirror: super::shares::Text,
+    notices: Option<notice::Section>,
     parity: Option<parity::Section>,
     rollout: super::open::Text,
     table: Table,
@@ -56,6 +58,8 @@ pub(super) struct Fine {
     pub parity: Option<parity::Settings>,
     /// What open sessions do when the rollout changes.
     pub rollout: super::open::Rollout,
+    /// Who is told what.
+    pub notices: Option<notice::Settings>,
     /// What is mirrored.
     pub shares: super::shares::Shares,
 }
@@ -141,8 +145,11 @@ pub(super) fn problem(path: &Path, config: Option<&Config>) -> Option<String> {
         Ok(fine) => fine,
         Err(why) => return Some(why),
     };
-    let bare = config.is_some_and(|config| fine.flags_table && !has_tables(config));
-    bare.then(|| format!("{}: {NO_TABLES}", path.display()))
+    if config.is_some_and(|config| fine.flags_table && !has_tables(config)) {
+        return Some(format!("{}: {NO_TABLES}", path.display()));
+    }
+    let files = fine.notices.as_ref().and_then(|settings| super::notices::problem(settings));
+    files.map(|why| format!("{}: {why}", path.display()))
 }
 
 /// What `flags.table` needs.
@@ -169,6 +176,7 @@ fn parse(text: &str) -> Result<Fine, String> {
         table: file.table,
         cold: file.cold,
         flags_table: file.flags.table,
+        notices: file.notices.map(notice::Section::check).transpose()?,
         breaker,
         parity,
         drill: file.drill.checked()?,
