@@ -148,7 +148,7 @@ pub(super) fn problem(path: &Path, config: Option<&Config>) -> Option<String> {
     if config.is_some_and(|config| fine.flags_table && !has_tables(config)) {
         return Some(format!("{}: {NO_TABLES}", path.display()));
     }
-    let files = fine.notices.as_ref().and_then(|settings| super::notices::problem(settings));
+    let files = fine.notices.as_ref().and_then(super::notices::problem);
     files.map(|why| format!("{}: {why}", path.display()))
 }
 
@@ -163,7 +163,9 @@ fn has_tables(config: &Config) -> bool {
 }
 
 fn parse(text: &str) -> Result<Fine, String> {
-    let file: File = toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
+    // What is wrong comes with its line, and the line may have a webhook's URL.
+    let file: File =
+        toml::from_str(text).map_err(|error| notice::without_urls(error.to_string().trim_end()))?;
     let parity = file.parity.map(parity::Section::check).transpose()?;
     let breaker = breaker::tuning::tuned(breaker::Config::default(), &file.breaker)?;
     if file.table.rate == 0 {

@@ -27,7 +27,7 @@ mod words;
 
 pub use link::{Action, Claims, LinkError, NONCE_BYTES, SECRET_BYTES_MIN, Signer};
 pub use outbox::{ATTEMPTS_MAX, Answer, Outbox, WAITING_MAX, Wrong};
-pub use settings::{Links, Place, Section, Settings, TARGETS_MAX, Target};
+pub use settings::{Links, Place, Section, Settings, TARGETS_MAX, Target, without_urls};
 pub use teller::{Heard, Teller, Told};
 pub use template::{Format, Template};
 pub use used::{BurnError, USED_MAX, Used};
@@ -56,15 +56,8 @@ pub enum Subject {
 
 impl Subject {
     /// All of them.
-    pub const ALL: [Self; 7] = [
-        Self::Breaker,
-        Self::Plan,
-        Self::Gates,
-        Self::Emergency,
-        Self::Match,
-        Self::Drill,
-        Self::Parity,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::Breaker, Self::Plan, Self::Gates, Self::Emergency, Self::Match, Self::Drill, Self::Parity];
 
     /// The word in keys.
     #[must_use]

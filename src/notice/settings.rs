@@ -153,9 +153,8 @@ impl TargetText {
         let name = self.name;
         let word = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         if name.is_empty() || name.len() > 40 || !name.chars().all(word) {
-            return Err(
-                "notices.targets: a name has 1 to 40 letters, digits, - or _, for example \"team\"".to_owned()
-            );
+            return Err("notices.targets: a name has 1 to 40 letters, digits, - or _, for example \"team\""
+                .to_owned());
         }
         let at = |why: String| format!("notices.targets {name:?}: {why}");
         let place = match (self.url, self.url_file) {
@@ -205,6 +204,19 @@ impl LinksText {
     }
 }
 
+/// A text without what follows the scheme of a URL in it: a webhook's URL is a secret.
+#[must_use]
+pub fn without_urls(text: &str) -> String {
+    let mut pieces = text.split("://");
+    let mut out = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let end = |c: char| c.is_whitespace() || c == '"' || c == '\'';
+        out.push_str("://***");
+        out.push_str(piece.find(end).and_then(|at| piece.get(at..)).unwrap_or_default());
+    }
+    out
+}
+
 /// `https`, or `http` to an address nearby where that was allowed.
 fn reachable(url: &str, plain_http: bool) -> Result<(), String> {
     let url = Url::parse(url.trim()).map_err(|_| "its URL is none".to_owned())?;
@@ -218,7 +230,8 @@ fn reachable(url: &str, plain_http: bool) -> Result<(), String> {
         }
         "http" if is_near(&url) => Ok(()),
         "http" => {
-            Err("its URL is http to an address that is neither loopback nor in the cluster; use https".to_owned())
+            Err("its URL is http to an address that is neither loopback nor in the cluster; use https"
+                .to_owned())
         }
         _ => Err("its URL is neither https nor http".to_owned()),
     }

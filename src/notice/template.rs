@@ -192,7 +192,8 @@ fn discord(notice: &Notice) -> Value {
 }
 
 fn teams(notice: &Notice) -> Value {
-    let block = |text: &str, weight| json!({ "type": "TextBlock", "text": text, "weight": weight, "wrap": true });
+    let block =
+        |text: &str, weight| json!({ "type": "TextBlock", "text": text, "weight": weight, "wrap": true });
     let actions: Vec<_> = links(notice)
         .map(|(name, url)| json!({ "type": "Action.OpenUrl", "title": name, "url": url }))
         .collect();

@@ -156,7 +156,10 @@ fn every_shape_is_json_whatever_a_name_contains() {
     let notice = example();
     let own = Template::parse("{\"a\":[{\"b\":\"{{plan}} {{ step }}/{{steps}}\"}],\"n\":1}").unwrap();
     let body: serde_json::Value = serde_json::from_str(&Format::Own(own).body(&notice)).unwrap();
-    assert_eq!(body["a"][0]["b"], "a \"plan\" {{pod}} <!channel> & more 2/3", "a value is not looked at again");
+    assert_eq!(
+        body["a"][0]["b"], "a \"plan\" {{pod}} <!channel> & more 2/3",
+        "a value is not looked at again"
+    );
     let read = |name: &str| -> serde_json::Value {
         serde_json::from_str(&Format::named(name).unwrap().body(&notice)).unwrap()
     };
@@ -168,7 +171,10 @@ fn every_shape_is_json_whatever_a_name_contains() {
     assert_eq!(discord["allowed_mentions"]["parse"], serde_json::json!([]));
     let card = &read("teams")["attachments"][0]["content"];
     assert_eq!(card["actions"][1]["url"], "https://c.example/links/2");
-    assert_eq!((card["type"].as_str(), card["body"][0]["weight"].as_str()), (Some("AdaptiveCard"), Some("bolder")));
+    assert_eq!(
+        (card["type"].as_str(), card["body"][0]["weight"].as_str()),
+        (Some("AdaptiveCard"), Some("bolder"))
+    );
     let own = read("json");
     assert_eq!((own["v"].as_u64(), own["state"].as_str()), (Some(1), Some("plan_waiting")));
     assert!(Format::named("slak").unwrap_err().contains("slack, discord"));
@@ -238,11 +244,8 @@ fn a_notice_is_tried_a_few_times_and_as_late_as_is_asked_for() {
         at = outbox.poll_timeout().unwrap_or(at);
         assert_eq!(outbox.poll_transmit(at).as_deref(), Some("one"), "{attempt}");
         assert_eq!(outbox.poll_transmit(at), None, "one at a time");
-        let answer = if attempt == 1 {
-            Answer::Status(429, Some(Duration::from_secs(60)))
-        } else {
-            Answer::Nothing
-        };
+        let answer =
+            if attempt == 1 { Answer::Status(429, Some(Duration::from_secs(60))) } else { Answer::Nothing };
         told.extend(outbox.handle_answer(answer, at));
         if attempt == 1 {
             assert_eq!(outbox.poll_timeout(), Some(at + Duration::from_secs(60)), "Retry-After");
@@ -272,6 +275,13 @@ fn the_oldest_gives_way_and_what_is_left_is_counted() {
     assert_eq!(outbox.counts(), [1, 0, 2 + WAITING_MAX as u64 - 1]);
 }
 
+#[test]
+fn a_line_that_is_shown_loses_its_urls() {
+    let shown = "2 | urll = \"https://chat.example/SECRET?a=b\" # x\n";
+    assert_eq!(without_urls(shown), "2 | urll = \"https://***\" # x\n");
+    assert_eq!(without_urls("none"), "none");
+}
+
 fn section(text: &str) -> Result<Settings, String> {
     toml::from_str::<Section>(text).map_err(|error| error.to_string())?.check()
 }
@@ -298,7 +308,8 @@ fn the_section_says_what_is_wrong_and_never_quotes_a_url() {
         assert!(error.contains(word), "{text}: {error}");
         assert!(!error.contains("SECRET"), "{error}");
     }
-    let links = |rest: &str| format!("{}\n[links]\nsecret_file = \"/x\"\n{rest}", target("url_file = \"/x\""));
+    let links =
+        |rest: &str| format!("{}\n[links]\nsecret_file = \"/x\"\n{rest}", target("url_file = \"/x\""));
     for (rest, word) in [
         ("base_url = \"http://crossfade.example\"", "base_url"),
         ("base_url = \"https://crossfade.example?a=b\"", "query"),
@@ -309,9 +320,14 @@ fn the_section_says_what_is_wrong_and_never_quotes_a_url() {
     }
     let good = section(&links("base_url = \"https://crossfade.example:8443/ops/\"")).unwrap();
     let own = good.links.unwrap();
-    assert_eq!((own.base_url.as_str(), own.host.as_str()), ("https://crossfade.example:8443/ops", "crossfade.example:8443"));
+    assert_eq!(
+        (own.base_url.as_str(), own.host.as_str()),
+        ("https://crossfade.example:8443/ops", "crossfade.example:8443")
+    );
     assert!(!good.states.contains(&Kind::BreakerHalfOpen) && good.states.contains(&Kind::BreakerOpen));
-    for near in ["http://127.0.0.1:9", "http://[::1]:9", "http://10.1.2.3", "http://hooks", "http://hooks.chat.svc"] {
+    for near in
+        ["http://127.0.0.1:9", "http://[::1]:9", "http://10.1.2.3", "http://hooks", "http://hooks.chat.svc"]
+    {
         let text = target(&format!("url = \"{near}\"\nplain_http = true"));
         assert!(section(&text).is_ok(), "{near}");
     }

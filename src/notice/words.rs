@@ -92,7 +92,8 @@ fn text(kind: Kind, facts: &Facts) -> String {
         Kind::MatchBack => "The match figure is above its gate again.".to_owned(),
         Kind::DrillBad => format!("Drill {why}."),
         Kind::OverDelivery => {
-            "Realtime lets a user read a topic that the service does not send them: look at the policies.".to_owned()
+            "Realtime lets a user read a topic that the service does not send them: look at the policies."
+                .to_owned()
         }
     }
 }

@@ -161,7 +161,8 @@ impl Changes {
         if let Some(found) = kept.iter().find(|kept| kept.key == key) {
             if found.asked != same {
                 let message = "this `Idempotency-Key` was used for another change; make a new one";
-                return Err(Problem::conflict("idempotency_key_reused", message));
+                let status = StatusCode::UNPROCESSABLE_ENTITY;
+                return Err(Problem::new(status, "idempotency_key_reused", message));
             }
             let under_way = || Problem::conflict("under_way", "the same change is under way; ask again");
             return found.answer.clone().map(Some).ok_or_else(under_way);

@@ -266,8 +266,7 @@ impl Herald {
         let facts = scene.facts(seen, &self.names.0, &self.names.1);
         let mut notice = notice::notice(state.kind, facts, links::unix_secs() * 1_000);
         if let Some(links) = &self.links {
-            let url =
-                |way: Option<(notice::Action, &str)>| way.map(|(action, of)| links.make(action, of));
+            let url = |way: Option<(notice::Action, &str)>| way.map(|(action, of)| links.make(action, of));
             notice.promote_url = url(scene.promote(state.kind));
             notice.rollback_url = url(scene.rollback(state.kind));
         }

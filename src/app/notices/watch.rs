@@ -39,9 +39,11 @@ impl Scene {
         let hands: Vec<_> = standing.hands.iter().map(|hand| hand.as_str().to_owned()).collect();
         let switch = if hands.is_empty() { Kind::EmergencyOff } else { Kind::EmergencyOn };
         let drill = eyes.records.last_drill().filter(|drill| drill.outcome.is_failure());
-        let failed = drill.iter().map(|drill| format!("{} ended as {}", drill.number, drill.outcome.as_str()));
+        let failed =
+            drill.iter().map(|drill| format!("{} ended as {}", drill.number, drill.outcome.as_str()));
         let failed: Vec<_> = failed.collect();
-        let drill = drill.and_then(|drill| told(Kind::DrillBad, &format!("{} {}", drill.number, drill.at_ms)));
+        let drill =
+            drill.and_then(|drill| told(Kind::DrillBad, &format!("{} {}", drill.number, drill.at_ms)));
         let over = eyes.parity(now).is_some_and(|parity| {
             parity.checks.iter().any(|(verdict, checks)| *verdict == "over" && *checks > 0)
         });
