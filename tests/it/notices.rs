@@ -84,7 +84,8 @@ impl Folder {
         std::fs::create_dir_all(&path).unwrap();
         let this = Self(path);
         std::fs::write(this.path("secret"), LINK_SECRET).unwrap();
-        let mut text = "[notices]\nsettle = \"100ms\"\n".to_owned();
+        let mut text =
+            "[breaker]\nprobes = 3\nprobe_interval = \"100ms\"\n[notices]\nsettle = \"100ms\"\n".to_owned();
         for (at, hook) in hooks.iter().enumerate() {
             let file = this.path(&format!("url{at}"));
             std::fs::write(&file, format!("http://{hook}{SECRET_PATH}?sig=x\n")).unwrap();
@@ -102,6 +103,15 @@ impl Folder {
 
     fn path(&self, name: &str) -> String {
         self.0.join(name).to_str().unwrap().to_owned()
+    }
+
+    /// Waits until this state is on the disk as the one that holds.
+    async fn keeps(&self, state: &str) {
+        let kept = self.path("state/notices.json");
+        until(&format!("{state} is kept"), async || {
+            std::fs::read_to_string(&kept).unwrap_or_default().contains(state).then_some(())
+        })
+        .await;
     }
 
     fn pod(&self, emulator: &Emulator, more: &[(&str, &str)]) -> Proxy {
@@ -201,6 +211,8 @@ async fn a_trip_is_told_once_and_its_link_rolls_back_once() {
     let again = hook.told(2).await["rollback_url"].as_str().unwrap().to_owned();
     first.until_value("crossfade_notices_total{outcome=\"delivered\"}", 3.0).await;
     keeps_secrets(&first, &[&url, &again]);
+    // It is written down after it was told: a kill in between would tell it again.
+    folder.keeps("breaker_open").await;
     first.process.signal("KILL");
     drop(first);
 
@@ -266,7 +278,7 @@ async fn a_plan_that_waits_is_let_go_on_by_a_link_and_no_gate_is_overridden() {
     let (status, _, body) = page(&pod, "POST", &promote, HOST).await;
     assert!(status == 409 && body.contains("never overrides"), "{body}");
     assert_eq!(pod.shows("/api/v1/plan").await["phase"], "paused");
-    force(&pod, "forced_closed").await;
+    force(&pod, "auto").await;
     until("the gate passes", async || (pod.shows("/api/v1/plan").await["fail"] == false).then_some(())).await;
 
     let signer = Signer::new(LINK_SECRET.as_bytes(), "feed").unwrap();
@@ -331,6 +343,9 @@ async fn one_pod_tells_for_all_where_there_is_redis() {
     let folders = [Folder::new("fleet0", &[address]), Folder::new("fleet1", &[address])];
     let more = [("CROSSFADE_BREAKER", "forced_closed"), ("CROSSFADE_REDIS_URL", url.as_str())];
     let pods = folders.each_ref().map(|folder| folder.pod(&emulator, &more));
+    for folder in &folders {
+        folder.keeps("breaker_closed").await;
+    }
     for mode in ["forced_open", "forced_closed"] {
         for pod in &pods {
             force(pod, mode).await;

@@ -147,13 +147,8 @@ fn page(reply: &super::Reply) -> Response {
             (status, title, told["says"].as_str().unwrap_or_default(), &told["warnings"], is_ready)
         }
     };
-    let warnings: String = warnings
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .map(paragraph)
-        .collect();
+    let warnings: String =
+        warnings.as_array().into_iter().flatten().filter_map(Value::as_str).map(paragraph).collect();
     let button = if is_ready {
         format!(
             "<form method=\"post\"><button>{title} now</button></form><p><small>Nothing has happened yet. This link works once.</small></p>"

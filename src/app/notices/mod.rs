@@ -41,9 +41,11 @@ const EVERY: Duration = Duration::from_millis(500);
 const REDIS_WITHIN: Duration = Duration::from_secs(1);
 /// How long Redis remembers what was told of a subject.
 const CLAIMED: Duration = Duration::from_secs(24 * 60 * 60);
-/// True for whoever says it first.
+/// True for whoever says it first. What is not said must not look as if it had been: it leaves [`UNSAID`].
 const CLAIM: &str = "if redis.call('GET', KEYS[1]) == ARGV[1] then return 0 end \
-    redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) return 1";
+    redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[2]) return 1";
+/// A state that holds and that nobody was told.
+const UNSAID: &str = "-";
 
 /// What became of notices.
 #[derive(Debug, Default)]
@@ -224,9 +226,9 @@ impl Herald {
         for seen in &scene.seen {
             match self.teller.observe(seen.subject, seen.state.clone(), seen.lasts, now) {
                 None => continue,
-                Some(Heard::Quiet(state)) => drop(self.claim(seen, state.as_ref()).await),
+                Some(Heard::Quiet(state)) => drop(self.claim(seen, state.as_ref(), false).await),
                 Some(Heard::Tell(state)) => {
-                    if self.claim(seen, Some(&state)).await {
+                    if self.claim(seen, Some(&state), true).await {
                         self.tell(&scene, seen, &state);
                     }
                 }
@@ -240,7 +242,7 @@ impl Herald {
     }
 
     /// Whether nobody else has said it. A Redis that is away does not silence anybody.
-    async fn claim(&mut self, seen: &Seen, state: Option<&Told>) -> bool {
+    async fn claim(&mut self, seen: &Seen, state: Option<&Told>, is_said: bool) -> bool {
         let Some((place, connection)) = self.redis.as_mut().filter(|_| seen.subject.is_shared()) else {
             return true;
         };
@@ -252,7 +254,8 @@ impl Herald {
             }
             let mut script = redis::cmd("EVAL");
             let spent = u64::try_from(CLAIMED.as_millis()).unwrap_or(u64::MAX);
-            script.arg(CLAIM).arg(1).arg(key).arg(value).arg(spent);
+            let left = if is_said { value.as_str() } else { UNSAID };
+            script.arg(CLAIM).arg(1).arg(key).arg(&value).arg(spent).arg(left);
             script.query_async::<bool>(connection.as_mut()?).await.ok()
         };
         let answer = tokio::time::timeout(REDIS_WITHIN, asked).await.ok().flatten();

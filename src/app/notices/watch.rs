@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::links::rollout_tag;
 use crate::admin::api::model::Plan;
 use crate::app::Eyes;
+use crate::app::ops::View;
 use crate::breaker::State;
 use crate::notice::{Action, Facts, Kind, Subject, Told};
 
@@ -57,7 +58,8 @@ impl Scene {
                 why: Vec::new(),
             },
         ];
-        seen.extend(eyes.mirrors.then(|| breaker(&eyes.view.borrow().state, settle)));
+        let view = *eyes.view.borrow();
+        seen.extend(eyes.mirrors.then(|| breaker(&view, settle)));
         // Before its store has answered, nothing is known of a plan.
         if eyes.fleet.borrow().trouble.is_none() || plan.phase != "none" {
             seen.push(standing_of(&plan, settle));
@@ -100,8 +102,10 @@ impl Scene {
     }
 }
 
-fn breaker(state: &State, lasts: Duration) -> Seen {
-    let (kind, why) = match state {
+fn breaker(view: &View, lasts: Duration) -> Seen {
+    let (kind, why) = match &view.state {
+        // A person wants Realtime whatever the machine says: nobody is kept on legacy.
+        _ if view.admission.mode.overrides_closed() => (Kind::BreakerClosed, None),
         State::Closed { .. } => (Kind::BreakerClosed, None),
         State::HalfOpen { .. } => (Kind::BreakerHalfOpen, None),
         State::Open { trip, latched: true, .. } => (Kind::BreakerLatched, Some(trip)),
