@@ -37,6 +37,7 @@ pub mod incident;
 pub mod inject;
 pub mod lane;
 pub mod mirror;
+pub mod notice;
 pub mod proxy;
 pub mod realtime;
 pub mod rollout;

@@ -85,6 +85,7 @@ const KNOWS: &[(&str, &[&str])] = &[
     ("hot", &["ws"]),
     ("drill", &[]),
     ("spans", &[]),
+    ("notice", &[]),
     ("incident", &["breaker"]),
     ("inject", &["config", "proxy"]),
     ("tap", &["ws", "hot"]),

@@ -113,6 +113,8 @@ pub struct Snapshot {
     pub trips: super::TripReadings,
     /// Spans by what became of them; empty without `[otlp]`.
     pub otlp_spans: Vec<(&'static str, u64)>,
+    /// Notices by what became of them; empty where there are none.
+    pub notices: Vec<(&'static str, u64)>,
     /// The rollout besides its stores.
     pub rollout: super::RolloutReadings,
 }
@@ -192,6 +194,7 @@ pub(super) fn families() -> impl Iterator<Item = &'static Family> {
         .chain(&super::process::FAMILIES)
         .chain(&super::flags::FAMILIES)
         .chain(&super::trips::FAMILIES)
+        .chain(&super::notices::FAMILIES)
         .chain(&super::rollout::FAMILIES)
 }
 

@@ -28,6 +28,7 @@ mod health;
 mod histogram;
 mod matching;
 mod metrics;
+mod notices;
 mod parity;
 mod process;
 mod published;

@@ -106,6 +106,7 @@ fn rooms() -> Snapshot {
             }),
             ..MatchReadings::default()
         }),
+        notices: vec![("delivered", 1)],
         trips: TripReadings {
             drills: vec![("passed", 2)],
             age_seconds: Some(60.0),

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use tokio::sync::Notify;
 
 use super::console::Console;
-use super::{StartError, Tuning, runtime};
+use super::{StartError, Tuning, notices, runtime};
 use crate::admin;
 use crate::admin::api::{Access, Api, Desk, Token};
 use crate::config::{Config, Credential};
@@ -18,6 +18,7 @@ pub(super) struct Listener {
     stop: Arc<Notify>,
     thread: Option<JoinHandle<()>>,
     pub(super) address: SocketAddr,
+    _notices: Option<notices::Running>,
 }
 
 impl Drop for Listener {
@@ -46,10 +47,14 @@ pub(super) fn start(
     let signal = running.drain_signal();
     let drain = Arc::new(move || signal.advance(Phase::Settling));
     let access = Arc::new(access(config, address));
-    let console = Arc::new(console);
+    let notices = notices::open(config)?;
+    let links = notices.as_ref().and_then(|notices| notices.links.clone());
+    let notices = notices.map(|notices| notices::start(notices, console.eyes())).transpose()?;
+    let host = links.as_ref().map(|links| links.host().to_owned());
+    let console = Arc::new(console.with_links(links));
     let desk = Arc::clone(&console);
     let desk = Desk::new(move |ask| Box::pin(Arc::clone(&desk).answer(ask)));
-    let api = Api::new(Arc::clone(&access), desk);
+    let api = Api::new(Arc::clone(&access), desk).with_links(host.as_deref());
     let pump = api.events.clone().pump(api.desk.clone());
     let router = admin::Control { access, drain }.router().merge(admin::ui::router()).merge(api.router());
     let stop = Arc::new(Notify::new());
@@ -70,7 +75,7 @@ pub(super) fn start(
     let thread =
         std::thread::Builder::new().name("admin".to_owned()).spawn(life).map_err(StartError::Thread)?;
     tracing::info!(listener = "admin", addr = %address, "listening");
-    Ok(Some(Listener { stop, thread: Some(thread), address }))
+    Ok(Some(Listener { stop, thread: Some(thread), address, _notices: notices }))
 }
 
 fn access(config: &Config, address: SocketAddr) -> Access {

@@ -215,7 +215,7 @@ impl Drop for Memory {
 }
 
 /// Writes beside, syncs, renames: it is the old state or the new one.
-fn write(file: &Path, text: &[u8]) -> io::Result<()> {
+pub(super) fn write(file: &Path, text: &[u8]) -> io::Result<()> {
     let folder = file.parent().unwrap_or_else(|| Path::new("."));
     fs::create_dir_all(folder)?;
     let beside = file.with_extension("json.new");

@@ -40,6 +40,7 @@ pub(crate) mod flags;
 mod life;
 mod line;
 pub(crate) mod memory;
+pub(crate) mod notices;
 mod on_time;
 mod open;
 pub(crate) mod ops;
@@ -122,6 +123,7 @@ pub struct Eyes {
     records: Arc<records::Records>,
     began: Epoch,
     rollout: Arc<adoption::RolloutFigures>,
+    notices: Arc<notices::Figures>,
 }
 
 /// A running process.
@@ -281,6 +283,7 @@ impl App {
             reachable: Arc::default(),
             cold: parts.cold.as_ref().map(|cold| Arc::clone(&cold.figures)),
             spans: parts.otlp.as_ref().map(|otlp| Arc::clone(&otlp.figures)),
+            notices: Arc::default(),
             rollout: Arc::clone(&parts.decider.figures),
         };
         let ((words, heard), (ask, asked)) = (parts.words, parts.probes);

@@ -199,6 +199,7 @@ impl Eyes {
             tiers: self.tiers(now),
             trips: self.trips(now),
             otlp_spans: self.spans.as_ref().map(|spans| spans.read()).unwrap_or_default(),
+            notices: self.notices.read(),
             rollout: self.rollout.readings(&self.shared.sessions),
             spool: self.spool(),
             matching: self.proofs().map(|proofs| {

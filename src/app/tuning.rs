@@ -11,6 +11,7 @@ use super::parity;
 use crate::breaker;
 use crate::config::Config;
 use crate::drill::{PERMILLE_MAX, Rules};
+use crate::notice;
 use crate::realtime::url::Endpoint;
 use crate::validator::noise::{Noise, Rule};
 
@@ -31,6 +32,7 @@ struct File {
     flags: Flags,
     mirror: super::shares::Text,
     otlp: Option<otlp::Section>,
+    notices: Option<notice::Section>,
     parity: Option<parity::Section>,
     rollout: super::open::Text,
     table: Table,
@@ -60,6 +62,8 @@ pub(super) struct Fine {
     pub parity: Option<parity::Settings>,
     /// What open sessions do when the rollout changes.
     pub rollout: super::open::Rollout,
+    /// Who is told what.
+    pub notices: Option<notice::Settings>,
     /// What is mirrored.
     pub shares: super::shares::Shares,
 }
@@ -145,8 +149,11 @@ pub(super) fn problem(path: &Path, config: Option<&Config>) -> Option<String> {
         Ok(fine) => fine,
         Err(why) => return Some(why),
     };
-    let bare = config.is_some_and(|config| fine.flags_table && !has_tables(config));
-    bare.then(|| format!("{}: {NO_TABLES}", path.display()))
+    if config.is_some_and(|config| fine.flags_table && !has_tables(config)) {
+        return Some(format!("{}: {NO_TABLES}", path.display()));
+    }
+    let files = fine.notices.as_ref().and_then(super::notices::problem);
+    files.map(|why| format!("{}: {why}", path.display()))
 }
 
 /// What `flags.table` needs.
@@ -160,7 +167,9 @@ fn has_tables(config: &Config) -> bool {
 }
 
 fn parse(text: &str) -> Result<Fine, String> {
-    let file: File = toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
+    // What is wrong comes with its line, and the line may have a webhook's URL.
+    let file: File =
+        toml::from_str(text).map_err(|error| notice::without_urls(error.to_string().trim_end()))?;
     let parity = file.parity.map(parity::Section::check).transpose()?;
     let breaker = breaker::tuning::tuned(breaker::Config::default(), &file.breaker)?;
     if file.table.rate == 0 {
@@ -173,6 +182,7 @@ fn parse(text: &str) -> Result<Fine, String> {
         table: file.table,
         cold: file.cold,
         flags_table: file.flags.table,
+        notices: file.notices.map(notice::Section::check).transpose()?,
         breaker,
         otlp: file.otlp.map(otlp::Section::check).transpose()?,
         parity,

@@ -44,7 +44,7 @@ async fn open_sessions_follow_the_fader_both_ways() {
     let (status, again) = proxy.change(FADER, &once, asked.clone()).await;
     assert_eq!((status, &again), (200, &done), "repeated, not done twice");
     let (status, other) = proxy.change(FADER, &once, json!({"percent": 60, "confirm": "60"})).await;
-    assert_eq!((status, &other["error"]["code"]), (409, &json!("idempotency_key_reused")));
+    assert_eq!((status, &other["error"]["code"]), (422, &json!("idempotency_key_reused")));
     let (status, stale) = proxy.change(FADER, &seen_version, asked).await;
     assert_eq!((status, &stale["error"]["code"]), (412, &json!("stale_version")));
     stage.written(500).await;

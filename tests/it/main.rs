@@ -31,6 +31,7 @@ mod made;
 mod memory;
 mod metrics;
 mod native;
+mod notices;
 mod open_sessions;
 mod parity;
 mod plan;

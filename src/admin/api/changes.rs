@@ -116,10 +116,9 @@ impl Changes {
     /// Enters what was asked for and what became of it.
     fn enter(&self, asked: &Asked, reason: Option<String>, result: &super::Reply, events: &Events) {
         let part = |name: &str| result.as_ref().ok().map(|done| done[name].clone());
-        let mut trail = lock(&self.trail);
         let entry = Audit {
             at: super::unix_ms(),
-            no: trail.next,
+            no: 0,
             role: asked.caller.role.as_str(),
             remote: asked.caller.remote.map(|remote| remote.to_string()),
             action: asked.what.as_str(),
@@ -129,6 +128,13 @@ impl Changes {
             reason,
             outcome: result.as_ref().map_or_else(|problem| problem.code, |_| "done"),
         };
+        self.write(entry, events);
+    }
+
+    /// Writes an entry into the trail and the log, under the next number.
+    pub(super) fn write(&self, mut entry: Audit, events: &Events) {
+        let mut trail = lock(&self.trail);
+        entry.no = trail.next;
         tracing::warn!(
             action = entry.action,
             subject = entry.subject,
@@ -155,7 +161,8 @@ impl Changes {
         if let Some(found) = kept.iter().find(|kept| kept.key == key) {
             if found.asked != same {
                 let message = "this `Idempotency-Key` was used for another change; make a new one";
-                return Err(Problem::conflict("idempotency_key_reused", message));
+                let status = StatusCode::UNPROCESSABLE_ENTITY;
+                return Err(Problem::new(status, "idempotency_key_reused", message));
             }
             let under_way = || Problem::conflict("under_way", "the same change is under way; ask again");
             return found.answer.clone().map(Some).ok_or_else(under_way);

@@ -61,8 +61,22 @@ pub enum Ask {
     Incident(String),
     /// The drills that are kept.
     Drills,
+    /// What a link would do; it is not used by that.
+    Link(LinkToken),
+    /// Somebody uses a link.
+    UseLink(LinkToken),
     /// A person wants something changed.
     Change(Change),
+}
+
+/// A link's token. Whoever has it may use it, so it never shows.
+#[derive(Clone)]
+pub struct LinkToken(pub String);
+
+impl fmt::Debug for LinkToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LinkToken")
+    }
 }
 
 /// What can be changed.

@@ -19,6 +19,7 @@ mod changes;
 mod desk;
 mod events;
 mod guard;
+mod links;
 pub mod model;
 #[cfg(test)]
 mod openapi_tests;
@@ -42,7 +43,7 @@ use tower_http::timeout::TimeoutLayer;
 
 pub use changes::AUDIT_MAX;
 use changes::{Asked, Changes};
-pub use desk::{Answer, Ask, Change, Desk, PATIENCE, PlanChange, Reply, What};
+pub use desk::{Answer, Ask, Change, Desk, LinkToken, PATIENCE, PlanChange, Reply, What};
 pub use events::{Events, LISTENERS_MAX};
 pub(super) use guard::is_direct;
 pub use guard::{Access, Role, Token};
@@ -82,13 +83,21 @@ pub struct Api {
     /// Who listens.
     pub events: Events,
     changes: Arc<Changes>,
+    /// The host that links name, where there are links.
+    links: Option<Arc<str>>,
 }
 
 impl Api {
     /// An API behind this access, answered at this desk.
     #[must_use]
     pub fn new(access: Arc<Access>, desk: Desk) -> Self {
-        Self { access, desk, events: Events::default(), changes: Arc::default() }
+        Self { access, desk, events: Events::default(), changes: Arc::default(), links: None }
+    }
+
+    /// With links that name this host.
+    #[must_use]
+    pub fn with_links(self, host: Option<&str>) -> Self {
+        Self { links: host.map(Arc::from), ..self }
     }
 
     /// The routes under `/api/v1`.
@@ -127,6 +136,7 @@ impl Api {
             .method_not_allowed_fallback(method)
             .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
             .layer(guard)
+            .merge(links::routes())
             .layer(header(header::CACHE_CONTROL, "no-store"))
             .layer(header(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
             .layer(header(header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"))

@@ -122,3 +122,59 @@ async fn whoever_does_not_answer_is_not_waited_for() {
     assert_eq!((status, &body["error"]["code"]), (503, &json!("busy")));
     assert_eq!(headers["retry-after"], "1");
 }
+
+/// A desk at which a link is ready, and done when it is used.
+fn links() -> Desk {
+    Desk::new(|ask| {
+        Box::pin(async move {
+            let state = if matches!(ask, Ask::UseLink(_)) { "done" } else { "ready" };
+            Ok(json!({
+                "id": "0011aabb", "action": "link_rollback", "state": state, "code": state, "says": "<b> & \"all\" go back",
+            }))
+        })
+    })
+}
+
+async fn page(router: &Router, method: &str, host: &str) -> (u16, HeaderMap, String) {
+    let fields = [("host", host), ("origin", "null")];
+    let answer = router.clone().oneshot(request(method, "/links/a.b", &fields, "")).await.unwrap();
+    let (head, body) = answer.into_parts();
+    let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+    (head.status.as_u16(), head.headers, String::from_utf8_lossy(&body).into_owned())
+}
+
+#[tokio::test]
+async fn a_link_is_a_page_that_acts_by_post_alone_for_hosts_that_are_ours() {
+    let closed = Access { operate: access().operate, view: access().view, loopback: false };
+    let router = Api::new(Arc::new(closed), links()).with_links(Some("Links.Example:8443")).router();
+    let trail = async |router: &Router| {
+        let seen = ask(router, request("GET", "/api/v1/audit", &[("authorization", OPERATE)], "")).await;
+        seen.2["entries"].as_array().unwrap().clone()
+    };
+    for host in ["links.example:8443", "localhost", "10.0.0.1:9465"] {
+        let (status, head, body) = page(&router, "GET", host).await;
+        assert_eq!(status, 200, "{host}");
+        assert!(
+            body.contains("&lt;b&gt; &amp; &quot;all&quot; go back") && body.contains("<button>"),
+            "{body}"
+        );
+        assert!(!body.contains("<script") && !body.contains("a.b"), "{body}");
+        assert_eq!(head["referrer-policy"], "no-referrer");
+        assert!(head["content-security-policy"].to_str().unwrap().contains("form-action 'self'"));
+    }
+    for host in ["links.example", "links.example:8444", "evil.example"] {
+        assert_eq!(page(&router, "POST", host).await.0, 421, "{host}");
+    }
+    assert_eq!(page(&router, "PUT", "localhost").await.0, 405);
+    assert_eq!(trail(&router).await.len(), 0, "nothing was used");
+    let (status, _, body) = page(&router, "POST", "links.example:8443").await;
+    assert!(status == 200 && body.contains("Rolled back") && !body.contains("<button>"), "{body}");
+    let used = trail(&router).await;
+    let found = |name: &str| used[0][name].as_str().unwrap().to_owned();
+    assert_eq!(
+        [found("role"), found("action"), found("outcome"), found("subject")],
+        ["link", "link_rollback", "done", "0011aabb"]
+    );
+    let bare = api(access(), links());
+    assert_eq!(page(&bare, "POST", "localhost").await.0, 404, "there are no links without the section");
+}

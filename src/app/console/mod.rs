@@ -13,6 +13,7 @@
 
 mod breaker;
 mod kept;
+mod link;
 mod noise;
 mod plan;
 mod preview;
@@ -31,6 +32,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::Eyes;
 use super::decide::Decider;
+use super::notices::links::Links;
 use super::ops::{Look, Word};
 use super::side::clock;
 use super::stores::driver::Asked;
@@ -105,6 +107,7 @@ pub(super) struct Console {
     drain: Drain,
     pulse: Mutex<Pulse>,
     reading: Arc<tokio::sync::Semaphore>,
+    links: Option<Arc<Links>>,
 }
 
 impl Console {
@@ -126,7 +129,18 @@ impl Console {
             drain: running.drain_signal(),
             pulse: Mutex::default(),
             reading: Arc::new(tokio::sync::Semaphore::new(reports::READERS_MAX)),
+            links: None,
         }
+    }
+
+    /// With links that people can use.
+    pub(super) fn with_links(self, links: Option<Arc<Links>>) -> Self {
+        Self { links, ..self }
+    }
+
+    /// What it sees.
+    pub(super) fn eyes(&self) -> Eyes {
+        self.eyes.clone()
     }
 
     /// Answers one question.
@@ -153,6 +167,8 @@ impl Console {
             Ask::Incidents => Ok(self.incidents()),
             Ask::Incident(id) => self.incident(&id).await,
             Ask::Drills => Ok(self.drills()),
+            Ask::Link(token) => self.look_link(&token).await,
+            Ask::UseLink(token) => self.use_link(&token).await,
             Ask::Change(change) => self.change(change).await,
         }
     }

@@ -23,8 +23,7 @@ struct Wanted {
 
 impl Console {
     pub(super) fn plan(&self) -> model::Plan {
-        let view = self.eyes.fleet.borrow().clone();
-        shown(&view, clock())
+        self.eyes.plan(clock())
     }
 
     pub(super) async fn change_plan(
@@ -221,6 +220,11 @@ fn gate(gate: Gate) -> model::Gate {
 }
 
 impl Eyes {
+    /// The plan as it is shown.
+    pub(in crate::app) fn plan(&self, now: Instant) -> model::Plan {
+        shown(&self.fleet.borrow().clone(), now)
+    }
+
     /// What `/gate` shows.
     pub(in crate::app) fn gate(&self, now: Instant) -> serde_json::Value {
         let view = self.fleet.borrow().clone();

@@ -278,9 +278,17 @@ fn document() -> Value {
             // Nothing that a request names is required but what the handler says.
             operation["requestBody"]["content"]["application/json"]["schema"]["required"] = json!([]);
         }
+        let mut parameters = Vec::new();
         if row.path.contains("{id}") {
-            operation["parameters"] =
-                json!([{ "name": "id", "in": "path", "required": true, "schema": { "type": "string" } }]);
+            parameters.push(
+                json!({ "name": "id", "in": "path", "required": true, "schema": { "type": "string" } }),
+            );
+        }
+        if operation.get("requestBody").is_some() && !row.path.ends_with("/preview") {
+            parameters.push(json!({ "$ref": "#/components/parameters/IdempotencyKey" }));
+        }
+        if !parameters.is_empty() {
+            operation["parameters"] = parameters.into();
         }
         let methods = paths.entry(row.path).or_insert_with(|| json!({}));
         methods[row.method] = operation;
@@ -301,6 +309,12 @@ fn document() -> Value {
         "security": [{}, { "token": [] }],
         "paths": paths,
         "components": {
+            "parameters": { "IdempotencyKey": {
+                "name": "Idempotency-Key", "in": "header", "required": false,
+                "description": "Makes a change safe to repeat: the same key with the same request is answered as the first time \
+                                (Idempotency-Replayed: true). Another change under it is 422, one under way 409.",
+                "schema": { "type": "string", "minLength": 1, "maxLength": 200 },
+            }},
             "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
             "responses": { "Problem": { "description": "A refusal", "content": { "application/json": {
                 "schema": schema(&[&problem]), "example": problem,
