@@ -1,11 +1,12 @@
 //! `crossfade report`: the validator's reports in CROSSFADE_STATE_DIR, or one file that was carried away.
 //! Reads only, also beside a running process.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
-use super::{Exit, Streams};
+use super::{Exit, Streams, graduation};
 use crate::app::{records, reports};
 use crate::config::Strings;
 use crate::drill;
@@ -26,6 +27,15 @@ pub struct ReportArgs {
     /// Show the drills, newest first
     #[arg(long, conflicts_with = "incident")]
     drills: bool,
+    /// Ask the running process what still depends on the legacy service, and whether it may go
+    #[arg(long, conflicts_with_all = ["incident", "drills"])]
+    graduation: bool,
+    /// With --graduation: count this unknown row as done, because you know it (repeatable)
+    #[arg(long, value_name = "ROW", requires = "graduation", value_delimiter = ',')]
+    vouch: Vec<String>,
+    /// With --graduation: the running process's admin listener, instead of CROSSFADE_ADMIN_LISTEN
+    #[arg(long, value_name = "ADDR:PORT", requires = "graduation")]
+    admin: Option<SocketAddr>,
     /// Print JSON
     #[arg(long, global = true)]
     json: bool,
@@ -49,6 +59,10 @@ enum ReportCommand {
 }
 
 pub(super) fn run(args: &ReportArgs, strings: &Strings, streams: &mut Streams<'_>) -> Exit {
+    if args.graduation {
+        let asked = graduation::Asked { admin: args.admin, vouched: &args.vouch, json: args.json };
+        return graduation::run(&asked, strings, streams);
+    }
     if let Some(file) = &args.incident {
         return incident(file, args.json, streams);
     }

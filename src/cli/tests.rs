@@ -12,7 +12,7 @@ fn crossfade(args: &[&str], env: &[(&str, &str)]) -> Ran {
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let strings = Strings::of(env.iter().copied());
     let args = std::iter::once(&"crossfade").chain(args);
-    let exit = main(args, &strings, &mut Streams { out: &mut out, err: &mut err });
+    let exit = main(args, &strings, &mut Streams::new(&mut out, &mut err));
     Ran { exit, out: String::from_utf8(out).unwrap(), err: String::from_utf8(err).unwrap() }
 }
 
@@ -109,7 +109,7 @@ fn explain(payload: &str, rules: &str, args: &[&str]) -> Ran {
     let strings = Strings::of([("CROSSFADE_CLASSIFY", "@/rules.toml")]).with_file("/rules.toml", rules);
     let name = file.to_str().unwrap();
     let args = ["crossfade", "explain", "--message", name].into_iter().chain(args.iter().copied());
-    let exit = main(args, &strings, &mut Streams { out: &mut out, err: &mut err });
+    let exit = main(args, &strings, &mut Streams::new(&mut out, &mut err));
     std::fs::remove_file(&file).unwrap();
     Ran { exit, out: String::from_utf8(out).unwrap(), err: String::from_utf8(err).unwrap() }
 }
@@ -188,7 +188,6 @@ impl Write for Gone {
 
 #[test]
 fn a_reader_that_has_gone_is_no_failure() {
-    let exit =
-        main(["crossfade", "config"], &Strings::of([]), &mut Streams { out: &mut Gone, err: &mut Gone });
+    let exit = main(["crossfade", "config"], &Strings::of([]), &mut Streams::new(&mut Gone, &mut Gone));
     assert_eq!(exit, Exit::Fine);
 }

@@ -342,7 +342,7 @@ struct Ran {
 fn crossfade(args: &[&str], strings: &Strings) -> Ran {
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let args = ["crossfade", "check"].iter().chain(args);
-    let exit = cli::main(args, strings, &mut Streams { out: &mut out, err: &mut err });
+    let exit = cli::main(args, strings, &mut Streams::new(&mut out, &mut err));
     Ran { exit, out: String::from_utf8(out).unwrap() }
 }
 
