@@ -5,6 +5,10 @@ use anstyle::Style;
 use clap::CommandFactory as _;
 
 use super::Cli;
+use super::look::Look;
+
+/// The help is as wide as clap makes it.
+const WIDE: Look = Look { width: 100, ..Look::PLAIN };
 
 /// A heading of `crossfade --help` and the commands below it.
 const GROUPS: [(&str, &[&str]); 5] = [
@@ -164,7 +168,7 @@ const HELP: [Help; 29] = [
 
 /// The whole command line, as it is parsed and shown.
 pub(super) fn command() -> clap::Command {
-    let mut all = Cli::command().max_term_width(100).after_help(AFTER);
+    let mut all = Cli::command().max_term_width(WIDE.width).after_help(AFTER);
     for one in &HELP {
         let after = after(one);
         all = match one.path.split_once(' ') {
@@ -194,7 +198,8 @@ fn groups(all: &clap::Command) -> String {
         for name in *names {
             let about = all.find_subcommand(name).and_then(clap::Command::get_about).map(ToString::to_string);
             let bold = Style::new().bold();
-            text += &format!("  {bold}{name:<11}{bold:#} {}\n", about.unwrap_or_default());
+            let about = WIDE.wrap(14, &about.unwrap_or_default());
+            text += &format!("  {bold}{name:<11}{bold:#} {about}\n");
         }
         text.push('\n');
     }

@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
+use super::look::{self, Look, Tone};
 use super::{Exit, Streams, graduation};
 use crate::app::{records, reports};
 use crate::config::Strings;
 use crate::drill;
 use crate::incident::{Incident, page};
 use crate::validator::report::{Report, time};
+use crate::validator::verdict::Verdict;
 
 /// An incident's file is at most this long, in bytes.
 const FILE_MAX: u64 = 64 << 20;
@@ -121,7 +123,7 @@ fn show(report: &Report, json: bool, streams: &mut Streams<'_>) -> Exit {
         return streams.answer(&(serde_json::to_string_pretty(report).unwrap_or_default() + "\n"));
     }
     let matching = &report.matching;
-    let mut text = line(report);
+    let mut text = line(report) + &advice(report, streams.out_look);
     let mut add =
         |name: &str, value: &dyn std::fmt::Display| text.push_str(&format!("  {name:<22} {value}\n"));
     add("from", &time(report.from_ms));
@@ -164,6 +166,25 @@ fn show(report: &Report, json: bool, streams: &mut Streams<'_>) -> Exit {
         add(sample.kind.as_str(), &format_args!("{place}, {} at {}", sample.event, time(sample.at_ms)));
     }
     streams.answer(&text)
+}
+
+/// The verdict in its colour, and what to do about it.
+fn advice(report: &Report, look: Look) -> String {
+    let matching = &report.matching;
+    let (tone, why, remedy) = match matching.verdict {
+        Verdict::Match => (Tone::Good, "proved: the gate's part matches".to_owned(), ""),
+        Verdict::Mismatch => {
+            let why = "proved: less than the gate's part matches".to_owned();
+            (Tone::Bad, why, "look at the samples below; docs/validator.md says what each kind means")
+        }
+        Verdict::NotEnoughData => {
+            let more = matching.needed.saturating_sub(matching.pairs);
+            let why = format!("neither is proved: {more} more pairs are needed");
+            (Tone::Doubt, why, "wait for more traffic, or mirror and read back more of it")
+        }
+    };
+    let row = look::Row { tone, state: matching.verdict.as_str(), name: "match", found: &why, remedy };
+    look::table(&[row], look)
 }
 
 fn line(report: &Report) -> String {

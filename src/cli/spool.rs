@@ -21,6 +21,9 @@ use crate::spool::seal::Seal;
 pub struct SpoolArgs {
     #[command(subcommand)]
     command: SpoolCommand,
+    /// Print one JSON object; of an export, whose lines are JSON anyway, only the reason of an early end
+    #[arg(long, global = true)]
+    json: bool,
 }
 
 #[derive(Clone, Debug, Subcommand)]
@@ -30,18 +33,12 @@ enum SpoolCommand {
         /// The directory, instead of CROSSFADE_SPOOL_DIR
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
-        /// Print one JSON object
-        #[arg(long)]
-        json: bool,
     },
     /// The sessions that wait, as JSON Lines: one message a line, as stored (redacted stays redacted)
     Export {
         /// The directory, instead of CROSSFADE_SPOOL_DIR
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
-        /// JSON Lines are printed in any case; with this, so is the reason of an early end
-        #[arg(long)]
-        json: bool,
     },
 }
 
@@ -63,7 +60,7 @@ pub(super) fn run(args: &SpoolArgs, strings: &Strings, streams: &mut Streams<'_>
         Ok(own) => own,
         Err(problems) => return streams.refuse(Exit::Config, &problems),
     };
-    let (SpoolCommand::Ls { dir, .. } | SpoolCommand::Export { dir, .. }) = &args.command;
+    let (SpoolCommand::Ls { dir } | SpoolCommand::Export { dir }) = &args.command;
     let Some(dir) = dir.clone().or_else(|| own.as_ref().map(|own| own.dir.clone())) else {
         let why =
             "no directory; set CROSSFADE_SPOOL_DIR or give --dir, for example --dir /var/spool/crossfade";
@@ -76,7 +73,7 @@ pub(super) fn run(args: &SpoolArgs, strings: &Strings, streams: &mut Streams<'_>
         }
     };
     match &args.command {
-        SpoolCommand::Ls { json, .. } => list(&found, *json, streams),
+        SpoolCommand::Ls { .. } => list(&found, args.json, streams),
         SpoolCommand::Export { .. } => {
             let key = own.and_then(|own| own.key).and_then(|key| Seal::parse(key.secret.expose()));
             export(&found, key.as_ref(), streams)
