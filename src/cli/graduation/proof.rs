@@ -130,12 +130,14 @@ fn event_types(seen: &Evidence) -> Told {
 
 fn left_out(seen: &Evidence) -> Told {
     let remedy = "raise CROSSFADE_MIRROR_PERCENT and the shares of the tuning file's [mirror] to 100";
-    let (Some(unsampled), Some(setting)) =
-        (seen.count("/mirror/shed/unsampled"), seen.setting("CROSSFADE_MIRROR_PERCENT"))
-    else {
+    // Reasons that have not occurred are not in the list.
+    let shed = seen.status("/mirror/shed").and_then(|shed| shed.as_object());
+    let unsampled = shed.map(|shed| shed.get("unsampled").map_or(Some(0), serde_json::Value::as_u64));
+    let setting = seen.setting("CROSSFADE_MIRROR_PERCENT").and_then(|(value, _)| value);
+    let (Some(Some(unsampled)), Some(percent)) = (unsampled, setting) else {
         return unknown(NO_MIRROR, SET_MIRROR);
     };
-    let percent = setting.0.unwrap_or("unknown").trim_end_matches(" %").trim_end_matches('%').to_owned();
+    let percent = percent.trim_end_matches('%').trim_end();
     if percent.parse::<f64>().is_ok_and(|percent| percent >= 100.0) {
         return match unsampled {
             0 => done("every session is mirrored, on every path"),
@@ -176,13 +178,10 @@ fn ledger(seen: &Evidence) -> Told {
     else {
         return unknown(NO_MIRROR, SET_MIRROR);
     };
-    let shed: Vec<(String, u64)> = seen
-        .status("/mirror/shed")
-        .and_then(|shed| shed.as_object())
-        .into_iter()
-        .flatten()
+    let shed: Vec<(String, u64)> = shed
+        .iter()
         .filter_map(|(why, count)| Some((why.clone(), count.as_u64().filter(|count| *count > 0)?)))
-        .filter(|(why, _)| !matches!(why.as_str(), "unsampled" | "skipped"))
+        .filter(|(why, _)| !matches!(why.as_str(), "unsampled" | "skipped" | "unconfirmed"))
         .collect();
     if unconfirmed == 0 && shed.is_empty() {
         return match all {
