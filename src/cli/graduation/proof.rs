@@ -174,8 +174,11 @@ fn presence(seen: &Evidence) -> Told {
 }
 
 fn ledger(seen: &Evidence) -> Told {
-    let (Some(all), Some(unconfirmed)) = (seen.count("/mirror/seen"), seen.count("/mirror/unconfirmed"))
-    else {
+    let (Some(all), Some(unconfirmed), Some(shed)) = (
+        seen.count("/mirror/seen"),
+        seen.count("/mirror/unconfirmed"),
+        seen.status("/mirror/shed").and_then(|shed| shed.as_object()),
+    ) else {
         return unknown(NO_MIRROR, SET_MIRROR);
     };
     let shed: Vec<(String, u64)> = shed
