@@ -228,13 +228,14 @@ fn breaker(seen: &Evidence) -> Told {
     };
     let last =
         seen.word("/breaker/trigger").map_or(String::new(), |trigger| format!(", the last by {trigger}"));
-    if state != "closed" || trips > 0 {
+    let forced = mode != "auto";
+    if trips > 0 || state == "open" || (state != "closed" && !forced) {
         let evidence = format!("{state}, {} in the last 24 hours{last}", plural(trips, "trip"));
         return open(evidence, "`crossfade report incidents` has each; wait for a day without one");
     }
-    if mode != "auto" {
+    if forced {
         return unknown(
-            format!("closed, but its mode is {mode}: it was not asked"),
+            format!("{state}, and its mode is {mode}: nobody asks it"),
             "set its mode to auto, and wait a day",
         );
     }

@@ -119,6 +119,7 @@ fn opened() -> Vec<Case> {
         ("parity", "/status/parity/checks/over", json!(1), "1 may read more"),
         ("parity", "/status/parity/checks/under", json!(1), "1 less"),
         ("breaker", "/status/breaker/state", json!("open"), "open"),
+        ("breaker", "/status/breaker/state", json!("half_open"), "half_open"),
         ("breaker", "/status/breaker/trips_24h", json!(1), "1 trip"),
         ("drill", "/drill/drills/0/outcome", json!("stuck_hot"), "stuck_hot"),
         ("quota", "/status/quota/refusals", json!(1), "1 refusal"),
