@@ -22,7 +22,7 @@ async fn graduation(stage: &Stage, more: &[&str]) -> Value {
 
 fn row<'a>(told: &'a Value, name: &str) -> &'a Value {
     let rows = told["rows"].as_array().unwrap();
-    rows.iter().find(|row| row["name"] == name).unwrap_or_else(|| panic!("no row {name}: {told}"))
+    rows.iter().find(|row| row["name"] == name).ok_or_else(|| format!("no row {name}: {told}")).unwrap()
 }
 
 fn all_rows(told: &Value) -> String {
