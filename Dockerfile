@@ -52,6 +52,9 @@ LABEL org.opencontainers.image.title="crossfade" \
 
 COPY --from=build /out/crossfade /crossfade
 
+# Completions come from the binary, on the machine whose shell wants them:
+#   docker run --rm crossfade completions bash > ~/.local/share/bash-completion/completions/crossfade
+
 # Numeric, so that the kubelet can check runAsNonRoot.
 USER 65532:65532
 EXPOSE 8080 9464

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
-use crossfade::cli::{self, Exit, Streams};
+use crossfade::cli::{self, Exit, Look, Streams};
 use crossfade::config::Strings;
 use crossfade::telemetry;
 
@@ -15,7 +15,8 @@ fn main() -> ExitCode {
     let strings = Strings::from_env();
     // Unlocked streams: the log's thread writes to standard error too.
     let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
-    let mut streams = Streams { out: &mut out, err: &mut err };
+    let mut streams = Streams::new(&mut out, &mut err);
+    (streams.out_look, streams.err_look) = (Look::of_stdout(), Look::of_stderr());
     let run = || cli::main(std::env::args_os(), &strings, &mut streams);
     let exit = catch_unwind(AssertUnwindSafe(run)).unwrap_or(Exit::Bug);
     telemetry::flush();

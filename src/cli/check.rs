@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::look::{self, Look, Tone};
 use super::{Exit, Streams};
 use crate::config::{Strings, Value as _};
-use crate::doctor::{self, Blame};
+use crate::doctor::{self, Blame, Report, Verdict};
 
 /// Arguments of `check`.
 #[derive(Clone, Debug, Args)]
@@ -55,10 +56,71 @@ pub(super) fn run(args: &CheckArgs, strings: &Strings, streams: &mut Streams<'_>
             runtime.block_on(Box::pin(doctor::examine(&config, asked)))
         }
     };
-    let text = if args.json { report.json() } else { report.table() };
+    let text = if args.json { report.json() } else { text(&report, streams.out_look) };
     match (streams.answer(&text), report.blame()) {
         (Exit::Fine, Some(Blame::Ours)) => Exit::Config,
         (Exit::Fine, Some(Blame::Theirs)) => Exit::Unavailable,
         (exit, _) => exit,
+    }
+}
+
+/// One row a finding, the remedy below it.
+fn text(report: &Report, look: Look) -> String {
+    let tone = |verdict| match verdict {
+        Verdict::Fine => Tone::Good,
+        Verdict::Warning => Tone::Doubt,
+        Verdict::Fails(_) => Tone::Bad,
+        Verdict::Skipped => Tone::Quiet,
+    };
+    let rows: Vec<look::Row<'_>> = report
+        .findings
+        .iter()
+        .map(|finding| look::Row {
+            tone: tone(finding.verdict),
+            state: finding.verdict.as_str(),
+            name: finding.check.as_str(),
+            found: &finding.found,
+            remedy: &finding.remedy,
+        })
+        .collect();
+    let (tone, last) = match report.findings.iter().filter(|finding| finding.failed()).count() {
+        0 => (Tone::Good, "everything that crossfade needs works".to_owned()),
+        1 => (Tone::Bad, "1 check failed".to_owned()),
+        n => (Tone::Bad, format!("{n} checks failed")),
+    };
+    format!("{}{}\n", look::table(&rows, look), look.paint(tone, &last))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::{Check, Finding};
+
+    #[test]
+    fn findings_are_laid_out_with_their_remedies() {
+        let finding = |check, verdict, found: &str, remedy: &str| Finding {
+            check,
+            verdict,
+            found: found.to_owned(),
+            remedy: remedy.to_owned(),
+        };
+        let remedy =
+            "no policy on realtime.messages lets this role read the topic; add one or use another role";
+        let report = Report {
+            findings: vec![
+                finding(Check::Configuration, Verdict::Fine, "service app, pod app-7c9f", ""),
+                finding(Check::Join, Verdict::Fails(Blame::Ours), "unauthorized", remedy),
+                finding(Check::RoundTrip, Verdict::Skipped, "needs the step before", ""),
+            ],
+        };
+        let wanted = "\
+ok       configuration  service app, pod app-7c9f
+failed   join           unauthorized
+                        → no policy on realtime.messages lets this role read
+                          the topic; add one or use another role
+skipped  round_trip     needs the step before
+1 check failed
+";
+        assert_eq!(text(&report, Look::PLAIN), wanted);
     }
 }

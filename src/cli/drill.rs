@@ -8,7 +8,9 @@ use clap::Args;
 use serde_json::Value;
 
 use super::ask::{get, post};
-use super::drain::reachable;
+use super::drain::{clock, reachable};
+use super::look::Tone;
+use super::progress::Progress;
 use super::report::drill_line;
 use super::{Exit, Streams};
 use crate::config::{Config, Strings};
@@ -40,12 +42,21 @@ pub(super) fn run(args: &DrillArgs, strings: &Strings, streams: &mut Streams<'_>
     };
     let Some(token) = &config.ops.admin_token else { return streams.refuse(Exit::Config, &NO_TOKEN) };
     let admin = reachable(args.admin.unwrap_or(config.ops.admin_listen));
-    match hold(admin, token.secret.expose()) {
+    let mut progress = Progress::new(streams.err_look);
+    let began = clock();
+    let held = hold(admin, token.secret.expose(), &mut |number| {
+        let took = began.elapsed();
+        progress.say(took, streams.err, || format!("drill {number} is under way, {} s", took.as_secs()));
+    });
+    progress.end(streams.err);
+    match held {
         Ok(record) => {
             let text = if args.json {
                 serde_json::to_string(&record).unwrap_or_default()
             } else {
-                drill_line(&record)
+                let tone = if record.outcome.is_failure() { Tone::Bad } else { Tone::Good };
+                let word = record.outcome.as_str();
+                drill_line(&record).replacen(word, &streams.out_look.paint(tone, word), 1)
             };
             let said = streams.answer(&(text + "\n"));
             if record.outcome.is_failure() { Exit::Bug } else { said }
@@ -54,7 +65,7 @@ pub(super) fn run(args: &DrillArgs, strings: &Strings, streams: &mut Streams<'_>
     }
 }
 
-fn hold(admin: SocketAddr, token: &str) -> Result<Record, (Exit, String)> {
+fn hold(admin: SocketAddr, token: &str, waiting: &mut dyn FnMut(u64)) -> Result<Record, (Exit, String)> {
     let unavailable = |error: std::io::Error| (Exit::Unavailable, format!("no drill at {admin}: {error}"));
     let (status, body) = post(admin, PATH, Some(token), "*", "{}").map_err(unavailable)?;
     let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
@@ -72,6 +83,7 @@ fn hold(admin: SocketAddr, token: &str) -> Result<Record, (Exit, String)> {
     let is_ours = |one: &Record| Some(u64::from(one.number)) == number && Some(one.at_ms) != last;
     for _ in 0..LOOKS_MAX {
         std::thread::sleep(LOOK);
+        waiting(number.unwrap_or_default());
         let (_, body) = get(admin, PATH, Some(token)).map_err(unavailable)?;
         let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
         let newest: Option<Record> = serde_json::from_value(answer["drills"][0].clone()).ok();

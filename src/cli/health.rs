@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::drain::{reachable, status};
+use super::look::Tone;
 use super::{Exit, Streams};
 use crate::config::{Ops, Strings};
 
@@ -25,6 +26,9 @@ pub struct HealthArgs {
     /// The running process's metrics listener, instead of CROSSFADE_METRICS_LISTEN
     #[arg(long, value_name = "ADDR:PORT")]
     pub metrics: Option<SocketAddr>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
 }
 
 pub(super) fn run(args: HealthArgs, strings: &Strings, streams: &mut Streams<'_>) -> Exit {
@@ -40,7 +44,13 @@ pub(super) fn run(args: HealthArgs, strings: &Strings, streams: &mut Streams<'_>
         }
     };
     match status(&answer) {
-        Some(200) => streams.answer("ok\n"),
+        Some(200) if args.json => {
+            streams.answer(&format!("{}\n", serde_json::json!({ "ok": true, "asked": path })))
+        }
+        Some(200) => {
+            let ok = streams.out_look.paint(Tone::Good, "ok");
+            streams.answer(&(ok + "\n"))
+        }
         Some(code) => {
             streams.refuse(Exit::Unavailable, &format_args!("{path} answers {code}: {}", reason(&answer)))
         }

@@ -20,7 +20,7 @@ pub(super) fn run(strings: &Strings, streams: &mut Streams<'_>) -> Exit {
         Ok(config) => config,
         Err(problems) => return streams.refuse(Exit::Config, &problems),
     };
-    if let Err(error) = telemetry::init(&config.log) {
+    if let Err(error) = telemetry::init(&config.log, streams.err_look.colours) {
         return streams.refuse(Exit::Bug, &error);
     }
     let (webhook, watched) = match server::open(&config) {

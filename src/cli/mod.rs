@@ -6,7 +6,9 @@
 //! alone means `run`. [`main`] takes arguments, environment and output streams as values and returns an [`Exit`],
 //! so that tests need no process. A configuration error ends with 64 before a port is bound. One file per command.
 //!
-//! **Streams.** What was asked for goes to standard output; everything else, the log included, to standard error.
+//! **Streams.** What was asked for goes to standard output; everything else, the log included, to standard error. Under
+//! `--json` standard output has JSON whatever happens: the answer, or `{"error":{"exit":69,"message":"…"}}`; standard
+//! error has the same words as text. Colours are [`look`]'s business, alone.
 //!
 //! **Limits.** A command that this build does not carry says so and ends with 69. Commands that need a running
 //! process are not declared before they exist.
@@ -16,22 +18,28 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use clap::{Parser, Subcommand};
+use clap::{FromArgMatches as _, Parser, Subcommand};
 
 use crate::config::Strings;
+use look::Tone;
 
 mod ask;
 mod bucket;
 mod check;
+mod completions;
 mod demo;
 mod drain;
 mod drill;
 mod emulator;
 mod explain;
+mod graduation;
 mod health;
+mod help;
 mod inject;
 mod list;
+mod look;
 mod plan;
+mod progress;
 mod reconcile;
 mod replay;
 mod report;
@@ -44,12 +52,14 @@ mod tests;
 
 pub use bucket::BucketArgs;
 pub use check::CheckArgs;
+pub use completions::{CompletionsArgs, ManArgs};
 pub use demo::{DemoArgs, Fault};
 pub use drain::DrainArgs;
 pub use drill::DrillArgs;
 pub use explain::ExplainArgs;
 pub use health::HealthArgs;
 pub use list::ConfigArgs;
+pub use look::Look;
 pub use plan::PlanArgs;
 pub use reconcile::ReconcileArgs;
 pub use replay::ReplayArgs;
@@ -89,14 +99,11 @@ impl From<Exit> for ExitCode {
 }
 
 #[derive(Debug, Parser)]
-#[command(name = "crossfade", version, about, after_help = AFTER_HELP)]
+#[command(name = "crossfade", version, about)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
 }
-
-const AFTER_HELP: &str = "Settings come from the environment: `crossfade config` lists all variables.\n\
-    Exit codes: 0 fine, 64 configuration, 69 unavailable, 70 broken promise or bug.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -132,14 +139,24 @@ enum Command {
     Emulator(crate::emulator::cli::Options),
     /// Answer a Kubernetes API server that asks what to add to pods: the sidecar (admission webhook)
     Inject,
+    /// Print a script that lets a shell complete commands and options
+    Completions(CompletionsArgs),
+    /// Print a manual page (roff)
+    Man(ManArgs),
 }
 
-/// Where a command writes.
+/// Where a command writes, and how it looks there.
 pub struct Streams<'a> {
     /// What was asked for.
     pub out: &'a mut dyn Write,
     /// Everything else.
     pub err: &'a mut dyn Write,
+    /// How standard output is written.
+    pub out_look: Look,
+    /// How standard error is written.
+    pub err_look: Look,
+    /// `--json` was given: a command that ends early says so on standard output too.
+    json: bool,
 }
 
 impl std::fmt::Debug for Streams<'_> {
@@ -148,7 +165,13 @@ impl std::fmt::Debug for Streams<'_> {
     }
 }
 
-impl Streams<'_> {
+impl<'a> Streams<'a> {
+    /// Streams that nobody looks at: without colours.
+    #[must_use]
+    pub fn new(out: &'a mut dyn Write, err: &'a mut dyn Write) -> Self {
+        Self { out, err, out_look: Look::PLAIN, err_look: Look::PLAIN, json: false }
+    }
+
     /// Answers a question. A reader that has gone away (`crossfade config | head`) is no failure.
     fn answer(&mut self, text: &str) -> Exit {
         match self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush()) {
@@ -159,7 +182,26 @@ impl Streams<'_> {
 
     /// Says why a command ends early. When even standard error is gone, the exit code has to do.
     fn refuse(&mut self, exit: Exit, why: &dyn std::fmt::Display) -> Exit {
-        writeln!(self.err, "crossfade: {why}").map_or(exit, |()| exit)
+        if self.json {
+            self.told(exit, why);
+        }
+        let name = self.err_look.paint(Tone::Bad, "crossfade:");
+        writeln!(self.err, "{name} {why}").map_or(exit, |()| exit)
+    }
+
+    /// The reason for programs.
+    fn told(&mut self, exit: Exit, why: &dyn std::fmt::Display) {
+        let error = serde_json::json!({ "error": { "exit": exit.code(), "message": why.to_string() } });
+        // What could not be said here is said on standard error.
+        writeln!(self.out, "{error}").and_then(|()| self.out.flush()).unwrap_or_default();
+    }
+
+    /// Ends early where something that was asked for is not there.
+    fn answered(&mut self, found: Result<String, (Exit, String)>) -> Exit {
+        match found {
+            Ok(text) => self.answer(&text),
+            Err((exit, why)) => self.refuse(exit, &why),
+        }
     }
 }
 
@@ -169,7 +211,11 @@ where
     I: IntoIterator,
     I::Item: Into<OsString> + Clone,
 {
-    let cli = match Cli::try_parse_from(args) {
+    let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
+    let parsed = help::command().try_get_matches_from(&args);
+    // Of a line that cannot be read, the word is all there is.
+    streams.json = parsed.as_ref().map_or_else(|_| args.iter().any(|arg| arg == "--json"), wants_json);
+    let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => return usage(&error, streams),
     };
@@ -190,13 +236,31 @@ where
         Command::Explain(args) => explain::run(&args, strings, streams),
         Command::Emulator(args) => emulator::run(args, streams),
         Command::Inject => inject::run(strings, streams),
+        Command::Completions(args) => completions::run(&args, streams),
+        Command::Man(args) => completions::man(&args, streams),
     }
 }
 
 fn usage(error: &clap::Error, streams: &mut Streams<'_>) -> Exit {
-    let text = error.render().to_string();
-    match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => streams.answer(&text),
-        _ => write!(streams.err, "{text}").map_or(Exit::Config, |()| Exit::Config),
+    let text = |look: Look| {
+        let text = error.render();
+        if look.colours { text.ansi().to_string() } else { text.to_string() }
+    };
+    if let ErrorKind::DisplayHelp | ErrorKind::DisplayVersion = error.kind() {
+        let text = text(streams.out_look);
+        return streams.answer(&text);
     }
+    if streams.json {
+        let plain = error.render().to_string();
+        let why = plain.trim().trim_start_matches("error: ");
+        streams.told(Exit::Config, &why);
+    }
+    let text = text(streams.err_look);
+    write!(streams.err, "{text}").map_or(Exit::Config, |()| Exit::Config)
+}
+
+/// Whether the command that was typed, or one below it, has `--json` and was given it.
+fn wants_json(matches: &clap::ArgMatches) -> bool {
+    let own = matches.try_get_one::<bool>("json").ok().flatten().copied().unwrap_or(false);
+    own || matches.subcommand().is_some_and(|(_, below)| wants_json(below))
 }

@@ -9,6 +9,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::drain::reachable;
+use super::look::{self, Look, Tone};
 use super::{Exit, Streams, ask};
 use crate::config::{Ops, Strings};
 use crate::rollout::plan::Plan;
@@ -91,20 +92,17 @@ type Early = (Exit, String);
 
 pub(super) fn run(args: &PlanArgs, strings: &Strings, streams: &mut Streams<'_>) -> Exit {
     let done = match args.what.as_ref().unwrap_or(&What::Show) {
-        What::Show => show(args, strings),
+        What::Show => show(args, strings, streams.out_look),
         what => change(args, what, strings),
     };
-    match done {
-        Ok(text) => streams.answer(&text),
-        Err((exit, why)) => streams.refuse(exit, &why),
-    }
+    streams.answered(done)
 }
 
-fn show(args: &PlanArgs, strings: &Strings) -> Result<String, Early> {
+fn show(args: &PlanArgs, strings: &Strings, look: Look) -> Result<String, Early> {
     let (listen, token) = Ops::admin(strings).map_err(|problems| (Exit::Config, problems.to_string()))?;
     let token = token.map(|token| token.secret.expose().to_owned());
     let plan = Api { admin: reachable(args.admin.unwrap_or(listen)), token }.plan()?;
-    Ok(if args.json { plan.to_string() + "\n" } else { text(&plan) })
+    Ok(if args.json { plan.to_string() + "\n" } else { text(&plan, look) })
 }
 
 fn change(args: &PlanArgs, what: &What, strings: &Strings) -> Result<String, Early> {
@@ -195,7 +193,7 @@ fn stand(plan: &Value) -> String {
     format!("{name} is {phase}{why}{step}{share}")
 }
 
-fn text(plan: &Value) -> String {
+fn text(plan: &Value, look: Look) -> String {
     let mut text = stand(plan) + "\n";
     for (at, step) in plan["steps"].as_array().into_iter().flatten().enumerate() {
         let (percent, bake) = (step["percent"].as_f64().unwrap_or(0.0), step["bake_s"].as_u64().unwrap_or(0));
@@ -212,10 +210,7 @@ fn text(plan: &Value) -> String {
         (false, false) => "hold: not enough data",
     };
     text.push_str(&format!("gates ({scope}): {verdict}\n"));
-    for gate in plan["gates"].as_array().into_iter().flatten() {
-        let part = |name: &str| gate[name].as_str().unwrap_or_default();
-        text.push_str(&format!("  {:<8} {:<8} {}\n", part("name"), part("verdict"), part("why")));
-    }
+    text.push_str(&look::table(&gates(plan), look));
     let gates: Vec<_> = plan["gates"].as_array().into_iter().flatten().collect();
     let of_a_gate = |hold: &str| {
         gates.iter().any(|gate| {
@@ -228,6 +223,28 @@ fn text(plan: &Value) -> String {
         }
     }
     text
+}
+
+/// Each gate: what it says, why, and what helps.
+fn gates(plan: &Value) -> Vec<look::Row<'_>> {
+    fn row(gate: &Value) -> look::Row<'_> {
+        let part = |name: &str| gate[name].as_str().unwrap_or_default();
+        let (name, state) = (part("name"), part("verdict"));
+        let (tone, remedy) = match (state, name) {
+            ("pass", _) => (Tone::Good, ""),
+            ("fail", "match") => (Tone::Bad, "`crossfade report show` has samples of what did not match"),
+            ("fail", "breaker") => (Tone::Bad, "`crossfade report incidents` has what opened it"),
+            ("fail", "p95_ms") => {
+                (Tone::Bad, "docs/performance.md: batches, distance to the project, the plan's spacing")
+            }
+            ("fail", "quota") => (Tone::Bad, "docs/quota.md: a larger plan, or fewer mirrored messages"),
+            ("fail", _) => (Tone::Bad, ""),
+            (_, "match") => (Tone::Doubt, "wait for traffic, or mirror and read back more of it"),
+            (_, _) => (Tone::Doubt, "wait; `crossfade check` says whether Realtime is there"),
+        };
+        look::Row { tone, state, name, found: part("why"), remedy }
+    }
+    plan["gates"].as_array().into_iter().flatten().map(row).collect()
 }
 
 /// Seconds as people say them.
@@ -267,18 +284,22 @@ mod tests {
             "scope": "fleet", "pass": false, "fail": false, "gates": [gate],
             "holds": ["match: nothing compared", "somebody else has moved the share"],
         });
-        let told = text(&plan);
+        let told = text(&plan, Look::PLAIN);
         for line in [
             "p is paused (moved), step 1",
             "  step 1        10 %  bakes 14.0 d   current, 25.0 h of it baked",
             "  step 2       100 %  bakes 60 s     ahead",
             "gates (fleet): hold: not enough data",
-            "  match    no_data  nothing compared",
+            "no_data  match  nothing compared",
+            "                → wait for traffic, or mirror and read back more of it",
             "note: somebody else has moved the share",
         ] {
             assert!(told.lines().any(|told| told == line), "{line:?} in\n{told}");
         }
         assert_eq!(told.matches("nothing compared").count(), 1, "{told}");
-        assert_eq!(text(&json!({ "phase": "none", "gates": [] })).lines().next(), Some("there is no plan"));
+        assert_eq!(
+            text(&json!({ "phase": "none", "gates": [] }), Look::PLAIN).lines().next(),
+            Some("there is no plan")
+        );
     }
 }

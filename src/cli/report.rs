@@ -1,16 +1,19 @@
 //! `crossfade report`: the validator's reports in CROSSFADE_STATE_DIR, or one file that was carried away.
 //! Reads only, also beside a running process.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
-use super::{Exit, Streams};
+use super::look::{self, Look, Tone};
+use super::{Exit, Streams, graduation};
 use crate::app::{records, reports};
 use crate::config::Strings;
 use crate::drill;
 use crate::incident::{Incident, page};
 use crate::validator::report::{Report, time};
+use crate::validator::verdict::Verdict;
 
 /// An incident's file is at most this long, in bytes.
 const FILE_MAX: u64 = 64 << 20;
@@ -26,6 +29,15 @@ pub struct ReportArgs {
     /// Show the drills, newest first
     #[arg(long, conflicts_with = "incident")]
     drills: bool,
+    /// Ask the running process what still depends on the legacy service, and whether it may go
+    #[arg(long, conflicts_with_all = ["incident", "drills"])]
+    graduation: bool,
+    /// With --graduation: count this unknown row as done, because you know it (repeatable)
+    #[arg(long, value_name = "ROW", requires = "graduation", value_delimiter = ',')]
+    vouch: Vec<String>,
+    /// With --graduation: the running process's admin listener, instead of CROSSFADE_ADMIN_LISTEN
+    #[arg(long, value_name = "ADDR:PORT", requires = "graduation")]
+    admin: Option<SocketAddr>,
     /// Print JSON
     #[arg(long, global = true)]
     json: bool,
@@ -49,6 +61,10 @@ enum ReportCommand {
 }
 
 pub(super) fn run(args: &ReportArgs, strings: &Strings, streams: &mut Streams<'_>) -> Exit {
+    if args.graduation {
+        let asked = graduation::Asked { admin: args.admin, vouched: &args.vouch, json: args.json };
+        return graduation::run(&asked, strings, streams);
+    }
     if let Some(file) = &args.incident {
         return incident(file, args.json, streams);
     }
@@ -107,7 +123,7 @@ fn show(report: &Report, json: bool, streams: &mut Streams<'_>) -> Exit {
         return streams.answer(&(serde_json::to_string_pretty(report).unwrap_or_default() + "\n"));
     }
     let matching = &report.matching;
-    let mut text = line(report);
+    let mut text = line(report) + &advice(report, streams.out_look);
     let mut add =
         |name: &str, value: &dyn std::fmt::Display| text.push_str(&format!("  {name:<22} {value}\n"));
     add("from", &time(report.from_ms));
@@ -150,6 +166,25 @@ fn show(report: &Report, json: bool, streams: &mut Streams<'_>) -> Exit {
         add(sample.kind.as_str(), &format_args!("{place}, {} at {}", sample.event, time(sample.at_ms)));
     }
     streams.answer(&text)
+}
+
+/// The verdict in its colour, and what to do about it.
+fn advice(report: &Report, look: Look) -> String {
+    let matching = &report.matching;
+    let (tone, why, remedy) = match matching.verdict {
+        Verdict::Match => (Tone::Good, "proved: the gate's part matches".to_owned(), ""),
+        Verdict::Mismatch => {
+            let why = "proved: less than the gate's part matches".to_owned();
+            (Tone::Bad, why, "look at the samples below; docs/validator.md says what each kind means")
+        }
+        Verdict::NotEnoughData => {
+            let more = matching.needed.saturating_sub(matching.pairs);
+            let why = format!("neither is proved: {more} more pairs are needed");
+            (Tone::Doubt, why, "wait for more traffic, or mirror and read back more of it")
+        }
+    };
+    let row = look::Row { tone, state: matching.verdict.as_str(), name: "match", found: &why, remedy };
+    look::table(&[row], look)
 }
 
 fn line(report: &Report) -> String {

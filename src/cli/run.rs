@@ -14,7 +14,7 @@ pub(super) fn run(strings: &Strings, streams: &mut Streams<'_>) -> Exit {
         Ok(config) => config,
         Err(problems) => return streams.refuse(Exit::Config, &problems),
     };
-    if let Err(error) = telemetry::init(&config.log) {
+    if let Err(error) = telemetry::init(&config.log, streams.err_look.colours) {
         return streams.refuse(Exit::Bug, &error);
     }
     for notice in config.notices() {

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
+use super::drain::clock;
+use super::progress::Progress;
 use super::{Exit, Streams};
 use crate::config::{self, Strings};
 use crate::envelope::Class;
@@ -19,6 +21,9 @@ use crate::spool::seal::Seal;
 pub struct SpoolArgs {
     #[command(subcommand)]
     command: SpoolCommand,
+    /// Print one JSON object; of an export, whose lines are JSON anyway, only the reason of an early end
+    #[arg(long, global = true)]
+    json: bool,
 }
 
 #[derive(Clone, Debug, Subcommand)]
@@ -28,9 +33,6 @@ enum SpoolCommand {
         /// The directory, instead of CROSSFADE_SPOOL_DIR
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
-        /// Print one JSON object
-        #[arg(long)]
-        json: bool,
     },
     /// The sessions that wait, as JSON Lines: one message a line, as stored (redacted stays redacted)
     Export {
@@ -58,7 +60,7 @@ pub(super) fn run(args: &SpoolArgs, strings: &Strings, streams: &mut Streams<'_>
         Ok(own) => own,
         Err(problems) => return streams.refuse(Exit::Config, &problems),
     };
-    let (SpoolCommand::Ls { dir, .. } | SpoolCommand::Export { dir }) = &args.command;
+    let (SpoolCommand::Ls { dir } | SpoolCommand::Export { dir }) = &args.command;
     let Some(dir) = dir.clone().or_else(|| own.as_ref().map(|own| own.dir.clone())) else {
         let why =
             "no directory; set CROSSFADE_SPOOL_DIR or give --dir, for example --dir /var/spool/crossfade";
@@ -71,7 +73,7 @@ pub(super) fn run(args: &SpoolArgs, strings: &Strings, streams: &mut Streams<'_>
         }
     };
     match &args.command {
-        SpoolCommand::Ls { json, .. } => list(&found, *json, streams),
+        SpoolCommand::Ls { .. } => list(&found, args.json, streams),
         SpoolCommand::Export { .. } => {
             let key = own.and_then(|own| own.key).and_then(|key| Seal::parse(key.secret.expose()));
             export(&found, key.as_ref(), streams)
@@ -160,7 +162,8 @@ fn account(found: &Inventory) -> String {
 }
 
 fn export(found: &Inventory, key: Option<&Seal>, streams: &mut Streams<'_>) -> Exit {
-    let mut unreadable = 0u64;
+    let (mut unreadable, mut exported) = (0u64, 0u64);
+    let (mut progress, began) = (Progress::new(streams.err_look), clock());
     for facts in &found.segments {
         let written = facts.each_open(|header, stored| {
             let lines = open(&header, stored, key).ok().and_then(|body| export::lines(&body).ok());
@@ -171,6 +174,11 @@ fn export(found: &Inventory, key: Option<&Seal>, streams: &mut Streams<'_>) -> E
             for line in lines {
                 serde_json::to_writer(&mut *streams.out, &line)?;
                 streams.out.write_all(b"\n")?;
+                exported += 1;
+            }
+            // At a terminal the lines themselves are the progress.
+            if !streams.out_look.live {
+                progress.say(began.elapsed(), streams.err, || format!("{exported} messages exported"));
             }
             Ok(())
         });
@@ -183,6 +191,7 @@ fn export(found: &Inventory, key: Option<&Seal>, streams: &mut Streams<'_>) -> E
             Ok(()) => {}
         }
     }
+    progress.end(streams.err);
     if unreadable > 0 {
         let why = format!("{unreadable} records are damaged or sealed under another CROSSFADE_SPOOL_KEY");
         return streams.refuse(Exit::Unavailable, &why);

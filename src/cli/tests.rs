@@ -12,7 +12,7 @@ fn crossfade(args: &[&str], env: &[(&str, &str)]) -> Ran {
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let strings = Strings::of(env.iter().copied());
     let args = std::iter::once(&"crossfade").chain(args);
-    let exit = main(args, &strings, &mut Streams { out: &mut out, err: &mut err });
+    let exit = main(args, &strings, &mut Streams::new(&mut out, &mut err));
     Ran { exit, out: String::from_utf8(out).unwrap(), err: String::from_utf8(err).unwrap() }
 }
 
@@ -109,7 +109,7 @@ fn explain(payload: &str, rules: &str, args: &[&str]) -> Ran {
     let strings = Strings::of([("CROSSFADE_CLASSIFY", "@/rules.toml")]).with_file("/rules.toml", rules);
     let name = file.to_str().unwrap();
     let args = ["crossfade", "explain", "--message", name].into_iter().chain(args.iter().copied());
-    let exit = main(args, &strings, &mut Streams { out: &mut out, err: &mut err });
+    let exit = main(args, &strings, &mut Streams::new(&mut out, &mut err));
     std::fs::remove_file(&file).unwrap();
     Ran { exit, out: String::from_utf8(out).unwrap(), err: String::from_utf8(err).unwrap() }
 }
@@ -188,7 +188,122 @@ impl Write for Gone {
 
 #[test]
 fn a_reader_that_has_gone_is_no_failure() {
-    let exit =
-        main(["crossfade", "config"], &Strings::of([]), &mut Streams { out: &mut Gone, err: &mut Gone });
+    let exit = main(["crossfade", "config"], &Strings::of([]), &mut Streams::new(&mut Gone, &mut Gone));
     assert_eq!(exit, Exit::Fine);
+}
+
+/// Every command and every command below one, by its path.
+fn every_command() -> Vec<(String, clap::Command)> {
+    fn walk(path: &str, command: &clap::Command, found: &mut Vec<(String, clap::Command)>) {
+        for below in command.get_subcommands().filter(|below| below.get_name() != "help") {
+            let path = format!("{path} {}", below.get_name()).trim().to_owned();
+            walk(&path, below, found);
+            found.push((path, below.clone()));
+        }
+    }
+    let mut all = help::command();
+    all.build();
+    let mut found = Vec::new();
+    walk("", &all, &mut found);
+    found
+}
+
+/// Commands that answer nothing a program could read, and why.
+const WITHOUT_JSON: [(&str, &str); 5] = [
+    ("run", "a server: its answers are the log, the metrics and the API"),
+    ("inject", "a server"),
+    ("emulator", "a server: it prints the variables to set"),
+    ("completions", "a script for a shell"),
+    ("man", "roff"),
+];
+
+#[test]
+fn every_command_that_answers_something_has_json() {
+    let all = every_command();
+    for (path, command) in &all {
+        let excused = WITHOUT_JSON.iter().any(|(name, _)| name == path);
+        let below = command.get_subcommands().any(|below| below.get_name() != "help");
+        let json = command.get_arguments().any(|arg| arg.get_long() == Some("json"));
+        assert_eq!(json, !excused, "{path}");
+        assert!(!(excused && below), "{path}");
+    }
+    assert!(
+        WITHOUT_JSON.iter().all(|(name, _)| all.iter().any(|(path, _)| path == name)),
+        "an excuse for nobody"
+    );
+}
+
+#[test]
+fn every_command_has_a_place_examples_exit_codes_and_words_for_every_argument() {
+    let main = crossfade(&["--help"], &[]).out;
+    for (path, command) in every_command() {
+        let args: Vec<&str> = path.split(' ').chain(["--help"]).collect();
+        let told = crossfade(&args, &[]);
+        assert_eq!(told.exit, Exit::Fine, "{path}");
+        assert!(
+            told.out.contains("Example") && told.out.contains(&format!("crossfade {path}")),
+            "{}",
+            told.out
+        );
+        assert!(told.out.contains("Exit codes: 0"), "{}", told.out);
+        for line in told.out.lines().chain(main.lines()) {
+            assert!(line.chars().count() <= 100, "{path}: {line}");
+        }
+        assert!(!told.out.contains('\u{1b}'), "{path}");
+        for arg in command.get_arguments() {
+            assert!(
+                arg.get_help().is_some_and(|help| help.to_string().len() > 5),
+                "{path}: {}",
+                arg.get_id()
+            );
+        }
+        if !path.contains(' ') {
+            assert_eq!(main.matches(&format!("\n  {path:<11} ")).count(), 1, "{path} in {main}");
+        }
+    }
+    for heading in ["Run:", "Look:", "Change:", "Kubernetes:", "Develop:"] {
+        assert!(main.lines().any(|line| line == heading), "{heading} in {main}");
+    }
+}
+
+#[test]
+fn the_examples_of_the_help_can_be_typed() {
+    let mut typed = 0;
+    for (path, _) in every_command() {
+        let args: Vec<&str> = path.split(' ').chain(["--help"]).collect();
+        let told = crossfade(&args, &[]).out;
+        let examples = told.split("Example").nth(1).unwrap().split("Exit codes").next().unwrap();
+        for line in examples.lines().filter_map(|line| line.strip_prefix("  crossfade ")) {
+            // As far as a shell's own words.
+            let line = line.split(" | ").next().unwrap().split(" > ").next().unwrap();
+            let (mut words, mut quoted) = (vec!["crossfade".to_owned()], false);
+            for (at, piece) in line.split('\'').enumerate() {
+                if at % 2 == 1 {
+                    words.push(piece.to_owned());
+                    quoted = true;
+                } else {
+                    words.extend(piece.split_whitespace().map(str::to_owned));
+                }
+            }
+            let parsed = help::command().try_get_matches_from(&words);
+            assert!(parsed.is_ok(), "{line} (quoted: {quoted}): {}", parsed.unwrap_err());
+            typed += 1;
+        }
+    }
+    assert!(typed > 30, "{typed}");
+}
+
+#[test]
+fn json_was_asked_for_at_any_depth_or_not_at_all() {
+    let json = |args: &[&str]| wants_json(&help::command().try_get_matches_from(args).unwrap());
+    assert!(json(&["crossfade", "bucket", "1", "--json"]));
+    assert!(json(&["crossfade", "plan", "--json", "show"]) && json(&["crossfade", "plan", "show", "--json"]));
+    assert!(json(&["crossfade", "spool", "ls", "--json"]));
+    assert!(!json(&["crossfade", "plan"]) && !json(&["crossfade"]) && !json(&["crossfade", "man"]));
+    let ran = crossfade(&["drain", "--json"], &[("CROSSFADE_UPSTREAM", "ws://127.0.0.1:1")]);
+    let told: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(told["error"]["exit"], 64);
+    assert!(
+        told["error"]["message"].as_str().unwrap().contains("CROSSFADE_ADMIN_TOKEN") && !ran.err.is_empty()
+    );
 }

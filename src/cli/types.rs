@@ -58,6 +58,9 @@ pub(super) fn run(args: &ExplainArgs, strings: &Strings, streams: &mut Streams<'
             let why = "the running process mirrors nothing, so it looks at no message; set SUPABASE_URL and SUPABASE_KEY";
             streams.refuse(Exit::Unavailable, &why)
         }
+        Ok(Some(list)) if args.rules && args.json => {
+            streams.answer(&format!("{}\n", serde_json::json!({ "rules": list.proposed })))
+        }
         Ok(Some(list)) if args.rules => streams.answer(&list.proposed),
         Ok(Some(list)) if !args.json => streams.answer(&list.text()),
         Ok(Some(_)) => streams.answer(&(String::from_utf8_lossy(&body).trim_end().to_owned() + "\n")),

@@ -1,4 +1,4 @@
-//! What a check says, and the two ways in which a report is shown.
+//! What a check says, and how a report is written for programs; `crossfade check` lays it out for people.
 //! The names are an interface: scripts read them from `--json`.
 
 use serde_json::{Value, json};
@@ -159,26 +159,6 @@ impl Report {
     pub fn blame(&self) -> Option<Blame> {
         let has = |blame| self.findings.iter().any(|finding| finding.verdict == Verdict::Fails(blame));
         [Blame::Ours, Blame::Theirs].into_iter().find(|blame| has(*blame))
-    }
-
-    /// For people: one line a finding, the remedy below it.
-    #[must_use]
-    pub fn table(&self) -> String {
-        let mut text = String::new();
-        for finding in &self.findings {
-            let (check, verdict) = (finding.check.as_str(), finding.verdict.as_str());
-            text += format!("{verdict:<8} {check:<14} {}", finding.found).trim_end();
-            text.push('\n');
-            if !finding.remedy.is_empty() {
-                text += &format!("{:<8} {:<14} → {}\n", "", "", finding.remedy);
-            }
-        }
-        let failed = self.findings.iter().filter(|finding| finding.failed()).count();
-        text + &match failed {
-            0 => "everything that crossfade needs works\n".to_owned(),
-            1 => "1 check failed\n".to_owned(),
-            n => format!("{n} checks failed\n"),
-        }
     }
 
     /// For programs: `{"ok":…,"findings":[{"check","verdict","blame","found","remedy"}]}`.

@@ -76,8 +76,8 @@ async fn an_unpublished_table_fails_in_the_publication_alone() {
     let mut config = project();
     config.tables[0].published = false;
     let report = rows(config, "service_role").await;
-    assert_eq!(line(&report, Check::Table).0, Verdict::Fine, "{}", report.table());
-    assert_eq!(line(&report, Check::Publication).0, Verdict::Fails(Blame::Ours), "{}", report.table());
+    assert_eq!(line(&report, Check::Table).0, Verdict::Fine, "{}", report.json());
+    assert_eq!(line(&report, Check::Publication).0, Verdict::Fails(Blame::Ours), "{}", report.json());
 }
 
 #[tokio::test]
@@ -85,7 +85,7 @@ async fn a_key_that_may_not_write_the_table_is_told() {
     let policies = vec![Policy::parse("authenticated:crossfade:*:rw").unwrap()];
     let report = rows(emulator::Config { policies, ..project() }, "authenticated").await;
     let (verdict, found, _) = line(&report, Check::Table);
-    assert!(verdict == Verdict::Fails(Blame::Ours) && found.contains("may not insert"), "{}", report.table());
+    assert!(verdict == Verdict::Fails(Blame::Ours) && found.contains("may not insert"), "{}", report.json());
 }
 
 #[tokio::test]
@@ -112,7 +112,7 @@ async fn a_table_without_a_primary_key_is_worth_a_word_and_stays_empty() {
         emulator_with(emulator::Config { tables: vec![emulator::Table::parse(table).unwrap()], ..project() })
             .await;
     let report = with_key(server.addr(), &minted("service_role", FOREVER)).await;
-    assert_eq!(line(&report, Check::Table).0, Verdict::Warning, "{}", report.table());
+    assert_eq!(line(&report, Check::Table).0, Verdict::Warning, "{}", report.json());
     let request = emulator::HttpRequest {
         method: "GET".to_owned(),
         path: "/rest/v1/monitoring_events".to_owned(),
@@ -135,10 +135,10 @@ async fn payload_limits_are_seen() {
     };
     let report = rows(limited(300), "service_role").await;
     let (verdict, found, _) = line(&report, Check::Limits);
-    assert_eq!(verdict, Verdict::Warning, "{}", report.table());
+    assert_eq!(verdict, Verdict::Warning, "{}", report.json());
     assert_eq!(found, "100 messages a second, payloads of 250 KiB but not of 1024 KiB");
     let report = rows(limited(100), "service_role").await;
-    assert_eq!(line(&report, Check::Limits).0, Verdict::Fails(Blame::Ours), "{}", report.table());
+    assert_eq!(line(&report, Check::Limits).0, Verdict::Fails(Blame::Ours), "{}", report.json());
 }
 
 #[test]
@@ -204,7 +204,7 @@ fn verdict(report: &Report, check: Check) -> Verdict {
 
 /// The first failure must be `check` with `found` in it, have a remedy, and nothing after it may have been tried.
 fn fails_at(report: &Report, check: Check, blame: Blame, found: &str) {
-    let text = report.table();
+    let text = report.json();
     let first = report.findings.iter().find(|finding| finding.failed()).expect(&text);
     assert_eq!((first.check, first.verdict), (check, Verdict::Fails(blame)), "{text}");
     assert!(first.found.contains(found) && !first.remedy.is_empty(), "{text}");
@@ -223,11 +223,11 @@ async fn a_good_project_is_fine_in_every_check() {
     settings.push(("SUPABASE_ANON_KEY", minted("anon", FOREVER)));
     let report = examined(&settings, PATIENCE).await;
     for check in Check::ALL {
-        assert_eq!(verdict(&report, check), Verdict::Fine, "{}", report.table());
+        assert_eq!(verdict(&report, check), Verdict::Fine, "{}", report.json());
     }
     assert_eq!(report.blame(), None);
-    assert!(report.table().contains("ms from publish to read-back"));
-    assert!(report.table().contains("crossfade:app:pod-1"), "{}", report.table());
+    assert!(report.json().contains("ms from publish to read-back"));
+    assert!(report.json().contains("crossfade:app:pod-1"), "{}", report.json());
 }
 
 #[tokio::test]
@@ -269,7 +269,7 @@ async fn a_role_that_may_only_read_gets_no_round_trip() {
     let realtime = emulator_with(config).await;
     let report = with_key(realtime.addr(), &minted("authenticated", FOREVER)).await;
     fails_at(&report, Check::RoundTrip, Blame::Ours, "write_denied");
-    assert!(report.table().contains("create policy"), "{}", report.table());
+    assert!(report.json().contains("create policy"), "{}", report.json());
 }
 
 #[tokio::test]
@@ -309,7 +309,7 @@ fn nobody() -> (tokio::net::TcpSocket, SocketAddr) {
 async fn a_service_and_a_project_that_are_not_there_are_told() {
     let (_kept, at) = nobody();
     let report = with_key(at, &minted("service_role", FOREVER)).await;
-    let text = report.table();
+    let text = report.json();
     for (check, wanted) in [
         (Check::Upstream, Verdict::Fails(Blame::Theirs)),
         (Check::Clock, Verdict::Skipped),
@@ -328,7 +328,7 @@ async fn no_report_shows_a_key() {
     for role in ["service_role", "authenticated"] {
         let key = minted(role, FOREVER);
         let report = with_key(realtime.addr(), &key).await;
-        for text in [report.table(), report.json(), format!("{report:?}")] {
+        for text in [report.json(), report.json(), format!("{report:?}")] {
             assert!(!text.contains("eyJ"), "{text}");
         }
     }
@@ -342,7 +342,7 @@ struct Ran {
 fn crossfade(args: &[&str], strings: &Strings) -> Ran {
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let args = ["crossfade", "check"].iter().chain(args);
-    let exit = cli::main(args, strings, &mut Streams { out: &mut out, err: &mut err });
+    let exit = cli::main(args, strings, &mut Streams::new(&mut out, &mut err));
     Ran { exit, out: String::from_utf8(out).unwrap() }
 }
 

@@ -75,15 +75,18 @@ pub enum LogError {
 
 /// Sets up the log and the panic hook of this process.
 ///
+/// `colours`: standard error is for eyes (text only; JSON never has any).
+///
 /// # Errors
 /// A subscriber is already set, or no thread is to be had.
-pub fn init(log: &Log) -> Result<(), LogError> {
+pub fn init(log: &Log, colours: bool) -> Result<(), LogError> {
     let filter = EnvFilter::try_new(&log.filter).unwrap_or_else(|_| EnvFilter::new("info"));
     let queue = lines::Queue::start(lines::LINES_MAX, std::io::stderr())?;
     let lines = fmt::layer().with_writer(QUEUE.get_or_init(|| queue).clone());
     let lines = match log.format {
         LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).boxed(),
-        LogFormat::Text => lines.boxed(),
+        // By itself the crate colours every text, also the one that a collector reads from a pipe.
+        LogFormat::Text => lines.with_ansi(colours).boxed(),
     };
     let limit = RepeatLimit(Mutex::new(Repeats::new(BURST, WINDOW, PLACES_MAX)));
     Registry::default().with(lines.with_filter(filter.and(limit))).try_init()?;

@@ -18,6 +18,7 @@ mod emergency;
 mod events;
 mod faults;
 mod flags;
+mod graduation;
 mod guards;
 mod handover;
 mod hostile;
@@ -26,6 +27,7 @@ mod inflate;
 mod kills;
 mod kinds;
 mod large;
+mod looks;
 #[path = "../../src/proxy/tls/made.rs"]
 mod made;
 mod memory;

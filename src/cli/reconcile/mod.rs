@@ -19,6 +19,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use clap::Args;
 
+use super::drain::clock;
+use super::progress::Progress;
 use super::{Exit, Streams};
 use crate::app;
 use crate::config::{Config, Strings};
@@ -39,7 +41,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const YOUNG_MS: u64 = 60_000;
 /// So many messages are named when they are missing; the count goes on.
 const NAMED_MAX: u64 = 1_000;
-const PROGRESS_EVERY: u64 = 1_000;
+/// So many messages between two looks at the clock.
+const PROGRESS_EVERY: u64 = 100;
 
 /// Arguments of `reconcile`.
 #[derive(Clone, Debug, Args)]
@@ -124,6 +127,8 @@ fn reconcile(args: &ReconcileArgs, config: &Config, streams: &mut Streams<'_>) -
         dry_run: args.dry_run,
         chunk: Chunk::default(),
         account: Account::default(),
+        line: Progress::new(streams.err_look),
+        began: clock(),
     };
     let kept = kept(config)?;
     match (&args.from, &config.spool) {
@@ -132,6 +137,7 @@ fn reconcile(args: &ReconcileArgs, config: &Config, streams: &mut Streams<'_>) -
         (None, _) => work.spool(config, streams)?,
     }
     work.flush(streams)?;
+    work.line.end(streams.err);
     // After what the spool had is back: what is gone now is gone.
     if let Some(kept) = kept {
         work.account.ledger = Some(ledger::compare(&kept, work.range, &work.table, streams)?);
@@ -180,6 +186,8 @@ struct Work {
     dry_run: bool,
     chunk: Chunk,
     account: Account,
+    line: Progress,
+    began: std::time::Instant,
 }
 
 impl Work {
@@ -231,9 +239,9 @@ impl Work {
         self.account.examined += 1;
         if self.account.examined.is_multiple_of(PROGRESS_EVERY) {
             let Account { examined, missing, posted, .. } = self.account;
-            // Progress that nobody reads is no reason to stop.
-            writeln!(streams.err, "{examined} messages examined, {missing} missing, {posted} posted")
-                .unwrap_or(());
+            self.line.say(self.began.elapsed(), streams.err, || {
+                format!("{examined} messages examined, {missing} missing, {posted} posted")
+            });
         }
         let in_range = (self.range.0..=self.range.1).contains(&line.at);
         let Some(row) = self.row(line).filter(|row| in_range && self.wanted.wants(row.class)) else {

@@ -26,12 +26,14 @@ use clap::Args;
 use serde::Serialize;
 use tokio::time::Instant;
 
+use super::progress::Progress as Line;
 use super::{Exit, Streams};
 use crate::config::Strings;
 
 /// Sessions that are open at once.
 const SESSIONS_MAX: usize = 5_000;
-const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+/// How often somebody looks how far it is.
+const PROGRESS_EVERY: Duration = Duration::from_millis(250);
 
 /// Arguments of `replay`.
 #[derive(Clone, Debug, Args)]
@@ -117,7 +119,8 @@ fn replay(args: &ReplayArgs, strings: &Strings, streams: &mut Streams<'_>) -> Re
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Stop::Unavailable(error.to_string()))?;
     let progress = Progress::default();
-    let (mut say, began) = (|text: String| writeln!(streams.err, "{text}").unwrap_or(()), Instant::now());
+    let (mut line, began) = (Line::new(streams.err_look), Instant::now());
+    let mut say = |text: String| line.say(began.elapsed(), streams.err, || text);
     let (to, sessions, messages, left_out) = if let Some(name) = &args.to_topic {
         let place = topic::Place::new(name, args.yes_publish_these_messages_again, strings)?;
         let lines = read::lines(&args.file).map_err(unreadable)?;
@@ -136,13 +139,14 @@ fn replay(args: &ReplayArgs, strings: &Strings, streams: &mut Streams<'_>) -> Re
         runtime.block_on(beside(play, &progress, messages, &mut say));
         ("service", count, messages, left_out)
     };
+    line.end(streams.err);
     let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     let (sent, answered) = (progress.sent.into_inner(), progress.answered.into_inner());
     let failures = progress.failures.into_inner().unwrap_or_else(PoisonError::into_inner);
     Ok(Account { to, sessions, messages, sent, answered, left_out, failures, took_ms })
 }
 
-/// Says how far it is, once a second, until it is over.
+/// Says how far it is, now and then, until it is over.
 async fn beside(play: impl Future<Output = ()>, progress: &Progress, all: u64, say: &mut dyn FnMut(String)) {
     let mut play = std::pin::pin!(play);
     let mut tick = tokio::time::interval_at(Instant::now() + PROGRESS_EVERY, PROGRESS_EVERY);
