@@ -33,6 +33,15 @@ fn level(counter: &AtomicI64) -> u64 {
 }
 
 impl Eyes {
+    /// Turns of legacy sessions by how long they took, by [`TIMING_EDGES`], since the start.
+    pub(super) fn legacy_turns(&self) -> [u64; TIMING_EDGES.len() + 1] {
+        let mut counts = [0; TIMING_EDGES.len() + 1];
+        for worker in &self.shared.sessions {
+            worker.overhead.add_to(&mut counts);
+        }
+        counts
+    }
+
     /// See the module.
     pub(super) fn times(&self, now: Instant) -> Times {
         let workers = &self.shared.sessions;

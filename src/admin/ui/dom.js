@@ -87,13 +87,14 @@ export function clock(at) {
   return new Date(at).toLocaleTimeString("en-GB", { hour12: false });
 }
 
-export const words = (name) => String(name ?? NONE).replaceAll("_", " ");
-
-/** A list from an answer that is one, or that holds one under a name. */
-export function list(body, name) {
-  if (Array.isArray(body)) return body;
-  return Array.isArray(body?.[name]) ? body[name] : Object.values(body ?? {}).find(Array.isArray) ?? [];
+/** Unix milliseconds as day and time, for what may be of another day. */
+export function moment(at) {
+  if (!known(at)) return NONE;
+  const day = new Date(at).toLocaleDateString("en-GB", { day: "numeric", month: "short" });
+  return `${day}, ${clock(at)}`;
 }
+
+export const words = (name) => String(name ?? NONE).replaceAll("_", " ");
 
 /** What is not there is said, never made up. */
 export const unknown = (text = "not measured yet") => h("span", { class: "unknown" }, text);

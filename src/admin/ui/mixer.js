@@ -1,10 +1,10 @@
 // The mixer: two decks, the breaker between them, the fader beneath; then what says whether moving it is safe.
 
-import { maybe } from "./api.js";
+import { get } from "./api.js";
 import { latency, platter } from "./charts.js";
-import { facts, h, int, ms, panel, rate, show, unknown } from "./dom.js";
+import { facts, h, int, ms, panel, rate, show } from "./dom.js";
 import { fader } from "./fader.js";
-import { breaker, ledger, match, quota, spool, tiers } from "./gauges.js";
+import { breaker, lanes, ledger, match, quota, spool, tiers } from "./gauges.js";
 
 const SIDES = { legacy: ["Legacy", ["legacy"]], realtime: ["Realtime", ["hot", "cold", "native"]] };
 
@@ -54,8 +54,7 @@ function legs() {
       if (busy || status.at - last < 4900) return;
       [busy, last] = [true, status.at];
       try {
-        const history = await maybe("history");
-        show(body, history ? latency(history) : unknown("not in this version"));
+        show(body, latency(await get("history")));
       } catch {
         // The banner tells; the last picture stays.
       } finally {
@@ -68,11 +67,11 @@ function legs() {
 export function mixer({ askToken }) {
   const slide = fader(askToken);
   const middle = centre();
-  const parts = [deck("legacy"), middle, deck("realtime"), slide, match(), legs(), ledger(), spool(), quota(), tiers()];
-  const [left, , right, , proved, line, book, disk, plan, who] = parts;
+  const parts = [deck("legacy"), middle, deck("realtime"), slide, match(), legs(), ledger(), spool(), quota(), tiers(), lanes()];
+  const [left, , right, , proved, line, book, disk, plan, who, flows] = parts;
   const element = h("div", { class: "mixer" },
     h("div", { class: "plate" }, h("div", { class: "decks" }, left.element, middle.element, right.element), slide.element),
-    h("div", { class: "wide" }, line.element, proved.element), h("div", { class: "panels" }, book.element, h("div", { class: "pile" }, plan.element, disk.element), who.element));
+    h("div", { class: "wide" }, line.element, proved.element), h("div", { class: "panels" }, flows.element, book.element, plan.element), h("div", { class: "panels two" }, who.element, disk.element));
   return {
     element,
     update(status) { for (const part of parts) part.update(status); },

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::admin::api::model::{Flow, History, Point, Quantiles};
 use crate::mirror::tally::{EDGES_MS, Histogram};
+use crate::proxy::TIMING_EDGES;
 
 /// Rates are averaged over so many beats …
 const RATE_BEATS: usize = 5;
@@ -25,6 +26,8 @@ pub(in crate::app) struct Sample {
     pub(super) open: u64,
     pub(super) breaker: Option<&'static str>,
     pub(super) round_trips: Histogram,
+    /// Turns of the legacy leg, by [`TIMING_EDGES`].
+    pub(super) legacy: [u64; TIMING_EDGES.len() + 1],
 }
 
 /// See the module.
@@ -72,6 +75,12 @@ impl Pulse {
         }
     }
 
+    /// The legacy leg inside this process, over the last minute.
+    pub(super) fn legacy(&self) -> Option<Quantiles> {
+        let (first, last) = (self.samples.front()?, self.samples.back()?);
+        legacy(&first.1, &last.1)
+    }
+
     /// Round trips of the last minute.
     pub(super) fn realtime(&self) -> Option<Quantiles> {
         let (first, last) = (self.samples.front()?, self.samples.back()?);
@@ -93,7 +102,7 @@ fn point(before: &Sample, now: &Sample, took: Duration) -> Point {
     let realtime = quantiles(&difference(&before.round_trips, &now.round_trips));
     Point {
         at: now.at_unix_ms,
-        legacy_p95_ms: None,
+        legacy_p95_ms: legacy(before, now).map(|found| found.p95_ms),
         realtime_p95_ms: realtime.map(|found| found.p95_ms),
         sessions_hot: now.hot,
         sessions_open: now.open,
@@ -112,6 +121,15 @@ fn difference(before: &Histogram, now: &Histogram) -> Buckets {
     counts
 }
 
+fn legacy(before: &Sample, now: &Sample) -> Option<Quantiles> {
+    let mut counts = now.legacy;
+    for (count, before) in counts.iter_mut().zip(before.legacy) {
+        *count = count.saturating_sub(before);
+    }
+    let at = |part| quantile(&counts, |place| TIMING_EDGES.get(place).map(|seconds| seconds * 1000.0), part);
+    (counts.iter().sum::<u64>() > 0).then(|| Quantiles { p50_ms: at(0.50), p95_ms: at(0.95), p99_ms: at(0.99) })
+}
+
 fn quantiles(counts: &Buckets) -> Option<Quantiles> {
     (counts.iter().sum::<u64>() > 0).then(|| Quantiles {
         p50_ms: quantile_ms(counts, 0.50),
@@ -120,12 +138,17 @@ fn quantiles(counts: &Buckets) -> Option<Quantiles> {
     })
 }
 
-/// Interpolated inside the bucket that holds this part of all counts; beyond the last edge, twice that edge at most.
+/// Of round trips.
 pub(in crate::app) fn quantile_ms(counts: &Buckets, part: f64) -> f64 {
+    quantile(counts, |place| EDGES_MS.get(place).map(|ms| *ms as f64), part)
+}
+
+/// Interpolated inside the bucket that holds this part of all counts; beyond the last edge, twice that edge at most.
+fn quantile(counts: &[u64], edge: impl Fn(usize) -> Option<f64>, part: f64) -> f64 {
     let mut left = part * counts.iter().sum::<u64>() as f64;
     let mut lower = 0.0;
     for (place, count) in counts.iter().enumerate() {
-        let upper = EDGES_MS.get(place).map_or(lower * 2.0, |ms| *ms as f64);
+        let upper = edge(place).unwrap_or(lower * 2.0);
         if *count > 0 && left <= *count as f64 {
             return lower + (upper - lower) * left / *count as f64;
         }
@@ -181,6 +204,26 @@ mod tests {
         assert!((history.points[0].messages_per_s - 10.0).abs() < 1e-9);
         assert!(history.points[0].realtime_p95_ms.is_some());
         assert_eq!(history.points[1].realtime_p95_ms, None);
+    }
+
+    #[test]
+    fn the_legacy_leg_is_of_the_last_minute_and_of_each_step() {
+        let origin = Instant::now();
+        let mut pulse = Pulse::default();
+        let mut sample = Sample::default();
+        for second in 0..=100_u64 {
+            // Between 25 and 50 µs in the first ten seconds, then nobody is measured.
+            sample.legacy[2] += if second <= 10 { 100 } else { 0 };
+            pulse.take(sample, origin + Duration::from_secs(second));
+            if second == 30 {
+                let found = pulse.legacy().unwrap();
+                assert!(found.p50_ms > 0.025 && found.p99_ms <= 0.05, "{found:?}");
+            }
+        }
+        assert_eq!(pulse.legacy(), None, "a minute without a sample is unknown, not zero");
+        let points = pulse.history().points;
+        assert!(points[0].legacy_p95_ms.is_some_and(|ms| ms <= 0.05));
+        assert_eq!(points[5].legacy_p95_ms, None);
     }
 
     #[test]

@@ -42,8 +42,8 @@ impl Console {
             rollout: self.rollout_brief(breaker.as_ref(), now),
             breaker,
             mirror: self.eyes.mirrors.then(|| self.mirror(&seen)),
-            latency: model::Latency { legacy: None, realtime: pulse.realtime() },
-            r#match: None,
+            latency: model::Latency { legacy: pulse.legacy(), realtime: pulse.realtime() },
+            r#match: self.eyes.proofs().and_then(|proofs| serde_json::to_value(&proofs.rolling).ok()),
             parity: self.parity(now),
             quota: self.quota(&seen),
             spool: self.spool(),
@@ -220,6 +220,7 @@ impl Console {
             open: Lane::ALL.into_iter().map(open).sum(),
             breaker: self.eyes.mirrors.then(|| seen.breaker.phase.as_str()),
             round_trips: self.eyes.figures.snapshot().tally.latency,
+            legacy: self.eyes.legacy_turns(),
         }
     }
 }

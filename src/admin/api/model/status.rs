@@ -38,7 +38,7 @@ pub struct Status {
     pub mirror: Option<Mirror>,
     /// Of both legs, over the last minute.
     pub latency: Latency,
-    /// The validator.
+    /// What the validator has compared in the last hour; null until it has looked.
     pub r#match: Option<serde_json::Value>,
     /// Who may read on Realtime against who receives on legacy; null where that is not compared.
     pub parity: Option<Parity>,
@@ -250,7 +250,7 @@ pub struct Mirror {
 /// See [`Status::latency`].
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Latency {
-    /// Of the service's own leg; null while nobody measures it.
+    /// Of the legacy leg inside this process, in turns; null without a sample in the last minute.
     pub legacy: Option<Quantiles>,
     /// From the publish to the read-back; null without a sample in the last minute.
     pub realtime: Option<Quantiles>,
