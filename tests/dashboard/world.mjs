@@ -91,12 +91,11 @@ export async function stage({ sessions, faults = [], environment = {}, tuning })
     const proxy = new Process(["run"], { CROSSFADE_UPSTREAM: `ws://127.0.0.1:${service}`, CROSSFADE_LISTEN: "127.0.0.1:0", CROSSFADE_METRICS_LISTEN: "127.0.0.1:0", CROSSFADE_ADMIN_LISTEN: "127.0.0.1:0",
       CROSSFADE_ADMIN_TOKEN: token, CROSSFADE_SERVICE: "stage", CROSSFADE_POD: "stage-0", SUPABASE_URL: supabase, SUPABASE_KEY: key, CROSSFADE_PLAN: "custom:1000000", ...(file && { CROSSFADE_TUNING: file }), ...environment });
     parts.push(proxy);
-    const [line] = await proxy.line(/.*"proxy".*/);
-    const at = (name) => new RegExp(`"${name}":"(?:Some\\()?(127\\.0\\.0\\.1:\\d+)`).exec(line)?.[1];
-    const url = `http://${at("admin")}/`;
+    const at = async (name) => /127\.0\.0\.1:\d+/.exec((await proxy.line(new RegExp(`^(?=.*listening).*"${name}".*$`, "m")))[0])[0];
+    const url = `http://${await at("admin")}/`;
     const ask = asking(url, token);
     await until("a closed breaker", async () => (await ask("status")).body.breaker.state === "closed");
-    ends.say(`connect ${at("proxy").split(":")[1]}`);
+    ends.say(`connect ${(await at("proxy")).split(":")[1]}`);
     await until(`${sessions} sessions (${ends.text.slice(-60)})`, () => ends.text.includes("all=open") || (ends.text.includes("failed=") && Promise.reject(new Error(ends.text.slice(-200)))), 300_000);
     return { url, token, ask, stop, proxy, ends };
   } catch (error) {

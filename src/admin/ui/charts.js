@@ -2,7 +2,7 @@
 
 import { h, int, ms, s } from "./dom.js";
 
-const [WIDTH, HEIGHT, LEFT, RIGHT, TOP] = [960, 286, 66, 2, 12];
+const [WIDTH, HEIGHT, LEFT, RIGHT, TOP] = [960, 286, 84, 2, 12];
 /** Where the scale of the latency ends, and the band beneath it. */
 const [FLOOR, BAND, BAND_HEIGHT] = [202, 216, 36];
 
@@ -79,8 +79,8 @@ export function seconds(incident) {
   return h("figure", { class: "chart" },
     s("svg", { viewBox: `0 0 ${wide} ${high}`, role: "img", "aria-label": `Seconds round the trip: ${sum("returned")} batches read back, ${sum("failed")} failed, at most ${int(Math.max(...shown.map((one) => one.waiting)))} waiting.` },
       s("path", { class: "grid", d: `M0 ${high - 24}H${wide}` }), bars("waiting"), bars("returned"), bars("failed"),
-      s("path", { class: "trip-line", d: `M${trip} 0V${high - 20}` }), s("text", { x: trip, y: high - 6, "text-anchor": "middle" }, "trip"),
-      s("text", { x: 0, y: high - 6 }, `−${Math.round((incident.at_ms - from) / 1000)} s`), s("text", { x: wide, y: high - 6, "text-anchor": "end" }, `+${Math.round((to - incident.at_ms) / 1000)} s`)),
+      s("path", { class: "trip-line", d: `M${trip} 0V${high - 20}` }), s("text", { x: trip, y: high - 6, "text-anchor": x(incident.at_ms) > wide * 0.9 ? "end" : "middle" }, "trip"),
+      s("text", { x: 0, y: high - 6 }, `−${Math.round((incident.at_ms - from) / 1000)} s`), x(incident.at_ms) < wide * 0.85 && s("text", { x: wide, y: high - 6, "text-anchor": "end" }, `+${Math.round((to - incident.at_ms) / 1000)} s`)),
     h("figcaption", {}, h("span", { class: "key" }, "read back", h("b", {}, sum("returned"))), h("span", { class: "key alarm" }, "failed", h("b", {}, sum("failed"))), h("span", { class: "key waiting" }, "waiting")));
 }
 

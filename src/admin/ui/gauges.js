@@ -180,12 +180,12 @@ export function lanes() {
     update({ sessions, rollout }) {
       const all = Math.max(Object.values(sessions.open).reduce((sum, n) => sum + n, 0), 1);
       const wanted = Object.fromEntries(rollout.adoption.map((one) => [one.lane, one]));
-      const row = ([lane, n]) => h("li", { "data-lane": lane }, h("b", {}, words(lane)), h("span", { class: "n" }, int(n)),
+      const row = ([lane, n]) => h("li", { "data-lane": lane, class: n || wanted[lane]?.wanted > 0 ? null : "unused" }, h("b", {}, words(lane)), h("span", { class: "n" }, int(n)),
         h("div", { class: `bar lane-bar ${lane}`, "aria-hidden": "true" }, h("i", { style: { width: `${((n / all) * 100).toFixed(2)}%` } })),
         h("small", {}, wanted[lane]?.wanted > 0 ? `${int(wanted[lane].there)} of ${int(wanted[lane].wanted)} wanted are there` : LANES[lane] ?? ""));
       const back = Object.entries(sessions.moved_back).filter(([, n]) => n > 0);
       const ended = Object.entries(sessions.ended).filter(([, n]) => n > 0);
-      show(body, h("ul", { class: "lanes-list" }, Object.entries(sessions.open).map(row)),
+      show(body, h("ul", { class: "lanes-list" }, Object.keys(LANES).filter((lane) => lane in sessions.open).map((lane) => row([lane, sessions.open[lane]]))),
         facts([["on the way now", int(rollout.moving)], ["moved to Realtime", int(sessions.moved_to_hot), "since the start"],
           ["moved back", int(back.reduce((sum, [, n]) => sum + n, 0)), back.map(([why, n]) => `${words(why)} ${int(n)}`).join(", ")],
           ["ended", int(ended.reduce((sum, [, n]) => sum + n, 0)), ended.map(([why, n]) => `${words(why)} ${int(n)}`).join(", ")],

@@ -16,7 +16,7 @@ const OUTCOMES = {
   stuck_hot: "some were still hot after 10 s", stuck_legacy: "some were not hot again after 60 s", aborted: "the breaker opened, or Realtime could not be used, meanwhile",
 };
 const inSeconds = (trigger) => ["stall", "latency", "connect"].includes(trigger);
-const figure = (trigger, n) => (inSeconds(trigger) ? span(n) : trigger === "fleet" || trigger === "forced" ? int(n) : ratio(n));
+const figure = (trigger, n) => (inSeconds(trigger) ? (n < 1 ? ms(n * 1000) : span(n)) : trigger === "fleet" || trigger === "forced" ? int(n) : ratio(n));
 const permille = (n) => percent(n / 10);
 
 /** A decision as a person would tell it. */

@@ -23,7 +23,7 @@ function deck(side) {
       const flows = status.flow.messages_down_per_s + status.flow.messages_up_per_s > 0;
       disc.update(here, all, flows);
       const leg = status.latency[side];
-      const split = side === "realtime" ? lanes.filter((lane) => lane in open).map((lane) => `${lane} ${int(open[lane])}`).join(" · ") : `upstream ${status.upstream.reachable ? "reachable" : "not reachable"}`;
+      const split = side === "realtime" ? lanes.filter((lane) => lane === "hot" || open[lane] > 0).map((lane) => `${lane} ${int(open[lane])}`).join(" · ") : `upstream ${status.upstream.reachable ? "reachable" : "not reachable"}`;
       const rows = leg ? [["median", ms(leg.p50_ms)], ["95 %", ms(leg.p95_ms)], ["99 %", ms(leg.p99_ms)]] : [["latency", null]];
       show(body, facts(rows), h("p", { class: "split" }, split));
     },
@@ -71,7 +71,7 @@ export function mixer({ askToken }) {
   const [left, , right, , proved, line, book, disk, plan, who, flows] = parts;
   const element = h("div", { class: "mixer" },
     h("div", { class: "plate" }, h("div", { class: "decks" }, left.element, middle.element, right.element), slide.element),
-    h("div", { class: "wide" }, line.element, proved.element), h("div", { class: "panels" }, flows.element, book.element, plan.element), h("div", { class: "panels two" }, who.element, disk.element));
+    h("div", { class: "wide" }, line.element, proved.element), h("div", { class: "panels" }, flows.element, book.element, h("div", { class: "pile" }, plan.element, disk.element)), who.element);
   return {
     element,
     update(status) { for (const part of parts) part.update(status); },

@@ -16,7 +16,7 @@ const WORDS = { idle: ["start"], none: ["start"], done: ["start"], aborted: ["st
 const NAMES = { start: "Start a plan …", pause: "Pause …", resume: "Resume …", promote: "Next step now …", abort: "Abort …" };
 const SHIPPED = [["default", "default: eight steps, about twelve days"], ["two-weeks", "two weeks"], ["eight-weeks", "eight weeks"]];
 const GATES = {
-  match: ["Match", ratio, "≥"], breaker: ["Breaker", (n) => (n === 1 ? "closed" : "not closed"), "is"],
+  match: ["Match", ratio, "≥"], breaker: ["Breaker", (n) => (n === 1 ? "closed" : "not closed"), "must be"],
   p95_ms: ["95 % of the round trips", ms, "<"], quota: ["Use of the quota", ratio, "<"],
 };
 const VERDICTS = { pass: "passes", fail: "fails", no_data: "no data yet" };
@@ -108,7 +108,7 @@ function begin(found, act, look) {
     try {
       if (own) chosen = text.value.trim() ? JSON.parse(text.value) : null;
       else chosen = select.value ? await (await fetch(`/ui/plans/${select.value}.json`)).json() : { steps: found.steps };
-      if (chosen && !Array.isArray(chosen.steps)) throw new Error("a plan has steps");
+      if (chosen && !chosen.steps?.length) throw new Error("a plan has steps");
     } catch (error) {
       chosen = null;
       told = `This is no plan: ${error.message}`;

@@ -1,7 +1,7 @@
 // What was proved and what differs: the match and its sample, both legs, authorization, discrepancies, reports, noise.
 
 import { get } from "./api.js";
-import { clock, facts, h, int, moment, ms, num, panel, percent, ratio, show, span, table, unknown, words } from "./dom.js";
+import { clock, facts, h, int, moment, ms, num, panel, percent, ratio, show, table, unknown, words } from "./dom.js";
 import { match, parity, VERDICTS } from "./gauges.js";
 import { maySee, openReport, sample } from "./report.js";
 
@@ -105,7 +105,7 @@ export function proof({ argument, askToken }) {
       const leg = (name) => ["p50_ms", "p95_ms", "p99_ms"].map((of) => (status.latency[name] ? ms(status.latency[name][of]) : unknown(of === "p95_ms" ? undefined : "–")));
       show(legs.body, table("Latency of both legs, last minute", [{ name: "Leg" }, ...["median", "95 %", "99 %"].map(number)], [["Legacy", ...leg("legacy")], ["Realtime", ...leg("realtime")]]),
         h("p", { class: "dim" }, "Over the last minute. Legacy: one turn inside this process. Realtime: from the publish to the read-back."),
-        facts([["a healthy round trip is learnt as", status.breaker?.baseline_ms ? ms(status.breaker.baseline_ms) : null], ["up since", span(status.uptime_s)]]));
+        facts([["a healthy round trip is learnt as", status.breaker?.baseline_ms ? ms(status.breaker.baseline_ms) : null]]));
     },
   };
 }

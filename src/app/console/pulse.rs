@@ -127,7 +127,11 @@ fn legacy(before: &Sample, now: &Sample) -> Option<Quantiles> {
         *count = count.saturating_sub(before);
     }
     let at = |part| quantile(&counts, |place| TIMING_EDGES.get(place).map(|seconds| seconds * 1000.0), part);
-    (counts.iter().sum::<u64>() > 0).then(|| Quantiles { p50_ms: at(0.50), p95_ms: at(0.95), p99_ms: at(0.99) })
+    (counts.iter().sum::<u64>() > 0).then(|| Quantiles {
+        p50_ms: at(0.50),
+        p95_ms: at(0.95),
+        p99_ms: at(0.99),
+    })
 }
 
 fn quantiles(counts: &Buckets) -> Option<Quantiles> {

@@ -1,0 +1,79 @@
+// Proof, with a Realtime that changes a few messages: discrepancies, reports, types and noise rules as the API has them.
+import assert from "node:assert/strict";
+import { folder, open, signIn, stage, test, until } from "./world.mjs";
+
+const TUNING = `[[validator.noise]]
+pointer = "/sent_at"
+allow = "ignore"
+
+[[validator.noise]]
+pointer = "/nowhere"
+allow = { tolerance = 0.5 }
+type = "price"
+`;
+
+/** Starts early: the validator's first report takes a minute. */
+export async function altered() {
+  const one = await stage({ sessions: 24, faults: ["corrupt topic=crossfade:* after_pushes=20 for_pushes=5"], tuning: TUNING,
+    environment: { CROSSFADE_STATE_DIR: folder(), CROSSFADE_ROLLOUT_PERCENT: "50", CROSSFADE_MIRROR_PERCENT: "100" } });
+  one.ends.say("say 4");
+  return one;
+}
+
+export async function proof(chrome, show) {
+  const { page, faults, close } = await open(chrome, `${show.url}#/proof`, { viewport: { width: 1440, height: 900 } });
+  await test("without a token samples are not asked for, and the page says so", async () => {
+    await until("the words", async () => /a view or operate token shows them/.test(await page.textContent(".discrepancies .body")));
+    await page.waitForSelector(".types tbody tr");
+    assert.deepEqual(faults, [], "no refusal in the console");
+    await page.click(".discrepancies .buttons button");
+    await page.waitForSelector("#token");
+    await page.keyboard.press("Escape");
+    await signIn(page, show.token);
+  });
+
+  await test("discrepancies are the API's, by kind, with what was sent and what came back", async () => {
+    const found = await until("samples", async () => { const { body } = await show.ask("discrepancies"); return body?.discrepancies.some((one) => one.kind === "altered") && body.discrepancies; });
+    await until("all of them", async () => (await page.locator(".samples li").count()) === Math.min(found.length, 20));
+    await page.selectOption("#kind", "altered");
+    const wanted = found.filter((one) => one.kind === "altered");
+    await until("the altered ones", async () => (await page.locator(".samples li").count()) === Math.min(wanted.length, 20) && (await page.locator('.samples li:not([data-kind="altered"])').count()) === 0);
+    const shown = await page.locator(".samples li").first().textContent();
+    assert.ok(shown.includes(wanted.at(-1).sent) && shown.includes(wanted.at(-1).got), shown);
+    await page.selectOption("#kind", "extra");
+    await until("none of this kind", async () => /No sample of the kind/.test(await page.textContent(".discrepancies .body")));
+    await page.selectOption("#kind", "");
+  });
+
+  await test("match, types and noise rules are the API's", async () => {
+    await until("the match", async () => {
+      const { match } = (await show.ask("status")).body;
+      return (await page.textContent(".match .body")).includes(`altered${match.kinds.altered}`);
+    });
+    const { types } = (await show.ask("types")).body;
+    const [row] = await page.locator(".types tbody tr").allTextContents();
+    assert.ok(row.startsWith(types[0].type), row);
+    assert.equal(await page.textContent(".rules-file pre"), (await show.ask("types")).body.proposed);
+    const rules = (await until("a rule that was met", async () => { const { body } = await show.ask("noise"); return body.rules.some((one) => one.met > 0) && body; })).rules;
+    await until("the rules' use", async () => {
+      const uses = await page.locator(".noise .use").evaluateAll((found) => found.map((one) => one.dataset.use));
+      const states = (await show.ask("noise")).body.rules.map((one) => one.state);
+      return uses.length === rules.length && states.join() === uses.join();
+    });
+  });
+
+  await test("a report opens: kinds, coverage, both legs and samples", async () => {
+    await until("the rolling report", async () => (await page.locator('.reports a[data-id="rolling"]').count()) === 1, 150_000);
+    await page.click('.reports a[data-id="rolling"]');
+    await page.waitForSelector("dialog .columns");
+    const { body } = await show.ask("reports/rolling");
+    const text = await page.textContent("dialog");
+    for (const word of ["Kinds", "Coverage", "Behind legacy", "Our own queue", "self-tests"]) assert.ok(text.includes(word), word);
+    assert.ok(text.includes(`altered${body.match.kinds.altered}`), text);
+    assert.equal(await page.locator("dialog .samples li").count(), Math.min(body.samples.length, 50));
+    await page.screenshot({ path: "target/screenshots/desktop-report.png" });
+    await page.keyboard.press("Escape");
+  });
+  assert.deepEqual(faults, []);
+  await close();
+}
