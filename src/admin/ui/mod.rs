@@ -7,7 +7,7 @@
 //! else. The page is a client of the admin API like any other; it holds no data, so it needs no token to be loaded,
 //! and everything in it comes over `/api/v1` with the token that a person has typed (kept by the tab, never in a
 //! URL). The content security policy allows this origin and nothing inline. Text of the server is set as text.
-//! What the API reports as null is shown as not measured.
+//! What the API reports as null is shown as not measured. The shipped plans are served beside it, to start from.
 //!
 //! `indicator.js` is for the service's own pages: it tells their users which lane feeds them.
 //!
