@@ -88,11 +88,12 @@ export function clock(at) {
   return new Date(at).toLocaleTimeString("en-GB", { hour12: false });
 }
 
-/** Unix milliseconds as day and time, for what may be of another day. */
+/** Unix milliseconds as time, with the day where it is not today. */
 export function moment(at) {
   if (!known(at)) return NONE;
-  const day = new Date(at).toLocaleDateString("en-GB", { day: "numeric", month: "short" });
-  return `${day}, ${clock(at)}`;
+  const day = (one) => one.toLocaleDateString("en-GB", { day: "numeric", month: "short" });
+  const then = day(new Date(at));
+  return then === day(new Date()) ? clock(at) : `${then}, ${clock(at)}`;
 }
 
 export const words = (name) => String(name ?? NONE).replaceAll("_", " ");

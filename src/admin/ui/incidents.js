@@ -100,10 +100,10 @@ function rehearsed(rows) {
   if (!rows.length) return [h("p", { class: "big calm" }, "No drill yet."), h("p", { class: "dim" }, "A drill takes a few hot sessions back to legacy by the same way as a trip, and lets them return.")];
   const [last] = rows;
   const heads = [{ name: "When" }, { name: "Outcome" }, { name: "By" }, { name: "Moved", number: true }, { name: "To legacy", number: true }, { name: "Back", number: true }];
-  return [h("p", { class: "big" }, last.to_legacy_ms === null ? words(last.outcome) : ms(last.to_legacy_ms), h("span", { class: "verdict", "data-verdict": last.outcome === "passed" ? "match" : last.outcome.startsWith("stuck") ? "mismatch" : "" }, words(last.outcome))),
+  return [h("p", { class: "big" }, last.moved === 0 ? "Nobody moved" : last.to_legacy_ms === null ? "Not all moved" : ms(last.to_legacy_ms), h("span", { class: "verdict", "data-verdict": last.outcome === "passed" ? "match" : last.outcome.startsWith("stuck") ? "mismatch" : "" }, words(last.outcome))),
     h("p", { class: "dim" }, `The last drill, ${moment(last.at_ms)}: ${OUTCOMES[last.outcome] ?? ""}; ${int(last.moved)} of ${int(last.hot)} hot sessions.`),
     table("Drills, newest first", heads, rows.slice(0, 20).map((one) => [moment(one.at_ms), words(one.outcome), words(one.cause), `${int(one.moved)} of ${int(one.hot)}`,
-      one.to_legacy_ms === null ? unknown("not all") : ms(one.to_legacy_ms), one.to_hot_ms === null ? unknown("not all") : ms(one.to_hot_ms)]), { stack: true })];
+      ...[one.to_legacy_ms, one.to_hot_ms].map((took) => (took === null ? unknown("not all") : one.moved === 0 ? "–" : ms(took)))]), { stack: true })];
 }
 
 export function incidents({ argument, askToken, status }) {
