@@ -17,6 +17,18 @@ async function settled(ask, share) {
   });
 }
 
+/** Every control of a view is reached by Tab, and shows that it is. */
+async function walked(page, view) {
+  await page.evaluate(() => document.getElementById("main").focus());
+  const controls = await page.evaluate(() => [...document.querySelectorAll("#main :is(a[href], button, input, select, textarea, summary, [tabindex='0'])")].filter((one) => !one.disabled && one.checkVisibility()).length);
+  for (let at = 0; at < Math.min(controls, 30); at += 1) {
+    await page.keyboard.press("Tab");
+    const [inside, ring] = await page.evaluate(() => [document.getElementById("main").contains(document.activeElement), getComputedStyle(document.activeElement).outlineStyle]);
+    assert.ok(inside, `${view || "mixer"}: ${at} of ${controls} controls are reached`);
+    assert.notEqual(ring, "none", `${view || "mixer"}: no focus ring at control ${at}`);
+  }
+}
+
 async function confirm(page, text) {
   await page.waitForSelector(".confirm .sentence");
   await page.fill("#confirm", text);
@@ -226,6 +238,8 @@ try {
           await look.page.waitForFunction(() => [...document.querySelectorAll(".panel > .body")].every((body) => body.childNodes.length > 0));
           await look.page.screenshot({ path: `${SHOTS}/${kind}-${view || "mixer"}${colorScheme === "dark" ? "-dark" : ""}.png`, fullPage: true });
           assert.deepEqual(await look.page.evaluate(faint), [], `faint text on ${view || "mixer"}`);
+          assert.equal(await look.page.locator("table:not(:has(caption))").count(), 0, `a table without a caption on ${view || "mixer"}`);
+          if (kind === "desktop" && colorScheme === "light") await walked(look.page, view);
           if (kind === "phone") await look.page.setViewportSize({ width: 360, height: 800 });
           const wide = await look.page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
           assert.ok(wide <= 0, `${view || "mixer"} is ${wide} px too wide`);

@@ -7,7 +7,11 @@ import { announce, byId, h } from "./dom.js";
 export function openDialog(...content) {
   const dialog = byId("dialog");
   dialog.replaceChildren(...content);
-  if (!dialog.open) dialog.showModal();
+  if (!dialog.open) {
+    dialog.showModal();
+    // What opened it may be gone by then: the focus stays in the view.
+    dialog.addEventListener("close", () => { if (document.activeElement === document.body) byId("main").focus({ preventScroll: true }); }, { once: true });
+  }
   return dialog;
 }
 
