@@ -14,8 +14,10 @@ type = "price"
 
 /** Starts early: the validator's first report takes a minute. */
 export async function altered() {
-  const one = await stage({ sessions: 24, faults: ["corrupt topic=crossfade:* after_pushes=20 for_pushes=5"], tuning: TUNING,
+  const one = await stage({ sessions: 24, faults: ["corrupt topic=crossfade:* after_pushes=60 for_pushes=40"], tuning: TUNING,
     environment: { CROSSFADE_STATE_DIR: folder(), CROSSFADE_ROLLOUT_PERCENT: "50", CROSSFADE_MIRROR_PERCENT: "100" } });
+  // The breaker would take the sessions off such a Realtime; here it is to be looked at.
+  assert.equal((await one.ask("breaker", { method: "POST", body: '{"mode":"observe_only"}' })).status, 200);
   one.ends.say("say 4");
   return one;
 }
