@@ -5,8 +5,8 @@ import { announce, bar, bytes, facts, h, int, ms, num, panel, percent, ratio, sh
 
 const STATES = {
   closed: ["Closed", "Realtime may feed clients"],
-  open: ["Open", "everybody is on legacy, inside their open sockets"],
-  half_open: ["Half open", "probing Realtime; nobody is fed by it yet"],
+  open: ["Open", "Everybody is on legacy, inside their open sockets"],
+  half_open: ["Half open", "Probing Realtime; nobody is fed by it yet"],
 };
 const MODES = [["auto", "Automatic"], ["forced_open", "Hold open"], ["forced_closed", "Hold closed"], ["observe_only", "Observe only"]];
 const amount = (value, unit) => (value === null || value === undefined ? null
@@ -23,7 +23,8 @@ function why(found) {
   if (found.state === "closed" && !found.trips) return "It has not tripped since the start.";
   if (!found.trigger) return found.state === "closed" ? "" : "Realtime has not been proved to work yet.";
   const what = `${found.state === "closed" ? "Last trip" : "Tripped"} by ${words(found.trigger)}`;
-  const unit = found.triggers.find((one) => one.name === found.trigger)?.unit;
+  // For `connect` the trip says how long, the trigger how often.
+  const unit = found.trigger === "connect" ? "s" : found.triggers.find((one) => one.name === found.trigger)?.unit;
   const seen = typeof found.measured === "number" ? `: ${amount(found.measured, unit)}, limit ${amount(found.limit, unit)}` : "";
   const back = typeof found.return_to_legacy_ms === "number" ? ` · all back on legacy in ${ms(found.return_to_legacy_ms)}` : "";
   return `${what}${seen}${back}`;
