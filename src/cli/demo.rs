@@ -33,6 +33,9 @@ pub struct DemoArgs {
     /// Where the dashboard listens; port 0 is any free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0", value_parser = loopback)]
     pub admin: SocketAddr,
+    /// Keep reports, drills, incidents and a plan in this folder
+    #[arg(long, value_name = "FOLDER")]
+    pub state: Option<std::path::PathBuf>,
 }
 
 /// What the demo breaks.
@@ -67,6 +70,7 @@ pub(super) fn run(args: &DemoArgs, streams: &mut Streams<'_>) -> Exit {
             Fault::Slow => demo::Fault::Slow,
         }),
         admin: args.admin,
+        state: args.state.clone(),
     };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,

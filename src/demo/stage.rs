@@ -33,7 +33,7 @@ pub enum Fault {
 }
 
 /// How the demo is played.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Ends by itself after this.
     pub length: Option<Duration>,
@@ -43,6 +43,8 @@ pub struct Options {
     pub fault: Option<Fault>,
     /// Listener of the admin API and the dashboard; port 0 is any free one.
     pub admin: SocketAddr,
+    /// Keeps reports, drills, incidents and a plan here.
+    pub state: Option<std::path::PathBuf>,
 }
 
 /// Where a browser and Prometheus find the demo.
@@ -323,20 +325,26 @@ async fn enter(options: &Options) -> Result<(Cast, tokio::task::JoinHandle<()>),
     let service = Service::default();
     tokio::spawn(service.clone().serve(listener));
     let token = token()?;
-    let strings = Strings::of([
-        ("CROSSFADE_UPSTREAM", format!("ws://{upstream}").as_str()),
-        ("CROSSFADE_LISTEN", "127.0.0.1:0"),
-        ("CROSSFADE_METRICS_LISTEN", "127.0.0.1:0"),
-        ("CROSSFADE_ADMIN_LISTEN", options.admin.to_string().as_str()),
-        ("CROSSFADE_ADMIN_TOKEN", token.as_str()),
-        ("CROSSFADE_SERVICE", "demo"),
-        ("CROSSFADE_POD", "demo-0"),
-        ("SUPABASE_URL", format!("http://{}", emulator.addr()).as_str()),
-        ("SUPABASE_KEY", key.as_str()),
-        ("CROSSFADE_PLAN", "custom:1000000"),
-        ("CROSSFADE_ROLLOUT_PERCENT", PERCENT),
-        ("CROSSFADE_ROLLOUT_SALT", SALT),
-    ]);
+    let state = options.state.as_ref().and_then(|folder| folder.to_str());
+    let kept = state.map(|folder| ("CROSSFADE_STATE_DIR", folder));
+    let strings = Strings::of(
+        [
+            ("CROSSFADE_UPSTREAM", format!("ws://{upstream}").as_str()),
+            ("CROSSFADE_LISTEN", "127.0.0.1:0"),
+            ("CROSSFADE_METRICS_LISTEN", "127.0.0.1:0"),
+            ("CROSSFADE_ADMIN_LISTEN", options.admin.to_string().as_str()),
+            ("CROSSFADE_ADMIN_TOKEN", token.as_str()),
+            ("CROSSFADE_SERVICE", "demo"),
+            ("CROSSFADE_POD", "demo-0"),
+            ("SUPABASE_URL", format!("http://{}", emulator.addr()).as_str()),
+            ("SUPABASE_KEY", key.as_str()),
+            ("CROSSFADE_PLAN", "custom:1000000"),
+            ("CROSSFADE_ROLLOUT_PERCENT", PERCENT),
+            ("CROSSFADE_ROLLOUT_SALT", SALT),
+        ]
+        .into_iter()
+        .chain(kept),
+    );
     let config = Config::load(&strings).map_err(|problems| DemoError::Config(problems.to_string()))?;
     let tuning = Tuning { breaker: Some(hurried()), ..Tuning::default() };
     let app = App::start(&config, &tuning)?;

@@ -1,18 +1,37 @@
 // The demo, a browser, and a page that notes everything which must not happen.
 import { spawn } from "node:child_process";
+import { existsSync, mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 
 const { chromium } = createRequire(process.env.MODULES)("playwright-core");
+export const SHOTS = "target/screenshots";
+mkdirSync(SHOTS, { recursive: true });
 const HANG_MS = 60_000;
 const FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
 
+let passed = 0;
+
+/** One test; an error ends them all. */
+export async function test(name, body) {
+  await body();
+  passed += 1;
+  console.log(`ok: ${name}`);
+}
+
+export const result = () => `test result: ok. ${passed} passed; 0 failed;`;
+
+/** A folder that is this run's alone. */
+export const folder = () => mkdtempSync(join(tmpdir(), "crossfade-dashboard-"));
+
 /** Asks again until it holds: an event is awaited, not a time. */
-export async function until(what, holds) {
-  const end = Date.now() + HANG_MS;
+export async function until(what, holds, longest = HANG_MS) {
+  const end = Date.now() + longest;
   for (;;) {
     const found = await holds();
     if (found) return found;
-    if (Date.now() > end) throw new Error(`not within ${HANG_MS} ms: ${what}`);
+    if (Date.now() > end) throw new Error(`not within ${longest} ms: ${what}`);
     await new Promise((done) => setTimeout(done, 50));
   }
 }
@@ -21,9 +40,13 @@ export async function until(what, holds) {
 export class Process {
   text = "";
 
-  constructor(words, environment = {}) {
-    this.child = spawn(process.env.CROSSFADE, words, { stdio: ["ignore", "ignore", "pipe"], env: { PATH: process.env.PATH, ...environment } });
-    this.child.stderr.on("data", (data) => { this.text += data; });
+  constructor(words, environment = {}, program = process.env.CROSSFADE) {
+    this.child = spawn(program, words, { stdio: ["pipe", "pipe", "pipe"], env: { PATH: process.env.PATH, ...environment } });
+    for (const out of [this.child.stdout, this.child.stderr]) out.on("data", (data) => { this.text = (this.text + data).slice(-200_000); });
+  }
+
+  say(line) {
+    this.child.stdin.write(`${line}\n`);
   }
 
   line(pattern) {
@@ -43,12 +66,42 @@ export class Process {
 export async function demo(...words) {
   const process = new Process(["demo", "--for", "600s", ...words]);
   const [, url, token] = await process.line(/dashboard (\S+) +token (\S+)/);
-  const ask = async (path, options = {}) => {
-    const headers = { authorization: `Bearer ${token}`, "content-type": "application/json", ...options.headers };
-    const answer = await fetch(`${url}api/v1/${path}`, { ...options, headers });
-    return { status: answer.status, body: await answer.json() };
-  };
-  return { url, token, ask, stop: () => process.stop() };
+  return { url, token, ask: asking(url, token), stop: () => process.stop() };
+}
+
+const asking = (url, token) => async (path, options = {}) => {
+  const headers = { authorization: `Bearer ${token}`, "content-type": "application/json", ...options.headers };
+  const answer = await fetch(`${url}api/v1/${path}`, { ...options, headers });
+  return { status: answer.status, body: await answer.json() };
+};
+
+/** `crossfade run` between a service and clients of ours, with the emulator as Realtime: what the demo is, in parts. */
+export async function stage({ sessions, faults = [], environment = {}, tuning }) {
+  const token = "only this test knows it, and it is long enough";
+  const emulator = new Process(["emulator", "--listen", "127.0.0.1:0", "--events-per-second", "1000000", "--joins-per-second", "100000", "--users", "100000", ...faults.flatMap((one) => ["--fault", one])]);
+  const ends = new Process([new URL("ends.mjs", import.meta.url).pathname, String(sessions)], {}, process.execPath);
+  const parts = [ends, emulator];
+  const stop = async () => { for (const one of parts) await one.stop(); };
+  try {
+    const [, supabase] = await emulator.line(/SUPABASE_URL=(\S+)/);
+    const [, key] = await emulator.line(/SUPABASE_SERVICE_ROLE_KEY=(\S+)/);
+    const [, service] = await ends.line(/service=(\d+)/);
+    const file = tuning && join(folder(), "tuning.toml");
+    if (file) writeFileSync(file, tuning);
+    const proxy = new Process(["run"], { CROSSFADE_UPSTREAM: `ws://127.0.0.1:${service}`, CROSSFADE_LISTEN: "127.0.0.1:0", CROSSFADE_METRICS_LISTEN: "127.0.0.1:0", CROSSFADE_ADMIN_LISTEN: "127.0.0.1:0",
+      CROSSFADE_ADMIN_TOKEN: token, CROSSFADE_SERVICE: "stage", CROSSFADE_POD: "stage-0", SUPABASE_URL: supabase, SUPABASE_KEY: key, CROSSFADE_PLAN: "custom:1000000", ...(file && { CROSSFADE_TUNING: file }), ...environment });
+    parts.push(proxy);
+    const at = async (name) => /127\.0\.0\.1:\d+/.exec((await proxy.line(new RegExp(`^(?=.*listening).*"${name}".*$`, "m")))[0])[0];
+    const url = `http://${await at("admin")}/`;
+    const ask = asking(url, token);
+    await until("a closed breaker", async () => (await ask("status")).body.breaker.state === "closed");
+    ends.say(`connect ${(await at("proxy")).split(":")[1]}`);
+    await until(`${sessions} sessions (${ends.text.slice(-60)})`, () => ends.text.includes("all=open") || (ends.text.includes("failed=") && Promise.reject(new Error(ends.text.slice(-200)))), 300_000);
+    return { url, token, ask, stop, proxy, ends };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
 }
 
 export async function browser() {
@@ -71,6 +124,13 @@ export async function open(chrome, url, options) {
     if (message.type() === "error" && ![...forgiven].some((code) => said.includes(`status of ${code}`))) faults.push(`console: ${said}`);
   });
   page.on("pageerror", (error) => faults.push(`error: ${error.stack}`));
+  const disk = process.env.UI_FROM_DISK;
+  // While the page is worked on: its files come from the disk, everything else from the binary.
+  if (disk) await page.route((where) => where.pathname === "/" || where.pathname.startsWith("/ui/"), (route) => {
+    const path = join(disk, new URL(route.request().url()).pathname.replace(/^\/(ui\/)?/, "") || "index.html");
+    const plan = path.replace("src/admin/ui/plans", "deploy/plans");
+    return existsSync(plan) ? route.fulfill({ path: plan }) : route.continue();
+  });
   await page.goto(url);
   return { page, faults, forgive: (code) => forgiven.add(String(code)), close: () => context.close() };
 }

@@ -50,28 +50,8 @@ async function read(answer) {
 
 export const onRole = (hear) => hearers.add(hear);
 export const get = async (path) => read(await send("GET", path));
-export const post = async (path, body = {}) => read(await send("POST", path, body));
+export const post = async (path, body = {}, headers = {}) => read(await send("POST", path, body, headers));
 export const put = async (path, body, headers) => read(await send("PUT", path, body, headers));
-
-let paths = null;
-
-/** Whether this build of crossfade has such a path, by its own description. */
-async function has(path) {
-  paths ??= get("openapi.json").then((document) => Object.keys(document?.paths ?? {}), () => []);
-  const known = await paths;
-  return !known.length || known.some((one) => one.replace(/^\/api\/v1/, "") === `/${path}`);
-}
-
-/** Null where this build of crossfade has no such path yet; other refusals are thrown. */
-export async function maybe(path) {
-  if (!(await has(path))) return null;
-  try {
-    return await get(path);
-  } catch (refusal) {
-    if (refusal.status === 404 || refusal.status === 405 || refusal.status === 501) return null;
-    throw refusal;
-  }
-}
 
 /** One event of a stream, from its block of lines. */
 function parse(block) {

@@ -2,13 +2,15 @@
 
 import { currentRole, follow, get, hasToken, onRole, setToken } from "./api.js";
 import { announce, byId, h, int, show, span } from "./dom.js";
+import { incidents } from "./incidents.js";
 import { mixer } from "./mixer.js";
+import { plan } from "./plan.js";
 import { proof } from "./proof.js";
-import { audit, plan, setup } from "./records.js";
+import { audit, setup } from "./records.js";
 import { sessions } from "./sessions.js";
 
-const VIEWS = { "": mixer, sessions, proof, plan, audit, setup };
-const TITLES = { "": "Mixer", sessions: "Sessions", proof: "Proof", plan: "Plan", audit: "Audit", setup: "Set-up" };
+const VIEWS = { "": mixer, sessions, proof, plan, incidents, audit, setup };
+const TITLES = { "": "Mixer", sessions: "Sessions", proof: "Proof", plan: "Plan", incidents: "Incidents", audit: "Audit", setup: "Set-up" };
 const THEMES = ["system", "light", "dark"];
 let status = null;
 let view = null;

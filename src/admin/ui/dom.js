@@ -60,7 +60,7 @@ export const num = (n) => (known(n) ? (Math.abs(n) < 10 ? fine : short).format(n
 export const percent = (n) => (known(n) ? `${(Math.abs(n) < 1 ? fine : short).format(n)} %` : NONE);
 export const ratio = (n) => (known(n) ? percent(n * 100) : NONE);
 export const rate = (n) => (known(n) ? (n < 10 ? short : whole).format(n) : NONE);
-export const ms = (n) => (known(n) ? `${(n < 100 ? short : whole).format(n)} ms` : NONE);
+export const ms = (n) => (!known(n) ? NONE : n > 0 && n < 1 ? `${whole.format(Math.max(n * 1000, 1))} µs` : `${(n < 100 ? short : whole).format(n)} ms`);
 export const usd = (n) => (known(n) ? `$${new Intl.NumberFormat("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 }).format(n)}` : NONE);
 
 export function bytes(n) {
@@ -76,9 +76,10 @@ export function span(seconds) {
   if (seconds < 10) return `${short.format(seconds)} s`;
   if (seconds < 60) return `${Math.round(seconds)} s`;
   const minutes = Math.floor(seconds / 60);
-  if (minutes < 60) return `${minutes} min ${Math.floor(seconds % 60)} s`;
+  const both = (a, big, b, small) => (b ? `${a} ${big} ${b} ${small}` : `${a} ${big}`);
+  if (minutes < 60) return both(minutes, "min", Math.floor(seconds % 60), "s");
   const hours = Math.floor(minutes / 60);
-  return hours < 48 ? `${hours} h ${minutes % 60} min` : `${Math.floor(hours / 24)} d ${hours % 24} h`;
+  return hours < 24 ? both(hours, "h", minutes % 60, "min") : both(Math.floor(hours / 24), "d", hours % 24, "h");
 }
 
 /** Unix milliseconds as the reader's own time of day. */
@@ -87,13 +88,15 @@ export function clock(at) {
   return new Date(at).toLocaleTimeString("en-GB", { hour12: false });
 }
 
-export const words = (name) => String(name ?? NONE).replaceAll("_", " ");
-
-/** A list from an answer that is one, or that holds one under a name. */
-export function list(body, name) {
-  if (Array.isArray(body)) return body;
-  return Array.isArray(body?.[name]) ? body[name] : Object.values(body ?? {}).find(Array.isArray) ?? [];
+/** Unix milliseconds as time, with the day where it is not today. */
+export function moment(at) {
+  if (!known(at)) return NONE;
+  const day = (one) => one.toLocaleDateString("en-GB", { day: "numeric", month: "short" });
+  const then = day(new Date(at));
+  return then === day(new Date()) ? clock(at) : `${then}, ${clock(at)}`;
 }
+
+export const words = (name) => String(name ?? NONE).replaceAll("_", " ");
 
 /** What is not there is said, never made up. */
 export const unknown = (text = "not measured yet") => h("span", { class: "unknown" }, text);

@@ -45,8 +45,8 @@ export function fader(ask) {
     live.hidden = typeof share !== "number";
     live.style.left = `${share ?? 0}%`;
     live.lastChild.textContent = `live ${percent(share)}`;
-    live.classList.toggle("right", share > 80);
-    live.classList.toggle("near", Math.abs(share - at) < 7);
+    live.classList.toggle("right", share > 80 || (share < at && at - share < 14 && share > 10));
+    live.classList.toggle("near", Math.abs(share - at) < 3);
   }
 
   function sentence() {

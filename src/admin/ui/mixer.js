@@ -1,10 +1,10 @@
 // The mixer: two decks, the breaker between them, the fader beneath; then what says whether moving it is safe.
 
-import { maybe } from "./api.js";
+import { get } from "./api.js";
 import { latency, platter } from "./charts.js";
-import { facts, h, int, ms, panel, rate, show, unknown } from "./dom.js";
+import { facts, h, int, ms, panel, rate, show } from "./dom.js";
 import { fader } from "./fader.js";
-import { breaker, ledger, match, quota, spool, tiers } from "./gauges.js";
+import { breaker, lanes, ledger, match, quota, spool, tiers } from "./gauges.js";
 
 const SIDES = { legacy: ["Legacy", ["legacy"]], realtime: ["Realtime", ["hot", "cold", "native"]] };
 
@@ -23,7 +23,7 @@ function deck(side) {
       const flows = status.flow.messages_down_per_s + status.flow.messages_up_per_s > 0;
       disc.update(here, all, flows);
       const leg = status.latency[side];
-      const split = side === "realtime" ? lanes.filter((lane) => lane in open).map((lane) => `${lane} ${int(open[lane])}`).join(" · ") : `upstream ${status.upstream.reachable ? "reachable" : "not reachable"}`;
+      const split = side === "realtime" ? lanes.filter((lane) => lane === "hot" || open[lane] > 0).map((lane) => `${lane} ${int(open[lane])}`).join(" · ") : `upstream ${status.upstream.reachable ? "reachable" : "not reachable"}`;
       const rows = leg ? [["median", ms(leg.p50_ms)], ["95 %", ms(leg.p95_ms)], ["99 %", ms(leg.p99_ms)]] : [["latency", null]];
       show(body, facts(rows), h("p", { class: "split" }, split));
     },
@@ -54,8 +54,7 @@ function legs() {
       if (busy || status.at - last < 4900) return;
       [busy, last] = [true, status.at];
       try {
-        const history = await maybe("history");
-        show(body, history ? latency(history) : unknown("not in this version"));
+        show(body, latency(await get("history")));
       } catch {
         // The banner tells; the last picture stays.
       } finally {
@@ -68,11 +67,11 @@ function legs() {
 export function mixer({ askToken }) {
   const slide = fader(askToken);
   const middle = centre();
-  const parts = [deck("legacy"), middle, deck("realtime"), slide, match(), legs(), ledger(), spool(), quota(), tiers()];
-  const [left, , right, , proved, line, book, disk, plan, who] = parts;
+  const parts = [deck("legacy"), middle, deck("realtime"), slide, match(), legs(), ledger(), spool(), quota(), tiers(), lanes()];
+  const [left, , right, , proved, line, book, disk, plan, who, flows] = parts;
   const element = h("div", { class: "mixer" },
     h("div", { class: "plate" }, h("div", { class: "decks" }, left.element, middle.element, right.element), slide.element),
-    h("div", { class: "wide" }, line.element, proved.element), h("div", { class: "panels" }, book.element, h("div", { class: "pile" }, plan.element, disk.element), who.element));
+    h("div", { class: "wide" }, line.element, proved.element), h("div", { class: "panels" }, flows.element, book.element, h("div", { class: "pile" }, plan.element, disk.element)), who.element);
   return {
     element,
     update(status) { for (const part of parts) part.update(status); },

@@ -7,11 +7,11 @@
 //! else. The page is a client of the admin API like any other; it holds no data, so it needs no token to be loaded,
 //! and everything in it comes over `/api/v1` with the token that a person has typed (kept by the tab, never in a
 //! URL). The content security policy allows this origin and nothing inline. Text of the server is set as text.
-//! What the API reports as null is shown as not measured.
+//! What the API reports as null is shown as not measured. The shipped plans are served beside it, to start from.
 //!
 //! `indicator.js` is for the service's own pages: it tells their users which lane feeds them.
 //!
-//! **Limits.** About 90 KiB in all, uncompressed. Sessions are shown a page at a time, so that nine thousand cost
+//! **Limits.** About 130 KiB in all, uncompressed. Sessions are shown a page at a time, so that nine thousand cost
 //! no more than fifty.
 
 use axum::Router;
@@ -31,17 +31,19 @@ const HTML: &str = "text/html; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
 const PICTURE: &str = "image/svg+xml";
+const DATA: &str = "application/json";
 
 /// Tells a page of the service which lane feeds it.
 pub const INDICATOR: &str = include_str!("indicator.js");
 
 /// Path, type, content.
-const FILES: [(&str, &str, &str); 15] = [
+const FILES: [(&str, &str, &str); 23] = [
     ("/", HTML, include_str!("index.html")),
     ("/indicator.js", SCRIPT, INDICATOR),
     ("/ui/icon.svg", PICTURE, include_str!("icon.svg")),
     ("/ui/app.css", STYLE, include_str!("app.css")),
     ("/ui/views.css", STYLE, include_str!("views.css")),
+    ("/ui/more.css", STYLE, include_str!("more.css")),
     ("/ui/app.js", SCRIPT, include_str!("app.js")),
     ("/ui/api.js", SCRIPT, include_str!("api.js")),
     ("/ui/dom.js", SCRIPT, include_str!("dom.js")),
@@ -52,6 +54,13 @@ const FILES: [(&str, &str, &str); 15] = [
     ("/ui/sessions.js", SCRIPT, include_str!("sessions.js")),
     ("/ui/proof.js", SCRIPT, include_str!("proof.js")),
     ("/ui/records.js", SCRIPT, include_str!("records.js")),
+    ("/ui/dialog.js", SCRIPT, include_str!("dialog.js")),
+    ("/ui/plan.js", SCRIPT, include_str!("plan.js")),
+    ("/ui/incidents.js", SCRIPT, include_str!("incidents.js")),
+    ("/ui/report.js", SCRIPT, include_str!("report.js")),
+    ("/ui/plans/default.json", DATA, include_str!("../../../deploy/plans/default.json")),
+    ("/ui/plans/two-weeks.json", DATA, include_str!("../../../deploy/plans/two-weeks.json")),
+    ("/ui/plans/eight-weeks.json", DATA, include_str!("../../../deploy/plans/eight-weeks.json")),
 ];
 
 /// The page and its parts.

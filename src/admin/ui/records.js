@@ -1,63 +1,8 @@
-// The plan with its gates, the audit trail, and how this process is set up.
+// The audit trail, and how this process is set up.
 
-import { maybe, mayOperate, post } from "./api.js";
-import { announce, clock, h, int, list, num, panel, percent, show, span, table, unknown, words } from "./dom.js";
+import { get } from "./api.js";
+import { h, int, moment, panel, percent, show, table, words } from "./dom.js";
 import { tiers } from "./gauges.js";
-
-const ACTIONS = ["start", "pause", "resume", "promote", "abort"];
-
-function gates(found) {
-  const rows = list(found?.gates ?? [], "gates");
-  if (!rows.length) return h("p", { class: "dim" }, "No gate.");
-  const verdict = (gate) => (gate.pass === true ? "pass" : gate.pass === false ? "hold" : "no data");
-  return h("ul", { class: "gates" }, rows.map((gate) => h("li", { "data-pass": verdict(gate) }, h("i", { "aria-hidden": "true" }), h("b", {}, words(gate.name)), h("span", {}, verdict(gate)),
-    h("small", {}, gate.why ?? `${num(gate.value)} of ${num(gate.limit)}`))));
-}
-
-export function plan({ status }) {
-  const { element, body } = panel("Plan", "plan");
-  const gate = panel("Gates", "gates");
-  const refused = h("p", { class: "refused", role: "alert", hidden: true });
-  const buttons = h("p", { class: "buttons" }, ACTIONS.map((action) => h("button", { type: "button", class: action === "abort" ? "alarm" : null, onclick: () => act(action) }, words(action))));
-
-  async function act(action) {
-    refused.hidden = true;
-    try {
-      await post(`plan/${action}`, { reason: "on the dashboard" });
-      announce(`Plan: ${action}`);
-      load();
-    } catch (refusal) {
-      refused.hidden = false;
-      refused.textContent = `Refused: ${refusal.message}`;
-    }
-  }
-
-  function draw(found) {
-    const steps = list(found.steps ?? [], "steps");
-    const at = typeof found.step === "number" ? found.step : -1;
-    const wait = (one) => { const bake = one.bake_s ?? one.bake; return typeof bake === "number" ? span(bake) : bake ?? ""; };
-    return [h("p", { class: "big" }, words(found.state ?? "no state"), found.reason && h("small", {}, ` ${words(found.reason)}`)),
-      h("ol", { class: "steps" }, steps.map((one, index) => h("li", { class: index < at ? "done" : index === at ? "now" : "", "aria-current": index === at ? "step" : null },
-        h("b", {}, percent(one.percent ?? one)), h("small", {}, wait(one)))))];
-  }
-
-  async function load() {
-    try {
-      const found = await maybe("plan");
-      const none = () => [unknown("no plan in this version"), h("p", { class: "dim" }, `The fader stands at ${percent(status()?.rollout.percent)} and is moved by hand.`)];
-      show(body, found === null ? none() : draw(found));
-      buttons.hidden = found === null || !mayOperate();
-      const judged = await maybe("gate").catch((refusal) => ({ gates: [{ name: "gate", pass: false, why: refusal.message }] }));
-      show(gate.body, judged === null ? unknown("no gate in this version") : gates(judged.gates ? judged : found));
-    } catch (refusal) {
-      show(body, h("p", { class: "refused" }, refusal.message));
-    }
-  }
-  element.append(buttons, refused);
-  load();
-  const timer = setInterval(load, 5000);
-  return { element: h("div", { class: "panels two" }, element, gate.element), leave: () => clearInterval(timer), role: load, update: () => {} };
-}
 
 /** A change as a person would tell it. */
 function told(before, after) {
@@ -71,10 +16,10 @@ export function audit() {
   const { element, body } = panel("Audit", "audit", h("small", {}, "the last 500 changes and refusals, newest first"));
   async function load() {
     try {
-      const rows = list((await maybe("audit")) ?? [], "entries");
+      const { entries: rows } = await get("audit");
       if (!rows.length) return show(body, h("p", {}, "Nobody has changed anything since the start."));
       const heads = ["When", "Who", "What", "Change", "Why", "Outcome"].map((name) => ({ name }));
-      show(body, table("Audit trail", heads, rows.map((one) => [clock(one.at), [one.role ?? one.who, one.remote && h("small", {}, ` ${one.remote}`)], [words(one.action), one.subject && h("small", {}, ` ${one.subject.slice(0, 8)}`)],
+      show(body, table("Audit trail", heads, rows.map((one) => [moment(one.at), [one.role, one.remote && h("small", {}, ` ${one.remote}`)], [words(one.action), one.subject && h("small", {}, ` ${one.subject.slice(0, 8)}`)],
         one.after ? told(one.before, one.after) : "–", one.reason ?? "–", h("span", { class: "outcome", "data-outcome": one.outcome === "done" ? "done" : "refused" }, words(one.outcome))]), { stack: true }));
     } catch (refusal) {
       show(body, h("p", { class: "refused" }, refusal.message));
@@ -110,10 +55,10 @@ export function setup() {
 
   async function load() {
     try {
-      settings = list((await maybe("config")) ?? [], "settings");
+      ({ settings } = await get("config"));
       draw();
-      const found = await maybe("rollout");
-      show(rules.body, found ? ruled(found.rules ?? [], found) : unknown());
+      const found = await get("rollout");
+      show(rules.body, ruled(found.rules, found));
     } catch (refusal) {
       show(body, h("p", { class: "refused" }, refusal.message));
     }

@@ -43,7 +43,7 @@ impl Console {
             breaker,
             mirror: self.eyes.mirrors.then(|| self.mirror(&seen)),
             latency: model::Latency { legacy: pulse.legacy(), realtime: pulse.realtime() },
-            r#match: None,
+            r#match: self.eyes.proofs().and_then(|proofs| serde_json::to_value(&proofs.rolling).ok()),
             parity: self.parity(now),
             quota: self.quota(&seen),
             spool: self.spool(),

@@ -38,7 +38,7 @@ pub struct Status {
     pub mirror: Option<Mirror>,
     /// Of both legs, over the last minute.
     pub latency: Latency,
-    /// The validator.
+    /// What the validator has compared in the last hour; null until it has looked.
     pub r#match: Option<serde_json::Value>,
     /// Who may read on Realtime against who receives on legacy; null where that is not compared.
     pub parity: Option<Parity>,

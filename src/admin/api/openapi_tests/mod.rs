@@ -141,6 +141,7 @@ fn status() -> Status {
         },
         mirror: Some(Mirror { spooled: Some(0), shed: counts(&["budget"]), ..Mirror::default() }),
         latency: Latency { legacy: Some(quantiles), realtime: Some(quantiles) },
+        r#match: Some(matching()),
         parity: Some(Parity {
             checks: counts(&["agree", "over", "under", "unknown"]),
             unknown: counts(&["expired"]),
@@ -246,8 +247,15 @@ fn list<T: serde::Serialize + Default>(name: &str, one: T) -> Value {
 }
 
 /// Written out: the structs are the validator's, a room that this one does not know.
+fn matching() -> Value {
+    json!({
+        "ratio": 0.9999, "pairs": 3000, "needed": 2995, "gate": 0.999, "confidence": 0.95, "verdict": "match",
+        "kinds": { "matched": 3000 }, "coverage": 0.98, "by_noise": 0, "repeated": 0, "echoes": 0, "malformed": 0,
+    })
+}
+
 fn reports() -> Value {
-    let matching = json!({ "ratio": 0.9999, "pairs": 3000, "needed": 2995, "verdict": "proved" });
+    let matching = matching();
     let of = |percent| json!({ "id": "rolling", "span": "rolling", "from_ms": 0, "to_ms": 3_600_000, "percent": percent, "match": matching });
     let full = json!({ "reports": [of(json!(12.5)), of(Value::Null)] });
     json!({ "schema": schema(&[&full, &Value::Null]), "example": full })
