@@ -222,8 +222,7 @@ impl App {
             policy: policy.subscribe(),
             close_code: config.drain.code,
         };
-        let words = mpsc::channel(WORDS_MAX);
-        let probes = mpsc::channel(4);
+        let (words, probes) = (mpsc::channel(WORDS_MAX), mpsc::channel(4));
         let (mut proxy, decide) = (settings::proxy(config)?, decider.clone().into_fn());
         proxy.cold = cold.as_ref().map(|cold| cold.door.clone());
         proxy.spans = otlp.as_ref().map(|otlp| otlp.spans.clone());
