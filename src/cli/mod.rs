@@ -8,7 +8,7 @@
 //!
 //! **Streams.** What was asked for goes to standard output; everything else, the log included, to standard error. Under
 //! `--json` standard output has JSON whatever happens: the answer, or `{"error":{"exit":69,"message":"…"}}`; standard
-//! error has the same words as text. Colours are [`look`]'s business, alone.
+//! error has the same words as text. Colours are `look`'s business, alone.
 //!
 //! **Limits.** A command that this build does not carry says so and ends with 69. Commands that need a running
 //! process are not declared before they exist.

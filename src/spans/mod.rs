@@ -6,7 +6,7 @@
 //!
 //! **Decision.** The data threads make at most two spans of a chosen session, one when the service has answered the
 //! upgrade and one at the session's end, and hand each over without waiting. Everything here is pure: [`Sampler`] says
-//! who is chosen, [`encode`] writes OTLP as JSON, [`Exporter`] decides what is sent when. The wiring has the
+//! who is chosen, `encode` writes OTLP as JSON, [`Exporter`] decides what is sent when. The wiring has the
 //! thread, the clock and the connection. Without `[otlp]` in the tuning file there is none of it.
 //!
 //! **What is never said.** Query, fields, cookies, tokens, payloads, the client's address, the subprotocol (some put
