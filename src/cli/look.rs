@@ -7,7 +7,9 @@
 //! `anstream` decides about colours as it does for the help texts (`NO_COLOR`, `CLICOLOR_FORCE`, `CLICOLOR`,
 //! `TERM=dumb`, terminal or not). Everything else is pure: text, width and colours in, text out.
 //!
-//! **Limits.** A character is taken to be one column wide. An unknown width is [`WIDTH`] columns.
+//! Into a file or a pipe a finding is one line, however long: it is searched there, not looked at.
+//!
+//! **Limits.** A character is taken to be one column wide. A terminal that does not tell its width has [`WIDTH`] columns.
 
 use std::io::IsTerminal as _;
 
@@ -61,9 +63,11 @@ impl Look {
     }
 
     fn of(colours: bool, terminal: bool) -> Self {
-        let columns = terminal.then(ratatui::crossterm::terminal::size).and_then(Result::ok);
-        let width = columns.map_or(WIDTH, |(columns, _)| usize::from(columns));
-        Self { colours, live: terminal, width: if width == 0 { WIDTH } else { width.max(WIDTH_MIN) } }
+        if !terminal {
+            return Self { colours, live: false, width: usize::MAX };
+        }
+        let columns = ratatui::crossterm::terminal::size().map_or(0, |(columns, _)| usize::from(columns));
+        Self { colours, live: true, width: if columns == 0 { WIDTH } else { columns.max(WIDTH_MIN) } }
     }
 
     /// This word in its colour.
