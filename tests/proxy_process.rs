@@ -60,10 +60,10 @@ impl Process {
         let log = BufReader::new(child.stderr.take().unwrap());
         let (address, admin) = (String::new(), String::new());
         let mut this = Self { child, log, address, admin, service };
+        this.address = this.listener("proxy"); // said before the others
         if more.iter().any(|(name, _)| *name == "CROSSFADE_ADMIN_TOKEN") {
-            this.admin = this.listener("admin"); // said before the others
+            this.admin = this.listener("admin");
         }
-        this.address = this.listener("proxy");
         this
     }
 
