@@ -266,31 +266,46 @@ fn every_command_has_a_place_examples_exit_codes_and_words_for_every_argument() 
     }
 }
 
+/// The words of a command, as a shell with single quotes sees them.
+fn words(command: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    for (at, piece) in command.split('\'').enumerate() {
+        if at % 2 == 1 {
+            words.push(piece.to_owned());
+        } else {
+            words.extend(piece.split_whitespace().map(str::to_owned));
+        }
+    }
+    words
+}
+
 #[test]
 fn the_examples_of_the_help_can_be_typed() {
-    let mut typed = 0;
+    let (mut typed, variables) = (0, crossfade(&["config", "--json"], &[]).out);
     for (path, _) in every_command() {
         let args: Vec<&str> = path.split(' ').chain(["--help"]).collect();
         let told = crossfade(&args, &[]).out;
         let examples = told.split("Example").nth(1).unwrap().split("Exit codes").next().unwrap();
-        for line in examples.lines().filter_map(|line| line.strip_prefix("  crossfade ")) {
-            // As far as a shell's own words.
-            let line = line.split(" | ").next().unwrap().split(" > ").next().unwrap();
-            let (mut words, mut quoted) = (vec!["crossfade".to_owned()], false);
-            for (at, piece) in line.split('\'').enumerate() {
-                if at % 2 == 1 {
-                    words.push(piece.to_owned());
-                    quoted = true;
-                } else {
-                    words.extend(piece.split_whitespace().map(str::to_owned));
+        for line in examples.lines().filter(|line| line.starts_with("  ")) {
+            let before = typed;
+            // Each command that a shell would run: of a pipe, and the one whose output is a file.
+            for command in line.split(" | ").flat_map(|stage| stage.split("<(")) {
+                let words = words(command.split(" > ").next().unwrap().trim_end_matches(')'));
+                let set: Vec<&str> =
+                    words.iter().map_while(|word| word.split_once('=')).map(|set| set.0).collect();
+                let unknown = set.iter().find(|name| !variables.contains(&format!("\"{name}\"")));
+                assert_eq!(unknown, None, "{line}");
+                let words = &words[set.len()..];
+                if words.first().is_some_and(|first| first == "crossfade") {
+                    let parsed = help::command().try_get_matches_from(words);
+                    assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
+                    typed += 1;
                 }
             }
-            let parsed = help::command().try_get_matches_from(&words);
-            assert!(parsed.is_ok(), "{line} (quoted: {quoted}): {}", parsed.unwrap_err());
-            typed += 1;
+            assert!(typed > before, "nothing of ours in {line}");
         }
     }
-    assert!(typed > 30, "{typed}");
+    assert!(typed > 40, "{typed}");
 }
 
 #[test]

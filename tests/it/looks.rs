@@ -5,7 +5,8 @@ use std::net::TcpListener;
 
 use serde_json::Value;
 
-use super::process::{HANG, ran};
+use super::admin::OPERATE;
+use super::process::{HANG, Proxy, ran};
 
 /// Runs a command at a terminal of its own, and prints what it wrote there.
 const TERMINAL: &str = "
@@ -153,6 +154,26 @@ async fn json_is_one_document_whatever_happens() {
     assert_eq!((code, &told["error"]["exit"]), (Some(64), &Value::from(64)), "a line that cannot be read");
     let (_, out, _) = ran(&["bucket"], &[]).await;
     assert_eq!(out, "", "nobody asked for JSON");
+}
+
+#[tokio::test]
+async fn what_health_and_drain_have_done_is_one_document_too() {
+    let more = [OPERATE, ("CROSSFADE_DRAIN_SETTLE", "0s")];
+    let mut proxy = Proxy::start("127.0.0.1:1".parse().unwrap(), None, &more);
+    let (metrics, admin) = (proxy.metrics.to_string(), proxy.admin.to_string());
+    let answered = async |args: &[&str]| {
+        let (code, out, err) = ran(args, &[UPSTREAM, OPERATE]).await;
+        assert_eq!((code, err.as_str()), (Some(0), ""), "{args:?}: {out}");
+        let told: Value =
+            serde_json::from_str(&out).unwrap_or_else(|error| panic!("{args:?}: {error}: {out}"));
+        told
+    };
+    let well = answered(&["health", "--json", "--metrics", &metrics]).await;
+    assert_eq!((&well["ok"], &well["asked"]), (&Value::from(true), &Value::from("/healthz")));
+    let drained = answered(&["drain", "--json", "--admin", &admin]).await;
+    assert_eq!(drained["drained"], true);
+    assert!(drained["took_ms"].is_u64(), "{drained}");
+    assert!(proxy.process.ended().await.success());
 }
 
 /// What bash offers for these words, the last of which is being typed.

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use crossfade::notice::{Action, Claims, Signer};
 use serde_json::{Value, json};
@@ -10,7 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::admin::OPERATE;
-use super::process::{Emulator, HANG, Proxy, until};
+use super::process::{Emulator, HANG, Proxy, now, until};
 use super::redis::{Redis, is_here};
 
 /// What must never be in the log.
@@ -18,15 +19,24 @@ const SECRET_PATH: &str = "/services/T0/B0/a-secret-of-the-chat";
 const LINK_SECRET: &str = "thirty-two bytes that nobody guesses";
 const HOST: &str = "links.example";
 const BREAKER: (&str, &str) = ("POST", "/api/v1/breaker");
+const FADER: (&str, &str) = ("PUT", "/api/v1/rollout");
 const ANY: [(&str, &str); 1] = [("If-Match", "*")];
+/// A state lasts so long before it is told, and in one test so long that it is noticed.
+const SETTLE: &str = "settle = \"100ms\"";
+const SETTLE_LONG: (&str, Duration) = ("settle = \"2s\"", Duration::from_secs(2));
 
-/// A webhook that keeps what it is sent.
-#[derive(Clone, Default)]
-struct Hook(Arc<Mutex<Vec<Value>>>);
+/// A webhook that keeps what it is sent, and its answer.
+#[derive(Clone)]
+struct Hook(Arc<Mutex<Vec<Value>>>, &'static str);
 
 impl Hook {
     async fn start() -> (Self, SocketAddr) {
-        let (hook, listener) = (Self::default(), TcpListener::bind("127.0.0.1:0").await.unwrap());
+        Self::answering("204 No Content\r\n").await
+    }
+
+    async fn answering(answer: &'static str) -> (Self, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let hook = Self(Arc::default(), answer);
         let (address, own) = (listener.local_addr().unwrap(), hook.clone());
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
@@ -56,7 +66,7 @@ impl Hook {
             assert!(head.starts_with(&format!("POST {SECRET_PATH}?sig=x ")), "{head}");
             self.0.lock().unwrap().push(serde_json::from_str(body).unwrap());
             got.clear();
-            if socket.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.is_err() {
+            if socket.write_all(format!("HTTP/1.1 {}\r\n", self.1).as_bytes()).await.is_err() {
                 return;
             }
         }
@@ -84,8 +94,7 @@ impl Folder {
         std::fs::create_dir_all(&path).unwrap();
         let this = Self(path);
         std::fs::write(this.path("secret"), LINK_SECRET).unwrap();
-        let mut text =
-            "[breaker]\nprobes = 3\nprobe_interval = \"100ms\"\n[notices]\nsettle = \"100ms\"\n".to_owned();
+        let mut text = format!("[breaker]\nprobes = 3\nprobe_interval = \"100ms\"\n[notices]\n{SETTLE}\n");
         for (at, hook) in hooks.iter().enumerate() {
             let file = this.path(&format!("url{at}"));
             std::fs::write(&file, format!("http://{hook}{SECRET_PATH}?sig=x\n")).unwrap();
@@ -103,6 +112,15 @@ impl Folder {
 
     fn path(&self, name: &str) -> String {
         self.0.join(name).to_str().unwrap().to_owned()
+    }
+
+    /// A state must last for two seconds.
+    fn settles_late(self) -> Self {
+        let file = self.path("tuning.toml");
+        let text = std::fs::read_to_string(&file).unwrap().replace(SETTLE, SETTLE_LONG.0);
+        assert!(text.contains(SETTLE_LONG.0));
+        std::fs::write(&file, text).unwrap();
+        self
     }
 
     /// Waits until this state is on the disk as the one that holds.
@@ -247,7 +265,15 @@ async fn a_trip_is_told_once_and_its_link_rolls_back_once() {
     assert_eq!(hands(&third).await, json!([]));
     let (status, _, body) = page(&third, "POST", &again, HOST).await;
     assert!(status == 409 && body.contains("used before"), "{body}");
-    assert_eq!(page(&third, "POST", &url, HOST).await.0, 200, "the other one was never used");
+    // Another share is another rollout, and what was meant is not what would be done.
+    for (percent, wanted) in [("40", 409), ("50", 200)] {
+        let asked = json!({ "percent": percent, "confirm": percent });
+        let (status, said) = third.change(FADER, &ANY, asked).await;
+        assert_eq!(status, 200, "{said}");
+        third.until_value("crossfade_rollout_percent", percent.parse().unwrap()).await;
+        let (status, _, body) = page(&third, "POST", &url, HOST).await;
+        assert_eq!((status, body.contains("the rollout has moved on")), (wanted, wanted == 409), "{body}");
+    }
 }
 
 /// Kept by a gate that can be made to fail at will.
@@ -330,6 +356,47 @@ async fn a_webhook_that_hangs_holds_up_neither_the_other_one_nor_the_end() {
     assert!(pod.process.ended().await.success());
     assert!(!pod.process.output().contains("left behind"), "the end was held up");
     drop(held);
+}
+
+#[tokio::test]
+async fn a_target_that_refuses_or_is_away_is_named_in_the_log_and_its_url_is_not() {
+    let (emulator, (hook, refuses)) =
+        (Emulator::start(&[]), Hook::answering("404 Not Found\r\nContent-Length: 0\r\n").await);
+    // Nobody listens there any more.
+    let away = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let folder = Folder::new("refuses", &[refuses, away]).settles_late();
+    let pod = folder.pod(&emulator, &[("CROSSFADE_BREAKER", "forced_closed")]);
+    let began = now();
+    force(&pod, "forced_open").await;
+    let open = hook.told(0).await;
+    assert!(began.elapsed() >= SETTLE_LONG.1, "it had not lasted");
+    for (name, said) in
+        [("hook0", "a target refuses notices"), ("hook1", "a target of notices does not answer")]
+    {
+        let told = |line: &str| line.contains(said) && line.contains(name);
+        until(said, async || pod.process.output().lines().any(told).then_some(())).await;
+    }
+    pod.until_value("crossfade_notices_total{outcome=\"failed\"}", 1.0).await;
+    keeps_secrets(&pod, &[open["rollback_url"].as_str().unwrap()]);
+}
+
+#[tokio::test]
+async fn the_way_back_is_not_held_up_by_a_redis_that_hangs() {
+    // It takes connections and never says a word.
+    let hangs = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("redis://{}", hangs.local_addr().unwrap());
+    let (emulator, (hook, address)) = (Emulator::start(&[]), Hook::start().await);
+    let folder = Folder::new("hung-redis", &[address]);
+    let more = [("CROSSFADE_BREAKER", "forced_closed"), ("CROSSFADE_REDIS_URL", url.as_str())];
+    let pod = folder.pod(&emulator, &more);
+    force(&pod, "forced_open").await;
+    let back = hook.told(0).await["rollback_url"].as_str().unwrap().to_owned();
+    let (status, _, body) = page(&pod, "POST", &back, HOST).await;
+    assert!(status == 200 && body.contains("Rolled back"), "{body}");
+    assert_eq!(hands(&pod).await, json!(["api"]));
+    let (status, _, body) = page(&pod, "POST", &back, HOST).await;
+    assert!(status == 409 && body.contains("used before"), "{body}");
+    drop(hangs);
 }
 
 #[tokio::test]

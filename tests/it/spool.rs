@@ -388,6 +388,9 @@ async fn what_lies_there_can_be_listed_exported_and_played_again() {
     assert_eq!((code, messages), (Some(0), 40));
     let (code, exported) = command(&["spool", "export"], &dir).await;
     assert_eq!((code, exported.lines().count()), (Some(0), 40));
+    // Its lines are documents anyway: --json neither adds one nor takes one away.
+    assert_eq!(command(&["spool", "export", "--json"], &dir).await, (Some(0), exported.clone()));
+    assert!(exported.lines().all(|line| serde_json::from_str::<Value>(line).unwrap().is_object()));
     let file = world.dir.0.join("sessions.jsonl");
     std::fs::write(&file, exported).unwrap();
 

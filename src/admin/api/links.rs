@@ -1,39 +1,90 @@
 //! `/links/TOKEN`: what a link from a notice shows and does. For browsers of people, so these are pages and not JSON.
 //!
 //! Chats and mail scanners fetch links: GET and HEAD only ever say what would happen, and do not use the link up. POST
-//! does it; the page has one button for that. The token is the only authority here: there is no cookie to ride on, so
-//! neither a bearer token nor `Origin` is asked for (with `no-referrer` browsers send `Origin: null`). `Host` is one of
-//! ours or that of `base_url`.
+//! does it; the page has one button for that. The token is the authority here: there is no cookie to ride on, and no
+//! bearer token is asked for. `Host` is one of ours or that of `base_url`. Whoever knows a link and cannot reach us could
+//! let the browser of somebody who can press the button, from a page of their own: a browser that says so is refused.
+//! `Origin: null` is what browsers send from our own page, because of `no-referrer`, so `Sec-Fetch-Site` decides.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Path, Request, State};
+use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use serde_json::Value;
+use tokio::sync::Semaphore;
 
 use super::desk::{Ask, LinkToken};
 use super::guard::is_direct;
 use super::model::Audit;
 use super::{Api, Problem, Remote};
 
-/// Between two entries about tokens that are none: whoever guesses must not push people out of the trail.
-const FORGED_EVERY_MS: u64 = 10_000;
-/// The button sends nothing.
-const BODY_BYTES_MAX: usize = 1_024;
+/// Refusals that are entered in each window; what was done always is.
+const REFUSALS_MAX: u32 = 10;
+const WINDOW_MS: u64 = 10 * 60 * 1_000;
+/// Links that are used at the same time; each has an answer within [`PATIENCE`](super::PATIENCE).
+const USES_MAX: usize = 64;
 
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; \
                       frame-ancestors 'none'";
 
-/// The routes; they come with their own headers.
+/// The host that links name, and what keeps their users within bounds.
+#[derive(Debug)]
+pub(super) struct Site {
+    host: String,
+    uses: Arc<Semaphore>,
+    /// Of links of ours, and of tokens that are none.
+    refusals: Mutex<[Window; 2]>,
+}
+
+#[derive(Debug, Default)]
+struct Window {
+    since: u64,
+    entered: u32,
+}
+
+impl Site {
+    pub(super) fn new(host: &str) -> Self {
+        Self { host: host.to_owned(), uses: Arc::new(Semaphore::new(USES_MAX)), refusals: Mutex::default() }
+    }
+
+    /// Whoever guesses, or has links that are void, must not push people out of the trail. One does not hide the other.
+    fn enters(&self, is_forged: bool, at: u64) -> bool {
+        let mut windows = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        let [ours, forged] = &mut *windows;
+        let window = if is_forged { forged } else { ours };
+        if at.abs_diff(window.since) >= WINDOW_MS {
+            *window = Window { since: at, entered: 0 };
+        }
+        window.entered = window.entered.saturating_add(1);
+        window.entered <= REFUSALS_MAX
+    }
+
+    /// The button was pressed on our page, as far as the browser says.
+    fn is_ours(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        let field = |name: &str| headers.get(name).map(HeaderValue::as_bytes);
+        let own = |origin: &[u8]| {
+            let hosts = [field("host").unwrap_or_default(), self.host.as_bytes()];
+            let host =
+                [&b"https://"[..], b"http://"].into_iter().find_map(|scheme| origin.strip_prefix(scheme));
+            origin == b"null"
+                || host.is_some_and(|host| hosts.iter().any(|own| own.eq_ignore_ascii_case(host)))
+        };
+        let elsewhere = field("sec-fetch-site").is_some_and(|site| site != b"same-origin" && site != b"none");
+        if !elsewhere && field("origin").is_none_or(own) {
+            return Ok(());
+        }
+        let message = "another page sent this; open the link itself and press the button there";
+        Err(Problem::new(StatusCode::FORBIDDEN, "foreign_origin", message))
+    }
+}
+
+/// The routes; they come with their own headers. No body is ever read.
 pub(super) fn routes() -> Router<Api> {
-    Router::new()
-        .route("/links/{token}", get(look).post(act))
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .layer(middleware::from_fn(dressed))
+    Router::new().route("/links/{token}", get(look).post(act)).layer(middleware::from_fn(dressed))
 }
 
 async fn dressed(request: Request, next: Next) -> Response {
@@ -52,43 +103,53 @@ async fn dressed(request: Request, next: Next) -> Response {
 
 async fn look(State(api): State<Api>, Path(token): Path<String>, headers: HeaderMap) -> Response {
     match allowed(&api, &headers) {
-        Ok(()) => page(&api.desk.ask(Ask::Link(LinkToken(token))).await),
+        Ok(_) => page(&api.desk.ask(Ask::Link(LinkToken(token))).await),
         Err(problem) => problem.into_response(),
     }
 }
 
 async fn act(State(api): State<Api>, Path(token): Path<String>, request: Request) -> Response {
-    if let Err(problem) = allowed(&api, request.headers()) {
-        return problem.into_response();
-    }
+    let headers = request.headers();
+    let site = match allowed(&api, headers).and_then(|site| site.is_ours(headers).map(|()| site)) {
+        Ok(site) => Arc::clone(site),
+        Err(problem) => return problem.into_response(),
+    };
+    let Ok(place) = Arc::clone(&site.uses).try_acquire_owned() else {
+        return Problem::busy("crossfade").into_response();
+    };
     let remote = request.extensions().get::<Remote>().map(|remote| remote.0.to_string());
-    let reply = api.desk.ask(Ask::UseLink(LinkToken(token))).await;
-    enter(&api, remote, &reply);
-    page(&reply)
+    // A task of its own: whoever hangs up leaves neither a deed without an entry nor a used link without a deed.
+    let life = tokio::spawn(async move {
+        let reply = api.desk.ask(Ask::UseLink(LinkToken(token))).await;
+        enter((&api, &site), remote, &reply);
+        drop(place);
+        page(&reply)
+    });
+    life.await.unwrap_or_else(|_| Problem::busy("crossfade").into_response())
 }
 
 /// There are links, and the request is for us.
-fn allowed(api: &Api, headers: &HeaderMap) -> Result<(), Problem> {
-    let Some(host) = &api.links else {
+fn allowed<'a>(api: &'a Api, headers: &HeaderMap) -> Result<&'a Arc<Site>, Problem> {
+    let Some(site) = &api.links else {
         return Err(Problem::not_found("there are no links: [notices.links] is not configured"));
     };
     let given = headers.get(header::HOST).map(HeaderValue::as_bytes);
-    if given.is_some_and(|given| given.eq_ignore_ascii_case(host.as_bytes())) {
-        return Ok(());
+    if given.is_some_and(|given| given.eq_ignore_ascii_case(site.host.as_bytes())) {
+        return Ok(site);
     }
-    is_direct(headers).map(drop)
+    is_direct(headers).map(|_| site)
 }
 
-/// Every use and refusal is in the trail, under the first digits of the link's nonce.
-fn enter(api: &Api, remote: Option<String>, reply: &super::Reply) {
-    static FORGED: AtomicU64 = AtomicU64::new(0);
+/// Every use is in the trail, and refusals within bounds, under the first digits of the link's nonce.
+fn enter((api, site): (&Api, &Site), remote: Option<String>, reply: &super::Reply) {
     let at = super::unix_ms();
     let (id, action, outcome) = match reply {
         Ok(told) => (told["id"].as_str(), told["action"].as_str(), told["code"].as_str()),
         Err(problem) => (None, None, Some(problem.code)),
     };
-    let is_late = |last: u64| (at.saturating_sub(last) >= FORGED_EVERY_MS).then_some(at);
-    if id.is_none() && FORGED.fetch_update(Ordering::Relaxed, Ordering::Relaxed, is_late).is_err() {
+    // Without an answer it may have been done all the same.
+    let is_refused = reply.as_ref().is_ok_and(|told| told["state"] != "done");
+    if is_refused && !site.enters(outcome == Some("link_forged"), at) {
         return;
     }
     let part = |name: &str| reply.as_ref().ok().map(|told| told[name].clone()).filter(|part| !part.is_null());

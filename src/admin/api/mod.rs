@@ -83,8 +83,8 @@ pub struct Api {
     /// Who listens.
     pub events: Events,
     changes: Arc<Changes>,
-    /// The host that links name, where there are links.
-    links: Option<Arc<str>>,
+    /// Where there are links.
+    links: Option<Arc<links::Site>>,
 }
 
 impl Api {
@@ -97,7 +97,7 @@ impl Api {
     /// With links that name this host.
     #[must_use]
     pub fn with_links(self, host: Option<&str>) -> Self {
-        Self { links: host.map(Arc::from), ..self }
+        Self { links: host.map(links::Site::new).map(Arc::new), ..self }
     }
 
     /// The routes under `/api/v1`.

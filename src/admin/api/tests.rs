@@ -160,12 +160,21 @@ async fn a_link_is_a_page_that_acts_by_post_alone_for_hosts_that_are_ours() {
         );
         assert!(!body.contains("<script") && !body.contains("a.b"), "{body}");
         assert_eq!(head["referrer-policy"], "no-referrer");
+        assert_eq!(
+            (&head["cache-control"], &head["x-frame-options"]),
+            (&"no-store".parse().unwrap(), &"DENY".parse().unwrap())
+        );
+        assert_eq!(head["x-content-type-options"], "nosniff");
         assert!(head["content-security-policy"].to_str().unwrap().contains("form-action 'self'"));
     }
     for host in ["links.example", "links.example:8444", "evil.example"] {
         assert_eq!(page(&router, "POST", host).await.0, 421, "{host}");
     }
-    assert_eq!(page(&router, "PUT", "localhost").await.0, 405);
+    for method in ["PUT", "DELETE", "OPTIONS", "PATCH"] {
+        let (status, head, _) = page(&router, method, "localhost").await;
+        assert_eq!((status, &head["referrer-policy"]), (405, &HeaderValue::from_static("no-referrer")));
+        assert!(!head.contains_key("access-control-allow-origin"), "no page elsewhere is invited");
+    }
     assert_eq!(trail(&router).await.len(), 0, "nothing was used");
     let (status, _, body) = page(&router, "POST", "links.example:8443").await;
     assert!(status == 200 && body.contains("Rolled back") && !body.contains("<button>"), "{body}");
@@ -177,4 +186,105 @@ async fn a_link_is_a_page_that_acts_by_post_alone_for_hosts_that_are_ours() {
     );
     let bare = api(access(), links());
     assert_eq!(page(&bare, "POST", "localhost").await.0, 404, "there are no links without the section");
+}
+
+/// A desk at which links are what their tokens say.
+fn said() -> Desk {
+    Desk::new(|ask| {
+        Box::pin(async move {
+            let Ask::UseLink(token) = ask else { return Ok(json!({ "state": "ready" })) };
+            let id = (token.0 != "link_forged").then_some("0011aabb");
+            let state = if token.0 == "done" { "done" } else { "refused" };
+            Ok(json!({ "id": id, "action": "link_promote", "state": state, "code": token.0, "says": "" }))
+        })
+    })
+}
+
+fn linked(desk: Desk) -> Router {
+    Api::new(Arc::new(access()), desk).with_links(Some("links.example:8443")).router()
+}
+
+/// Outcomes in the trail, newest first.
+async fn outcomes(router: &Router) -> Vec<String> {
+    let seen = ask(router, request("GET", "/api/v1/audit", &[("authorization", OPERATE)], "")).await;
+    let entries = seen.2["entries"].as_array().unwrap().clone();
+    entries.iter().map(|entry| entry["outcome"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn neither_guesses_nor_void_links_push_anybody_out_of_the_trail() {
+    let router = linked(said());
+    let post = async |token: &str| {
+        let asked = request("POST", &format!("/links/{token}"), &[("host", "localhost")], "");
+        ask(&router, asked).await.0
+    };
+    assert_eq!(post("done").await, 200);
+    for _ in 0..AUDIT_MAX {
+        assert_eq!((post("link_forged").await, post("link_used").await), (404, 409));
+    }
+    assert_eq!(post("done").await, 200);
+    let seen = outcomes(&router).await;
+    let count = |wanted: &str| seen.iter().filter(|one| *one == wanted).count();
+    assert_eq!((count("done"), count("link_forged"), count("link_used")), (2, 10, 10));
+    assert_eq!(seen.first(), seen.last(), "both uses are there");
+}
+
+#[tokio::test]
+async fn the_button_is_pressed_on_our_page_alone() {
+    let router = linked(said());
+    let press = async |method: &str, fields: &[(&str, &str)]| {
+        let fields: Vec<_> = [("host", "links.example:8443")].iter().chain(fields).copied().collect();
+        ask(&router, request(method, "/links/done", &fields, "")).await.0
+    };
+    let site = "sec-fetch-site";
+    for foreign in [
+        &[(site, "cross-site"), ("origin", "null")][..],
+        &[(site, "same-site")],
+        &[("origin", "https://evil.example")],
+        &[("origin", "https://links.example:8444")],
+        &[("origin", "https://links.example:8443.evil.example")],
+    ] {
+        assert_eq!(press("POST", foreign).await, 403, "{foreign:?}");
+    }
+    assert_eq!(outcomes(&router).await, [""; 0], "nothing was used");
+    for own in [
+        &[][..],
+        &[(site, "same-origin"), ("origin", "null")],
+        &[(site, "same-origin"), ("origin", "https://links.example:8443")],
+        &[("origin", "https://links.example:8443")],
+    ] {
+        assert_eq!(press("POST", own).await, 200, "{own:?}");
+    }
+    assert_eq!(press("GET", &[(site, "cross-site")]).await, 200, "a click in a chat shows the page");
+}
+
+#[tokio::test]
+async fn whoever_hangs_up_is_in_the_trail_all_the_same() {
+    let (asked, answer) = (Arc::new(tokio::sync::Notify::new()), Arc::new(tokio::sync::Notify::new()));
+    let own = (Arc::clone(&asked), Arc::clone(&answer));
+    let router = linked(Desk::new(move |ask| {
+        let (asked, answer) = own.clone();
+        Box::pin(async move {
+            if matches!(ask, Ask::UseLink(_)) {
+                asked.notify_one();
+                answer.notified().await;
+            }
+            Ok(
+                json!({ "id": "0011aabb", "action": "link_promote", "state": "done", "code": "done", "says": "" }),
+            )
+        })
+    }));
+    // A body that never comes is not waited for either.
+    let body = Body::from_stream(futures_util::stream::pending::<Result<Bytes, std::io::Error>>());
+    let mut request = request("POST", "/links/a.b", &[("host", "localhost")], "");
+    *request.body_mut() = body;
+    let client = tokio::spawn(router.clone().oneshot(request));
+    asked.notified().await;
+    client.abort();
+    assert!(client.await.unwrap_err().is_cancelled(), "it has hung up");
+    answer.notify_one();
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(outcomes(&router).await, ["done"]);
 }

@@ -13,7 +13,7 @@ use crate::app::{memory, on_time};
 /// A longer file is none of ours.
 const BYTES_MAX: u64 = 256 << 10;
 /// A write that has not ended by then is not waited for.
-const WRITTEN_WITHIN: Duration = Duration::from_secs(1);
+pub(super) const WRITTEN_WITHIN: Duration = Duration::from_millis(500);
 
 /// What the disk had.
 pub(super) enum Read {

@@ -114,3 +114,33 @@ async fn answered(asked: &mut Option<Asked>) -> (Poster, Answer) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_a_target_asks_us_to_wait_is_heard() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/a/b?sig=x", listener.local_addr().unwrap());
+        let mut poster = Poster::new(&Secret::new(&url)).unwrap();
+        let target = async {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let mut got = Vec::new();
+            while !got.ends_with(b"{}") {
+                assert_ne!(socket.read_buf(&mut got).await.unwrap(), 0);
+            }
+            assert!(got.starts_with(b"POST /a/b?sig=x HTTP/1.1\r\n"));
+            let answer = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n";
+            socket.write_all(answer).await.unwrap();
+            socket
+        };
+        let local = tokio::task::LocalSet::new();
+        let both = async { tokio::join!(poster.post("{}".to_owned()), target) };
+        let (answer, _open) = local.run_until(both).await;
+        assert_eq!(answer, Answer::Status(429, Some(Duration::from_secs(7))));
+    }
+}

@@ -165,3 +165,25 @@ fn gates(plan: &Plan, settle: Duration) -> Vec<Seen> {
     }));
     seen
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::api::model::Gate;
+
+    #[test]
+    fn a_gate_without_data_is_waited_for_longer_than_one_that_fails() {
+        let settle = Duration::from_secs(5);
+        let seen = |phase, verdict| {
+            let gate = Gate { name: "match", verdict, ..Gate::default() };
+            let plan = Plan { phase, version: "v".to_owned(), gates: vec![gate], ..Plan::default() };
+            let seen = gates(&plan, settle);
+            seen.into_iter().map(|one| (one.state.map(|state| state.kind), one.lasts)).collect::<Vec<_>>()
+        };
+        assert_eq!(seen("running", "fail"), [(Some(Kind::PlanHeld), settle)]);
+        assert_eq!(seen("running", "no_data"), [(Some(Kind::PlanHeld), NO_DATA_LASTS)]);
+        assert_eq!(seen("running", "pass"), [(Some(Kind::PlanReleased), settle)]);
+        assert_eq!(seen("none", "fail"), [(None, settle), (Some(Kind::MatchBelow), settle)]);
+        assert_eq!(seen("none", "no_data"), [(None, settle)]);
+    }
+}
