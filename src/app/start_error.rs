@@ -21,6 +21,9 @@ pub enum StartError {
     /// A thread or its runtime cannot be made.
     #[error("cannot start a thread")]
     Thread(#[source] std::io::Error),
+    /// The process was asked to stop while it started, and the start did not end within `CROSSFADE_DRAIN_GRACE`.
+    #[error("the start hangs, and the process was asked to stop")]
+    Late,
     /// The metrics contradict each other (a bug).
     #[error("the metrics cannot be registered")]
     Registry(#[from] prometheus::Error),

@@ -1,12 +1,18 @@
 //! `crossfade run`: configuration, log, TLS provider, then the proxy.
 //! Everything that can be wrong with the settings is said before a port is bound.
 
+use std::net::TcpListener;
+use std::pin::pin;
 use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::{Exit, Streams};
 use crate::app::{self, App, Hand, StartError, Tuning};
 use crate::config::{Config, Strings};
-use crate::proxy::{DrainPlan, handed_over};
+use crate::proxy::{DrainPlan, DrainReport, handed_over};
 use crate::telemetry;
 
 pub(super) fn run(strings: &Strings, streams: &mut Streams<'_>) -> Exit {
@@ -32,29 +38,17 @@ fn serve(config: &Config, streams: &mut Streams<'_>) -> Exit {
     if handed.is_some() {
         tracing::info!("the listener was handed over: CROSSFADE_LISTEN is not used");
     }
-    tracing::info!(service = %config.service, upstream = %config.proxy.upstream, "configuration is fine");
-    let app = match App::start_on(handed, config, &Tuning::default()) {
-        Ok(app) => app,
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return streams.refuse(Exit::Unavailable, &error),
+    };
+    let report = match runtime.block_on(live(handed, config)) {
+        Ok(report) => report,
         Err(error) => {
             let exit = if matches!(error, StartError::Setting(_)) { Exit::Config } else { Exit::Unavailable };
             return streams.refuse(exit, &Chain(&error));
         }
     };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return streams.refuse(Exit::Unavailable, &error),
-    };
-    let grace = config.drain.grace;
-    let plan = DrainPlan { settle: config.drain.settle.min(grace), finish: grace / 4, grace };
-    let report = runtime.block_on(async move {
-        let signal = tokio::select! {
-            signal = asked_to_stop() => signal,
-            () = app.drain_asked() => "POST /drain",
-            never = follow_switch(&app) => match never {},
-        };
-        tracing::info!(signal, grace_ms = millis(grace), "draining");
-        app.drain(plan).await
-    });
     tracing::info!(
         took_ms = millis(report.took),
         sessions_cut = report.sessions_left,
@@ -64,35 +58,102 @@ fn serve(config: &Config, streams: &mut Streams<'_>) -> Exit {
     Exit::Fine
 }
 
-/// SIGUSR1 puts everybody on legacy, SIGUSR2 ends that.
-async fn follow_switch(app: &App) -> std::convert::Infallible {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut on), Ok(mut off)) =
-        (signal(SignalKind::user_defined1()), signal(SignalKind::user_defined2()))
-    else {
-        tracing::error!("SIGUSR1 and SIGUSR2 cannot be received: no emergency switch by signal");
-        return std::future::pending().await;
+/// From the start to the end of the drain. Signals are heard from before the first client: while the start still waits
+/// for a disk, a SIGTERM must not cut off who is served already.
+async fn live(handed: Option<TcpListener>, config: &Config) -> Result<DrainReport, StartError> {
+    let (mut stop, mut switch) = (Stop::listen(), Switch::listen());
+    tracing::info!(service = %config.service, upstream = %config.proxy.upstream, "configuration is fine");
+    let mut starting = pin!(start(handed, config.clone()));
+    let grace = config.drain.grace;
+    let (app, early) = tokio::select! {
+        biased;
+        app = &mut starting => (app?, None),
+        signal = stop.asked() => {
+            tracing::info!(signal, "asked to stop; the start is waited for");
+            let asked = Instant::now();
+            let app = tokio::time::timeout(grace, starting).await.map_err(|_| StartError::Late)?;
+            (app?, Some((signal, grace.saturating_sub(asked.elapsed()))))
+        }
     };
-    loop {
+    let (signal, left) = match early {
+        Some(early) => early,
+        None => tokio::select! {
+            signal = stop.asked() => (signal, grace),
+            () = app.drain_asked() => ("POST /drain", grace),
+            never = switch.follow(&app) => match never {},
+        },
+    };
+    let plan = DrainPlan { settle: config.drain.settle.min(left), finish: left / 4, grace: left };
+    tracing::info!(signal, grace_ms = millis(left), "draining");
+    Ok(app.drain(plan).await)
+}
+
+/// Starts everything on a thread of its own, so that signals are heard meanwhile. It is no thread of the runtime's:
+/// that would be waited for, whatever it hangs on.
+async fn start(handed: Option<TcpListener>, config: Config) -> Result<App, StartError> {
+    let (told, started) = oneshot::channel();
+    let life = move || drop(told.send(App::start_on(handed, &config, &Tuning::default())));
+    let thread =
+        std::thread::Builder::new().name("start".to_owned()).spawn(life).map_err(StartError::Thread)?;
+    match started.await {
+        Ok(app) => app,
+        // It has panicked, and so do we.
+        Err(_) => match thread.join() {
+            Err(panic) => std::panic::resume_unwind(panic),
+            Ok(()) => Err(StartError::Late),
+        },
+    }
+}
+
+/// SIGUSR1 puts everybody on legacy, SIGUSR2 ends that.
+struct Switch(Option<(Signal, Signal)>);
+
+impl Switch {
+    /// From now on neither ends the process.
+    fn listen() -> Self {
+        let both = signal(SignalKind::user_defined1()).ok().zip(signal(SignalKind::user_defined2()).ok());
+        if both.is_none() {
+            tracing::error!("SIGUSR1 and SIGUSR2 cannot be received: no emergency switch by signal");
+        }
+        Self(both)
+    }
+
+    async fn follow(&mut self, app: &App) -> std::convert::Infallible {
+        let Some((on, off)) = &mut self.0 else { return std::future::pending().await };
+        loop {
+            tokio::select! {
+                _ = on.recv() => app.emergency(Hand::Signal, true),
+                _ = off.recv() => app.emergency(Hand::Signal, false),
+            }
+        }
+    }
+}
+
+/// SIGTERM and SIGINT.
+struct Stop(Option<(Signal, Signal)>);
+
+impl Stop {
+    /// From now on both are kept until they are asked for.
+    fn listen() -> Self {
+        let both = signal(SignalKind::terminate()).ok().zip(signal(SignalKind::interrupt()).ok());
+        if both.is_none() {
+            tracing::error!("signals cannot be received; only SIGKILL will stop this process");
+        }
+        Self(both)
+    }
+
+    async fn asked(&mut self) -> &'static str {
+        let Some((term, int)) = &mut self.0 else { return std::future::pending().await };
         tokio::select! {
-            _ = on.recv() => app.emergency(Hand::Signal, true),
-            _ = off.recv() => app.emergency(Hand::Signal, false),
+            _ = term.recv() => "SIGTERM",
+            _ = int.recv() => "SIGINT",
         }
     }
 }
 
 /// Waits for SIGTERM or SIGINT.
 pub(super) async fn asked_to_stop() -> &'static str {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        tracing::error!("signals cannot be received; only SIGKILL will stop this process");
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = term.recv() => "SIGTERM",
-        _ = int.recv() => "SIGINT",
-    }
+    Stop::listen().asked().await
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -1,5 +1,7 @@
 //! One exchange, whichever HTTP the client speaks: check the head, pass it on as what it is, answer.
 
+use std::rc::Rc;
+
 use bytes::Bytes;
 use http::header::HOST;
 use http::request::Parts;
@@ -10,12 +12,14 @@ use http_body::Body as _;
 use super::body::{ClientBody, refuse};
 use super::connection::ClientSide;
 use super::counters::UpgradeOutcome;
+use super::drain::Phase;
 use super::error::{ConnectionError, Fault};
 use super::handshake::{Asks, classify};
 use super::spans::Open;
 use super::trace::{TraceId, TraceParent};
 use super::upgrade::Answered;
 use super::watch::InFlight;
+use super::worker::Worker;
 use super::{lane_endpoint, plain, upgrade};
 
 /// Answers one request. A request that failed has an answer too: ours.
@@ -32,7 +36,8 @@ pub(super) async fn exchange(
     let span = if matches!(asks, Asks::Plain) { None } else { Open::begin(client, &parts, http1, parent) };
     // One of our own choice names the session in the log, too.
     let trace = parent.map(|parent| parent.trace).or(span.as_ref().map(|span| span.trace()));
-    let mut origin = Origin { trace, span };
+    let worker = Rc::clone(&client.worker);
+    let mut origin = Origin { trace, span, worker };
     let acceptable = check_head(client, &parts).and_then(|()| check_pace(client, &asks));
     let answered = match (acceptable, asks) {
         (Err(fault), _) => Err(ConnectionError::from(fault)),
@@ -56,7 +61,7 @@ pub(super) async fn exchange(
         }
     };
     // Where there is a session, the span is the session's by now.
-    let span = origin.span.as_ref().map(|span| (span, client.worker.now()));
+    let span = origin.span.take().map(|span| (span, client.worker.now()));
     match answered {
         Ok(answered) => {
             if let (Answered::Answer(answer), Some((span, now))) = (&answered, span) {
@@ -78,6 +83,17 @@ pub(super) async fn exchange(
 pub(super) struct Origin {
     pub(super) trace: Option<TraceId>,
     pub(super) span: Option<Box<Open>>,
+    worker: Rc<Worker>,
+}
+
+impl Drop for Origin {
+    /// Nobody has taken the span: the exchange was given up in the middle. At a drain we do that ourselves, and the
+    /// client is not said to have left.
+    fn drop(&mut self) {
+        if let Some(span) = self.span.take().filter(|_| self.worker.shared.drain.phase() < Phase::Closing) {
+            span.left(self.worker.now());
+        }
+    }
 }
 
 /// What no request may lack or have, whatever the service thinks of it.

@@ -26,6 +26,8 @@ use crate::spans::{Attribute, EVENTS_MAX, Event, Kind, Place, Sampler, Span, Spa
 const SESSION: &str = "websocket session";
 /// The service's part of it.
 const UPGRADE: &str = "websocket upgrade";
+/// The client has reset its stream before the answer to its upgrade.
+const CLIENT_LEFT: &str = "client_left";
 /// A close frame without a code (RFC 6455 section 7.4.1).
 pub(super) const CLOSE_NO_STATUS: u16 = 1005;
 
@@ -200,6 +202,14 @@ impl Open {
         let mut span = self.span(now);
         span.attributes.push(("http.response.status_code", u64::from(fault.status().as_u16()).into()));
         span.attributes.push(("error.type", fault.as_str().into()));
+        span.failed = true;
+        (self.spans.give)(span);
+    }
+
+    /// The client has gone before it got any answer.
+    pub(super) fn left(&self, now: Instant) {
+        let mut span = self.span(now);
+        span.attributes.push(("error.type", CLIENT_LEFT.into()));
         span.failed = true;
         (self.spans.give)(span);
     }

@@ -227,6 +227,8 @@ impl DirectionTap {
                 Step::FrameEnd(head) if head.kind.is_control() => {
                     *in_control = false;
                     if head.kind == FrameKind::Close {
+                        // Without a body, or with one that came later, there was nothing to read above.
+                        closed.get_or_insert(CLOSE_NO_STATUS);
                         relay.close_end(outbox)
                     } else {
                         relay.control_end(outbox)

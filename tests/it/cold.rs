@@ -36,9 +36,9 @@ const COLD: [(&str, &str); 4] = [
     ("CROSSFADE_BREAKER", "forced_closed"),
     ("CROSSFADE_COLD_SOURCE", "room:{path}"),
 ];
-const KEY: (&str, &str) = ("x-user-id", "somebody");
+pub(crate) const KEY: (&str, &str) = ("x-user-id", "somebody");
 
-type Client = WebSocketStream<TcpStream>;
+pub(crate) type Client = WebSocketStream<TcpStream>;
 
 /// A file that is gone with the test.
 struct File(PathBuf);
@@ -62,14 +62,14 @@ impl Drop for File {
 }
 
 /// The service: takes every upgrade, and counts them.
-struct Service {
+pub(crate) struct Service {
     address: SocketAddr,
     upgrades: Arc<AtomicUsize>,
     serving: JoinHandle<()>,
 }
 
 impl Service {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, upgrades) = (listener.local_addr().unwrap(), Arc::<AtomicUsize>::default());
         let counted = Arc::clone(&upgrades);
@@ -146,7 +146,11 @@ async fn knock(proxy: SocketAddr, target: &str, fields: &[(&'static str, &str)])
     }
 }
 
-async fn refused(proxy: SocketAddr, target: &str, fields: &[(&'static str, &str)]) -> (u16, String) {
+pub(crate) async fn refused(
+    proxy: SocketAddr,
+    target: &str,
+    fields: &[(&'static str, &str)],
+) -> (u16, String) {
     match knock(proxy, target, fields).await {
         Fared::Refused(status, why) => (status, why.unwrap_or_default()),
         Fared::Cold(..) => (101, "cold".to_owned()),
@@ -155,7 +159,11 @@ async fn refused(proxy: SocketAddr, target: &str, fields: &[(&'static str, &str)
 }
 
 /// Knocks until the lane takes the client: that Realtime was read back is known to the decision a moment later.
-async fn cold(proxy: SocketAddr, target: &str, fields: &[(&'static str, &str)]) -> (Client, String) {
+pub(crate) async fn cold(
+    proxy: SocketAddr,
+    target: &str,
+    fields: &[(&'static str, &str)],
+) -> (Client, String) {
     until("a cold session", async || match knock(proxy, target, fields).await {
         Fared::Cold(socket, resume) => Some((*socket, resume)),
         Fared::Legacy(_) | Fared::Refused(..) => None,
@@ -192,20 +200,20 @@ async fn publish(emulator: &Emulator, topic: &str, payload: Value) {
     assert_eq!(status, 202, "{answer}");
 }
 
-fn emulator() -> Emulator {
+pub(crate) fn emulator() -> Emulator {
     Emulator::start_with(&[], &[POLICIES.as_slice(), &["--jwt-secret", SECRET]].concat())
 }
 
-fn start(service: &Service, emulator: &Emulator, more: &[(&str, &str)]) -> Proxy {
+pub(crate) fn start(service: &Service, emulator: &Emulator, more: &[(&str, &str)]) -> Proxy {
     let anon = [("SUPABASE_ANON_KEY", emulator.anon_key.as_str())];
     Proxy::start(service.address, Some(emulator), &[COLD.as_slice(), &anon, more].concat())
 }
 
-fn token(role: &str, exp: i64) -> String {
+pub(crate) fn token(role: &str, exp: i64) -> String {
     Secret::new(SECRET).mint(&Claims::of(role, exp))
 }
 
-const PUBLIC: (&str, &str) = ("CROSSFADE_COLD_AUTH", "public");
+pub(crate) const PUBLIC: (&str, &str) = ("CROSSFADE_COLD_AUTH", "public");
 
 #[tokio::test]
 async fn cold_clients_a_subscriber_and_a_publisher_understand_each_other() {

@@ -61,5 +61,6 @@ mod table_flags;
 mod thousand;
 mod tls;
 mod tracing;
+mod tracing_lanes;
 mod types;
 mod validator;

@@ -41,7 +41,7 @@ impl Drop for Folder {
     }
 }
 
-async fn share(proxy: &Proxy, percent: &str) {
+pub(crate) async fn share(proxy: &Proxy, percent: &str) {
     let asked = json!({"percent": percent, "confirm": percent});
     let (status, done) = proxy.change(("PUT", "/api/v1/rollout"), &[("If-Match", "*")], asked).await;
     assert_eq!(status, 200, "{done}");
@@ -126,7 +126,7 @@ async fn who_is_kept_stays_until_he_connects_again_and_an_order_is_obeyed_all_th
 }
 
 /// Writes one text frame to the client, and waits for it there.
-async fn say(upstream: &mut TcpStream, client: &mut TcpStream, event: &str) {
+pub(crate) async fn say(upstream: &mut TcpStream, client: &mut TcpStream, event: &str) {
     let body = format!("{{\"event\":\"{event}\"}}");
     let mut frame = vec![0x81, u8::try_from(body.len()).unwrap()];
     frame.extend(body.as_bytes());

@@ -396,3 +396,71 @@ async fn clients_are_served_before_any_disk_has_answered_and_follow_it_then() {
     let clients = process.line(first).expect("clients do not wait for the file of flags");
     served(clients, &service).await;
 }
+
+/// The first session is told, not cut, although the process was asked to stop in the middle of its start.
+#[tokio::test]
+async fn who_is_served_before_a_disk_has_answered_is_told_when_the_process_must_stop_then() {
+    let folder = Folder::new("stop");
+    std::fs::create_dir_all(folder.path("state")).unwrap();
+    let emulator = Emulator::start(&[]);
+    hang(&folder.path("state/plan.json"));
+    let service = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (upstream, state) = (format!("ws://{}", service.local_addr().unwrap()), folder.path("state"));
+    let env = [
+        ("CROSSFADE_UPSTREAM", upstream.as_str()),
+        ("CROSSFADE_LISTEN", "127.0.0.1:0"),
+        ("CROSSFADE_METRICS_LISTEN", "127.0.0.1:0"),
+        ("CROSSFADE_ADMIN_LISTEN", "127.0.0.1:0"),
+        ("CROSSFADE_LOG_FORMAT", "json"),
+        ("CROSSFADE_DRAIN_SETTLE", "0s"),
+        ("SUPABASE_URL", &emulator.url),
+        ("SUPABASE_KEY", &emulator.service_key),
+        ("CROSSFADE_PLAN", "custom:1000000"),
+        ("CROSSFADE_STATE_DIR", &state),
+    ];
+    let mut process = Process::start(&["run"], &env);
+    let clients = process.line(|line| address_in(line, "proxy"));
+    let (mut client, mut serving) = served(clients, &service).await;
+    // The switch is no end of the process either.
+    process.signal("USR1");
+    process.signal("TERM");
+    let told = async {
+        let mut close = [0; 4];
+        client.read_exact(&mut close).await.unwrap();
+        assert_eq!(close, [0x88, 2, 0x03, 0xF4], "1012");
+        client.write_all(&[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xF4]).await.unwrap();
+        let mut close = [0; 8];
+        serving.read_exact(&mut close).await.unwrap();
+        let code = [close[6] ^ close[2], close[7] ^ close[3]];
+        assert_eq!((close[0], u16::from_be_bytes(code)), (0x88, 1001));
+    };
+    tokio::time::timeout(HANG, told).await.unwrap();
+    drop((client, serving));
+    assert_eq!(process.ended().await.code(), Some(0));
+    let output = process.output();
+    let at = |what: &str| output.find(what).unwrap_or_else(|| panic!("no `{what}` in {output}"));
+    assert!(at("configuration is fine") < at("listening") && at("listening") < at("draining"), "{output}");
+    assert!(at("draining") < at("\"stopped\""), "{output}");
+}
+
+#[tokio::test]
+async fn a_start_that_never_ends_is_left_behind_when_the_process_must_stop() {
+    let folder = Folder::new("never");
+    let (fields, tuning) = (folder.path("fields"), folder.path("tuning.toml"));
+    hang(&fields);
+    let section = format!("[otlp]\nendpoint = \"http://127.0.0.1:1\"\nheaders_file = \"{fields}\"\n");
+    std::fs::write(&tuning, section).unwrap();
+    let env = [
+        ("CROSSFADE_UPSTREAM", "ws://127.0.0.1:1"),
+        ("CROSSFADE_LISTEN", "127.0.0.1:0"),
+        ("CROSSFADE_DRAIN_SETTLE", "0s"),
+        ("CROSSFADE_DRAIN_GRACE", "2s"),
+        ("CROSSFADE_TUNING", &tuning),
+    ];
+    let mut process = Process::start(&["run"], &env);
+    process.line(|line| line.contains("configuration is fine").then_some(()));
+    process.signal("TERM");
+    assert_eq!(process.ended().await.code(), Some(69));
+    process.line(|line| line.contains("the start hangs").then_some(()));
+    assert!(!process.output().contains("listening"), "{}", process.output());
+}

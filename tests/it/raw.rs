@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::process::HANG;
 
@@ -59,9 +60,12 @@ pub(crate) async fn upgraded(service: &TcpListener, more: &str) -> (TcpStream, S
             continue;
         }
         socket.set_nodelay(true).unwrap();
+        // Over HTTP/2 the client has no key, and the one that the service sees is crossfade's.
+        let key = field(&head, "sec-websocket-key").unwrap();
+        let accept = derive_accept_key(key.as_bytes());
         let answer = format!(
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Accept: {ACCEPT}\r\n{more}\r\n"
+             Sec-WebSocket-Accept: {accept}\r\n{more}\r\n"
         );
         socket.write_all(answer.as_bytes()).await.unwrap();
         return (socket, head);

@@ -2,6 +2,7 @@
 //! and what a collector that hangs is to everybody else.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -14,39 +15,44 @@ use tokio::net::{TcpListener, TcpStream};
 use super::process::{HANG, Proxy, until};
 use super::raw;
 
-const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+pub(crate) const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const PARENT: &str = "b7ad6b7169203331";
 /// Stands wherever a client may put a secret.
-const SECRET: &str = "hunter2-the-canary";
+pub(crate) const SECRET: &str = "hunter2-the-canary";
 const TOKEN: &str = "Bearer only-for-the-collector";
 
 /// What a collector got: heads and bodies as they came.
 #[derive(Clone, Default)]
-struct Got(Arc<Mutex<Vec<Request>>>);
+pub(crate) struct Got(Arc<Mutex<Vec<Request>>>, Arc<AtomicUsize>);
 
 /// Head and body.
 type Request = (String, Vec<u8>);
 
 impl Got {
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let got = self.0.lock().unwrap();
         got.iter().map(|(_, body)| String::from_utf8_lossy(body).into_owned()).collect()
     }
 
-    fn spans(&self) -> Vec<Span> {
+    pub(crate) fn spans(&self) -> Vec<Span> {
         let got = self.0.lock().unwrap();
         let read = |body: &[u8]| serde_json::from_slice::<ExportTraceServiceRequest>(body).unwrap();
         let under = got.iter().flat_map(|(_, body)| read(body).resource_spans);
         under.flat_map(|one| one.scope_spans).flat_map(|one| one.spans).collect()
     }
 
-    async fn span(&self, name: &str) -> Span {
+    /// How many requests have been answered, in whatever way.
+    pub(crate) fn answered(&self) -> usize {
+        self.1.load(Ordering::Relaxed)
+    }
+
+    pub(crate) async fn span(&self, name: &str) -> Span {
         until(name, async || self.spans().into_iter().find(|span| span.name == name)).await
     }
 }
 
-/// Takes requests and answers each with the next of these heads; the last one for ever.
-async fn collect(listener: TcpListener, answers: &'static [&'static str], got: Got) {
+/// Takes requests and answers each with the next of these heads; then with 200. Behind a `|` stands a body.
+pub(crate) async fn collect(listener: TcpListener, answers: &'static [&'static str], got: Got) {
     let mut answers = answers.iter();
     while let Ok((mut socket, _)) = listener.accept().await {
         loop {
@@ -58,17 +64,19 @@ async fn collect(listener: TcpListener, answers: &'static [&'static str], got: G
             if answer.starts_with("200") {
                 got.0.lock().unwrap().push((head, body));
             }
-            let answer = format!("HTTP/1.1 {answer}\r\nContent-Length: 2\r\n\r\n{{}}");
+            let (answer, body) = answer.split_once('|').unwrap_or((answer, "{}"));
+            let answer = format!("HTTP/1.1 {answer}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
             socket.write_all(answer.as_bytes()).await.unwrap();
+            got.1.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
 
-struct Dir(PathBuf);
+pub(crate) struct Dir(PathBuf);
 
 impl Dir {
     /// A tuning file that leads to this collector.
-    fn new(name: &str, collector: &TcpListener, more: &str) -> Self {
+    pub(crate) fn new(name: &str, collector: &TcpListener, more: &str) -> Self {
         let path = std::env::temp_dir().join(format!("crossfade-tracing-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&path).unwrap();
         let address = collector.local_addr().unwrap();
@@ -82,7 +90,7 @@ impl Dir {
         Self(path)
     }
 
-    fn tuning(&self) -> String {
+    pub(crate) fn tuning(&self) -> String {
         self.0.join("tuning.toml").to_str().unwrap().to_owned()
     }
 }
@@ -93,7 +101,7 @@ impl Drop for Dir {
     }
 }
 
-async fn upgrade(proxy: &Proxy, traceparent: &str) -> TcpStream {
+pub(crate) async fn upgrade(proxy: &Proxy, traceparent: &str) -> TcpStream {
     let mut socket = TcpStream::connect(proxy.clients).await.unwrap();
     let request = format!(
         "GET /feed?token={SECRET} HTTP/1.1\r\nHost: chat.example:8443\r\nConnection: Upgrade\r\n\
@@ -105,16 +113,16 @@ async fn upgrade(proxy: &Proxy, traceparent: &str) -> TcpStream {
     socket
 }
 
-fn parented(flags: &str) -> String {
+pub(crate) fn parented(flags: &str) -> String {
     format!("traceparent: 00-{TRACE}-{PARENT}-{flags}\r\n")
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// An attribute as text.
-fn of(span: &Span, key: &str) -> Option<String> {
+pub(crate) fn of(span: &Span, key: &str) -> Option<String> {
     let pair = span.attributes.iter().find(|pair| pair.key == key)?;
     match pair.value.as_ref()?.value.as_ref()? {
         Value::StringValue(text) => Some(text.clone()),
@@ -123,7 +131,7 @@ fn of(span: &Span, key: &str) -> Option<String> {
     }
 }
 
-fn check(span: &Span, expected: &[(&str, &str)]) {
+pub(crate) fn check(span: &Span, expected: &[(&str, &str)]) {
     for (key, value) in expected {
         assert_eq!(of(span, key).as_deref(), Some(*value), "{key}: {span:?}");
     }
