@@ -235,6 +235,7 @@ try {
           await look.page.goto(`${show.url}#/${view}`);
           await look.page.waitForFunction((name) => document.querySelector("#nav [aria-current]")?.getAttribute("href") === `#/${name}`, view);
           if (view === "") await look.page.waitForSelector(".chart svg");
+          if (view === "sessions") await look.page.waitForSelector(".sessions tbody tr");
           await look.page.waitForFunction(() => [...document.querySelectorAll(".panel > .body")].every((body) => body.childNodes.length > 0));
           await look.page.screenshot({ path: `${SHOTS}/${kind}-${view || "mixer"}${colorScheme === "dark" ? "-dark" : ""}.png`, fullPage: true });
           assert.deepEqual(await look.page.evaluate(faint), [], `faint text on ${view || "mixer"}`);

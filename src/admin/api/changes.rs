@@ -81,7 +81,7 @@ impl Changes {
                 Err(problem) => return problem.into_response(),
             }
         }
-        // A client that goes away ends this future; its key must not stay under way for ever.
+        // Should this future end early, by a panic or with the runtime, its key must not stay under way for ever.
         let mut under_way = UnderWay { changes: self, key };
         let (status, body) = self.ask(&asked, desk, events).await;
         under_way.end(status, &body);

@@ -338,7 +338,9 @@ async fn make(what: What, subject: Option<String>, head: Head, body: Body) -> Re
     match body {
         Ok(body) => {
             let asked = Asked { caller, what, subject, headers, body };
-            api.changes.make(asked, &api.desk, &api.events).await
+            // A task of its own: whoever hangs up leaves no change without an entry.
+            let life = tokio::spawn(async move { api.changes.make(asked, &api.desk, &api.events).await });
+            life.await.unwrap_or_else(|_| Problem::busy("crossfade").into_response())
         }
         Err(refused) => too_large(&refused).into_response(),
     }

@@ -260,31 +260,33 @@ async fn the_button_is_pressed_on_our_page_alone() {
 
 #[tokio::test]
 async fn whoever_hangs_up_is_in_the_trail_all_the_same() {
-    let (asked, answer) = (Arc::new(tokio::sync::Notify::new()), Arc::new(tokio::sync::Notify::new()));
-    let own = (Arc::clone(&asked), Arc::clone(&answer));
-    let router = linked(Desk::new(move |ask| {
-        let (asked, answer) = own.clone();
-        Box::pin(async move {
-            if matches!(ask, Ask::UseLink(_)) {
-                asked.notify_one();
-                answer.notified().await;
-            }
-            Ok(
-                json!({ "id": "0011aabb", "action": "link_promote", "state": "done", "code": "done", "says": "" }),
-            )
-        })
-    }));
-    // A body that never comes is not waited for either.
-    let body = Body::from_stream(futures_util::stream::pending::<Result<Bytes, std::io::Error>>());
-    let mut request = request("POST", "/links/a.b", &[("host", "localhost")], "");
-    *request.body_mut() = body;
-    let client = tokio::spawn(router.clone().oneshot(request));
-    asked.notified().await;
-    client.abort();
-    assert!(client.await.unwrap_err().is_cancelled(), "it has hung up");
-    answer.notify_one();
-    for _ in 0..100 {
-        tokio::task::yield_now().await;
+    let operate = [("authorization", OPERATE), ("content-type", "application/json")];
+    // A link's body is not waited for: one that never comes.
+    let mut link = request("POST", "/links/a.b", &[("host", "localhost")], "");
+    *link.body_mut() = Body::from_stream(futures_util::stream::pending::<Result<Bytes, std::io::Error>>());
+    for request in [link, request("POST", "/api/v1/rollout/emergency-off", &operate, r#"{"on":true}"#)] {
+        let (asked, answer) = (Arc::new(tokio::sync::Notify::new()), Arc::new(tokio::sync::Notify::new()));
+        let own = (Arc::clone(&asked), Arc::clone(&answer));
+        let router = linked(Desk::new(move |ask| {
+            let (asked, answer) = own.clone();
+            Box::pin(async move {
+                if matches!(ask, Ask::UseLink(_) | Ask::Change(_)) {
+                    asked.notify_one();
+                    answer.notified().await;
+                }
+                Ok(
+                    json!({ "id": "0011aabb", "action": "link_promote", "state": "done", "code": "done", "says": "" }),
+                )
+            })
+        }));
+        let client = tokio::spawn(router.clone().oneshot(request));
+        asked.notified().await;
+        client.abort();
+        assert!(client.await.unwrap_err().is_cancelled(), "it has hung up");
+        answer.notify_one();
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(outcomes(&router).await, ["done"]);
     }
-    assert_eq!(outcomes(&router).await, ["done"]);
 }
