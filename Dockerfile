@@ -4,7 +4,7 @@
 #
 #   docker build -t crossfade .                                     # or buildah bud, podman build
 #   docker build --build-arg AUDITABLE=0 -t crossfade .             # without the dependency list inside the binary
-#   docker build --build-arg PROFILE=release -t crossfade .         # built in a quarter of the time, an eighth larger
+#   docker build --build-arg PROFILE=release -t crossfade .         # built sooner, an eighth larger
 
 FROM docker.io/library/rust:1.95-bookworm AS build
 WORKDIR /src

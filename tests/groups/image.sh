@@ -3,8 +3,8 @@
 # No registry is needed: the two images in its FROM lines are replaced by stand-ins made from Debian packages (for
 # Rust, this machine's toolchain is mounted). So this proves the Dockerfile and the binary, not the upstream images.
 # The stand-ins and the compiled dependencies stay under target/image; CROSSFADE_IMAGE_FRESH=1 starts over. The profile
-# `release` takes a quarter of the time of what is shipped and differs in nothing else; CROSSFADE_IMAGE_PROFILE=image
-# builds what is shipped.
+# `release` builds sooner than what is shipped, is an eighth larger and differs in nothing else;
+# CROSSFADE_IMAGE_PROFILE=image builds what is shipped.
 . tests/artefacts/tools.sh
 [ "$(id -u)" -eq 0 ] || skip "building and running an image needs root here"
 need_apt objcopy=binutils buildah=buildah runc=runc skopeo=skopeo umoci=umoci mmdebstrap=mmdebstrap jq=jq ip=iproute2 curl=curl
@@ -38,8 +38,12 @@ image=localhost/crossfade:test
 sysroot=$(rustc --print sysroot)
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 began=$SECONDS
+profile=${CROSSFADE_IMAGE_PROFILE:-release}
+bytes_max=20000000
+[ "$profile" = image ] || bytes_max=23000000
 buildah bud --format docker --isolation chroot --pull-never --layers \
-  --build-arg PROFILE="${CROSSFADE_IMAGE_PROFILE:-release}" --build-arg VERSION="$version" --build-arg REVISION="$(git rev-parse HEAD 2>/dev/null || echo unknown)" \
+  --build-arg PROFILE="$profile" --build-arg VERSION="$version" \
+  --build-arg REVISION="$(git rev-parse HEAD 2>/dev/null || echo unknown)" \
   -v "$sysroot:/usr/local/rustup:ro" -v /etc/ssl/certs:/etc/ssl/certs:ro \
   -t "$image" . >"$work/build.log" 2>&1 || { tail -n 40 "$work/build.log"; broken "the build failed"; }
 seen "built in $((SECONDS - began)) s"
@@ -64,8 +68,8 @@ rm -rf "$work/oci" "$work/bundle"
 skopeo copy --quiet "containers-storage:$image" "oci:$work/oci:test"
 umoci unpack --image "$work/oci:test" "$work/bundle" >/dev/null
 bytes=$(du -sb "$work/bundle/rootfs" | cut -f1)
-[ "$bytes" -le 20000000 ] || broken "unpacked size is $bytes bytes"
-seen "unpacked it has $bytes bytes (at most 20,000,000)"
+[ "$bytes" -le "$bytes_max" ] || broken "unpacked size is $bytes bytes"
+seen "unpacked it has $bytes bytes (at most $bytes_max, profile $profile)"
 found=$(find "$work/bundle/rootfs" \( -name sh -o -name bash -o -name busybox -o -name 'ld-linux*' \) ! -path '*/doc/*')
 [ -z "$found" ] || broken "there is a shell or a loader: $found"
 [ -z "$(find "$work/bundle/rootfs" -perm /6000 -type f)" ] || broken "there is a setuid file"
