@@ -9,14 +9,14 @@ import pathlib
 import re
 import subprocess
 import sys
-import time
 import urllib.parse
 import urllib.request
 
 import yaml
 
+from waits import until
+
 binary, out = sys.argv[1], pathlib.Path(sys.argv[2])
-HANG_S = 90
 LABELS = re.compile(r"\bby \(([^)]*)\)")
 # What may be pending over a healthy demo, and why.
 MAY_BE_PENDING = {
@@ -26,16 +26,6 @@ MAY_BE_PENDING = {
     "CrossfadeMirrorLagging": "how far the mirror lags depends on the machine",
 }
 NAMES = re.compile(r"\b((?:crossfade|process)_[a-z0-9_]+)")
-
-
-def until(what, holds):
-    end = time.monotonic() + HANG_S
-    while time.monotonic() < end:
-        found = holds()
-        if found:
-            return found
-        time.sleep(0.2)
-    raise SystemExit(f"BROKEN  not within {HANG_S} s: {what}")
 
 
 def fetch(url, tolerant=False):

@@ -14,13 +14,10 @@ impl Console {
     /// What a link would do now.
     pub(super) async fn look_link(&self, token: &LinkToken) -> Reply {
         let links = self.links()?;
-        let claims = match links.open_token(&token.0) {
+        let claims = match unused(links, token).await {
             Ok(claims) => claims,
-            Err(error) => return Ok(void(error)),
+            Err(answer) => return Ok(answer),
         };
-        if links.was_used(&claims).await {
-            return Ok(refused(&claims, used()));
-        }
         Ok(match self.may(&claims).await {
             Ok(says) => told(&claims, ("ready", "ready"), &says),
             Err(why) => refused(&claims, why),
@@ -30,13 +27,10 @@ impl Console {
     /// Uses a link up, and does what it says.
     pub(super) async fn use_link(&self, token: &LinkToken) -> Reply {
         let links = self.links()?;
-        let claims = match links.open_token(&token.0) {
+        let claims = match unused(links, token).await {
             Ok(claims) => claims,
-            Err(error) => return Ok(void(error)),
+            Err(answer) => return Ok(answer),
         };
-        if links.was_used(&claims).await {
-            return Ok(refused(&claims, used()));
-        }
         let says = match self.may(&claims).await {
             Ok(says) => says,
             Err(why) => return Ok(refused(&claims, why)),
@@ -132,6 +126,12 @@ impl Console {
             }
         }
     }
+}
+
+/// What the link says, if it is one of ours and was not used; else the answer.
+async fn unused(links: &Links, token: &LinkToken) -> Result<Claims, Value> {
+    let claims = links.open_token(&token.0).map_err(void)?;
+    if links.was_used(&claims).await { Err(refused(&claims, used())) } else { Ok(claims) }
 }
 
 fn told(claims: &Claims, (state, code): (&str, &str), says: &str) -> Value {
